@@ -1,0 +1,1 @@
+//! Data formats, splits, checkpoint readers, metrics.

@@ -1,0 +1,243 @@
+//! The operations a node can be.
+
+use crate::neuron::Neuron;
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// What flows along an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Spikes: 0 or 1.
+    Binary,
+    /// Sparse events with values.
+    Graded,
+    /// Dense real values.
+    Dense,
+}
+
+/// How a weight matrix lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `[input, output]`: an event adds one contiguous row. For convolutions `[kh, kw, in, out]`.
+    ByInput,
+    /// `[output, input]`: a dense dot product reads one contiguous row. For convolutions
+    /// `[out, kh, kw, in]`.
+    ByOutput,
+}
+
+/// A weight tensor with its quantisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weight {
+    /// The tensor's name.
+    pub tensor: String,
+    /// For integer weights: the name of an f32 tensor with one scale per output channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<String>,
+    /// How it lies in memory.
+    pub layout: Layout,
+}
+
+/// An element-wise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Function {
+    /// Rectifier.
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Logistic function.
+    Sigmoid,
+}
+
+/// How a pooling window is reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over the window (padding counts as zero).
+    Average,
+    /// Sum over the window.
+    Sum,
+    /// Largest value.
+    Max,
+}
+
+/// How a read-out turns a sequence into one result. Its value is valid after every step, for
+/// the steps since the last reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readout {
+    /// Sum over time: spike counts.
+    Sum,
+    /// Mean over time.
+    Mean,
+    /// The last step.
+    Last,
+    /// The largest value over time.
+    Max,
+}
+
+/// The operation of a node. Shapes are per stream and step; images are channels-last `[h, w, c]`.
+///
+/// Several edges into one port add up. All ports are 0 unless stated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// Where data enters.
+    Input {
+        /// What the data is.
+        signal: Signal,
+    },
+    /// `y = W x + b` over the last axis.
+    Linear {
+        /// `[in, out]` or `[out, in]`.
+        weight: Weight,
+        /// Name of a tensor `[out]`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// Two-dimensional convolution, channels last. One-dimensional ones have height 1.
+    Conv2d {
+        /// `[kh, kw, in / groups, out]` or `[out, kh, kw, in / groups]`.
+        weight: Weight,
+        /// Name of a tensor `[out]`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+        /// Vertical, horizontal.
+        stride: [usize; 2],
+        /// Zero padding on both sides: vertical, horizontal.
+        padding: [usize; 2],
+        /// Spacing of the kernel's taps.
+        dilation: [usize; 2],
+        /// Groups of channels that do not mix.
+        groups: usize,
+    },
+    /// Pooling over windows.
+    Pool2d {
+        /// How a window is reduced.
+        pooling: Pooling,
+        /// Height, width.
+        kernel: [usize; 2],
+        /// Vertical, horizontal.
+        stride: [usize; 2],
+        /// Padding on both sides.
+        padding: [usize; 2],
+    },
+    /// To one axis. `[h, w, c]` is flattened in memory order.
+    Flatten,
+    /// One after the other along the last axis, in the order of the ports.
+    Concat,
+    /// The channels `start..start + length` of the last axis.
+    Slice {
+        /// First channel.
+        start: usize,
+        /// How many.
+        length: usize,
+    },
+    /// `y = x * factor + shift`, per channel of the last axis.
+    Scale {
+        /// Name of a tensor of one value per channel.
+        factor: String,
+        /// Name of a tensor of one value per channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shift: Option<String>,
+    },
+    /// An element-wise function.
+    Activation {
+        /// Which.
+        function: Function,
+    },
+    /// A population of neurons.
+    Neuron(Neuron),
+    /// One step of `memories` independent Legendre memories that share A and B:
+    /// `y[k, :] = A m[k, :] + B u[k]`. Port 0: `u`, shape `[memories]`. Port 1: `m`, shape
+    /// `[memories * order]`, memory-major; a feedback edge with delay 1 from this node
+    /// (classical LMU) or from the neurons behind it (L2MU).
+    Legendre {
+        /// Number of memories.
+        memories: usize,
+        /// States of one memory.
+        order: usize,
+        /// `[order, order]`, row-major, applied as `(A m)_i = sum_j A[i][j] m_j`.
+        a: Weight,
+        /// `[order]`.
+        b: Weight,
+    },
+    /// PyTorch's LSTM cell; gates in the order input, forget, cell, output.
+    Lstm {
+        /// `[in, 4 hidden]` or `[4 hidden, in]`.
+        weight_input: Weight,
+        /// `[hidden, 4 hidden]` or `[4 hidden, hidden]`.
+        weight_hidden: Weight,
+        /// `[4 hidden]`, the sum of both biases.
+        bias: String,
+    },
+    /// PyTorch's GRU cell; gates in the order reset, update, new.
+    Gru {
+        /// `[in, 3 hidden]` or `[3 hidden, in]`.
+        weight_input: Weight,
+        /// `[hidden, 3 hidden]` or `[3 hidden, hidden]`.
+        weight_hidden: Weight,
+        /// `[3 hidden]`.
+        bias_input: String,
+        /// `[3 hidden]`; the part of the new gate is inside the product with the reset gate.
+        bias_hidden: String,
+    },
+    /// Reduces over time.
+    Readout {
+        /// How.
+        readout: Readout,
+    },
+    /// What the graph returns. Exactly one incoming edge.
+    Output,
+}
+
+impl Op {
+    /// The names of the tensors this operation uses, in a fixed order.
+    pub fn tensors(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        match self {
+            Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => {
+                weight.push_names(&mut names);
+                names.extend(bias.as_deref());
+            }
+            Op::Scale { factor, shift } => {
+                names.push(factor.as_str());
+                names.extend(shift.as_deref());
+            }
+            Op::Neuron(neuron) => neuron.push_names(&mut names),
+            Op::Legendre { a, b, .. } => {
+                a.push_names(&mut names);
+                b.push_names(&mut names);
+            }
+            Op::Lstm { weight_input, weight_hidden, bias } => {
+                weight_input.push_names(&mut names);
+                weight_hidden.push_names(&mut names);
+                names.push(bias);
+            }
+            Op::Gru { weight_input, weight_hidden, bias_input, bias_hidden } => {
+                weight_input.push_names(&mut names);
+                weight_hidden.push_names(&mut names);
+                names.push(bias_input);
+                names.push(bias_hidden);
+            }
+            Op::Input { .. }
+            | Op::Pool2d { .. }
+            | Op::Flatten
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Activation { .. }
+            | Op::Readout { .. }
+            | Op::Output => {}
+        }
+        names
+    }
+}
+
+impl Weight {
+    fn push_names<'a>(&'a self, names: &mut Vec<&'a str>) {
+        names.push(&self.tensor);
+        names.extend(self.scale.as_deref());
+    }
+}

@@ -1,0 +1,7 @@
+//! Hot loops of spiking networks, as functions over slices.
+//!
+//! `no_std` without the feature `std`; threads and run-time SIMD dispatch need `std`.
+#![cfg_attr(not(feature = "std"), no_std)]
+extern crate alloc;
+
+pub mod simd;

@@ -1,0 +1,1 @@
+//! Spikelet: the facade library.

@@ -1,0 +1,2 @@
+//! The `spikelet` binary.
+fn main() {}
