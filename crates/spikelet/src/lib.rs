@@ -1,1 +1,28 @@
-//! Spikelet: the facade library.
+//! Spikelet trains spiking and event-based neural networks and runs them, event by event, on
+//! ordinary CPUs and microcontrollers.
+//!
+//! This crate is the facade: it re-exports the library crates under short names and holds what
+//! only the command line needs. Without the default feature `train` it contains no learning
+//! code, which is what a board carries.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`graph`] | the event graph, its file format, operation counts and energy models |
+//! | [`runtime`] | the executor |
+//! | [`data`] | data formats, splits, metrics, checkpoint readers |
+//! | [`kernels`] | the hot loops |
+//! | `train` | models, learning rules, the trainer, lowering (feature `train`) |
+
+pub use spikelet_data as data;
+pub use spikelet_graph as graph;
+pub use spikelet_kernels as kernels;
+pub use spikelet_runtime as runtime;
+#[cfg(feature = "train")]
+pub use spikelet_train as train;
+
+pub mod cli;
+mod commands;
+mod failure;
+pub mod machine;
+mod table;
+mod ui;

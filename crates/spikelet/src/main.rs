@@ -1,2 +1,4 @@
 //! The `spikelet` binary.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    spikelet::cli::main()
+}

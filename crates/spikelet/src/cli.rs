@@ -1,0 +1,131 @@
+//! The command line: global options, the table of sub-commands, and the way out.
+
+use crate::{
+    commands::{completions, doctor},
+    failure::{Failure, Outcome, Result},
+    ui::Ui,
+};
+use clap::{ArgAction, ColorChoice, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use std::process::ExitCode;
+
+#[cfg(feature = "train")]
+const BUILT_WITHOUT: &str = "";
+#[cfg(not(feature = "train"))]
+const BUILT_WITHOUT: &str =
+    "\n\nThis binary was built without the feature `train`: it only runs trained models.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  spikelet doctor                what this machine offers and what is wrong
+  spikelet COMMAND --help        options and examples of a command
+
+Exit codes: 0 done, 1 not found or a check failed, 2 error.
+With --json, standard output carries JSON only; messages and errors go to standard error.";
+
+/// Trains spiking and event-based neural networks and runs them, event by event, on CPUs.
+#[derive(Debug, Parser)]
+#[command(name = "spikelet", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = format!("{AFTER_HELP}{BUILT_WITHOUT}"))]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Print JSON on standard output, errors as JSON on standard error.
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Say more (may be repeated).
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+    /// Print errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    quiet: bool,
+    /// Threads to compute with [default: all cores].
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Colour in messages.
+    #[arg(long, global = true, value_name = "WHEN", help_heading = "Global options")]
+    #[arg(default_value = "auto", hide_possible_values = false)]
+    color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+}
+
+impl Command {
+    fn run(self, ui: &Ui) -> Result {
+        match self {
+            Command::Doctor(args) => doctor::run(&args, ui),
+            Command::Completions(args) => completions::run(&args, Cli::command()),
+        }
+    }
+}
+
+/// The whole program: reads the command line, runs the command, reports.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let verbosity = match cli.global.quiet {
+        true => -1,
+        false => i8::try_from(cli.global.verbose).unwrap_or(i8::MAX),
+    };
+    let ui = Ui::new(cli.global.json, verbosity, cli.global.color);
+    let result = use_threads(cli.global.threads).and_then(|()| cli.command.run(&ui));
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(failure) => failure.report(&ui),
+    }
+}
+
+/// Help and version go to standard output with exit code 0, mistakes to standard error with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    // The command line could not be read, so `--json` is looked for by hand.
+    if !asked_for && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let (message, help) = text.split_once('\n').unwrap_or((&text, ""));
+        let failure = Failure::usage(message.trim_start_matches("error: ")).help(help.trim());
+        return failure.report(&Ui::new(true, 0, ColorChoice::Never));
+    }
+    // A reader that has gone away is no error.
+    let _ = error.print();
+    if asked_for { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn use_threads(threads: Option<u16>) -> Result<()> {
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no description");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains(&format!("spikelet {name}")), "{name} has no example");
+        }
+    }
+}
