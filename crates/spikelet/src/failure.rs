@@ -5,7 +5,12 @@
 
 use crate::ui::Ui;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
-use std::{error::Error, fmt, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +133,18 @@ impl Failure {
         self.0.kind
     }
 
+    /// The failure as one line of JSON.
+    pub fn json(&self) -> String {
+        self.0.json()
+    }
+
     /// Writes the failure to standard error, for people or as JSON, and gives the exit code.
     pub fn report(&self, ui: &Ui) -> ExitCode {
         let report = &self.0;
         if report.kind != Kind::OutputClosed {
-            eprint!("{}", if ui.json { report.json() } else { report.text(ui) });
+            let text = if ui.json { self.json() } else { report.text(ui) };
+            // Nowhere left to complain to if this fails.
+            let _ = io::stderr().write_all(text.as_bytes());
         }
         ExitCode::from(report.kind.exit_code())
     }

@@ -22,6 +22,8 @@ pub use spikelet_train as train;
 
 pub mod cli;
 mod commands;
+#[cfg(feature = "train")]
+mod config;
 mod failure;
 pub mod machine;
 mod table;

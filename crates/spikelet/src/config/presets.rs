@@ -1,0 +1,39 @@
+//! The presets: built into the binary from `presets/`.
+
+use super::explain::nearest;
+use crate::failure::{Failure, Result};
+
+/// A preset.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// `system/task`.
+    pub name: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        &[$(Preset {
+            name: $name,
+            text: include_str!(concat!("../../../../presets/", $name, ".toml")),
+        }),*]
+    };
+}
+
+/// Every preset, in the order of their names. A file in `presets/` that is not named here fails
+/// a test.
+pub const PRESETS: &[Preset] = presets![];
+
+/// The preset of this name.
+pub fn find(name: &str) -> Result<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        let list = names.join(", ");
+        let help = match nearest(name, &names) {
+            Some(nearest) => format!("did you mean `{nearest}`? Presets: {list}"),
+            None => format!("presets: {list}; a configuration file ends in .toml"),
+        };
+        Failure::usage(format!("no preset is called `{name}`")).help(help)
+    })
+}
