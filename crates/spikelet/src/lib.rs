@@ -26,5 +26,7 @@ mod commands;
 mod config;
 mod failure;
 pub mod machine;
+#[cfg(feature = "train")]
+mod report;
 mod table;
 mod ui;
