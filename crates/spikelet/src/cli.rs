@@ -1,5 +1,7 @@
 //! The command line: global options, the table of sub-commands, and the way out.
 
+#[cfg(feature = "train")]
+use crate::commands::docs;
 use crate::{
     commands::{completions, doctor},
     failure::{Failure, Outcome, Result},
@@ -58,6 +60,9 @@ struct Global {
 enum Command {
     Doctor(doctor::Args),
     Completions(completions::Args),
+    #[cfg(feature = "train")]
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 impl Command {
@@ -65,6 +70,8 @@ impl Command {
         match self {
             Command::Doctor(args) => doctor::run(&args, ui),
             Command::Completions(args) => completions::run(&args, Cli::command()),
+            #[cfg(feature = "train")]
+            Command::Docs(args) => docs::run(&args, ui),
         }
     }
 }

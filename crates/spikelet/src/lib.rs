@@ -24,7 +24,10 @@ pub mod cli;
 mod commands;
 #[cfg(feature = "train")]
 mod config;
+#[cfg(feature = "train")]
+mod experiments;
 mod failure;
+mod files;
 pub mod machine;
 #[cfg(feature = "train")]
 mod report;

@@ -1,4 +1,6 @@
 //! The sub-commands, one file each: `Args` for the command line, `run` for the work.
 
 pub mod completions;
+#[cfg(feature = "train")]
+pub mod docs;
 pub mod doctor;

@@ -50,6 +50,14 @@ impl Layers {
         Ok(())
     }
 
+    /// The layers without a top-level key, and with that key only.
+    pub fn split(self, key: &str) -> (Self, Self) {
+        let (mut without, mut only) = (self.clone(), self);
+        without.0.iter_mut().for_each(|layer| layer.table.retain(|name, _| name != key));
+        only.0.iter_mut().for_each(|layer| layer.table.retain(|name, _| name == key));
+        (without, only)
+    }
+
     /// All layers in one table.
     pub fn merged(&self) -> Table {
         let mut merged = Table::new();
