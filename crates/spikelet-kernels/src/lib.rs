@@ -4,6 +4,11 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+mod blocks;
+pub mod dense;
+pub mod events;
+pub mod gather;
+pub mod math;
 pub mod neuron;
 pub mod simd;
 pub mod surrogate;

@@ -1,10 +1,11 @@
 //! Run-time SIMD dispatch: one scalar source, compiled once per instruction set.
 //!
 //! Kernels are written as plain loops over slices and handed to [`dispatch`] as a closure, which
-//! runs a copy of it compiled for the best instruction set of the machine (AVX-512, AVX2 + FMA,
-//! NEON, or the baseline). Rust never contracts `a * b + c` into a fused multiply-add and never
-//! reorders floating-point sums, so a loop gives the same bits at every level: what changes is
-//! only how many lanes go at once. Reductions must therefore be written with explicit lanes.
+//! runs a copy of it compiled for the best instruction set of the machine. Only x86-64 needs a
+//! choice (AVX2 or its baseline); NEON is part of every 64-bit ARM. Rust never contracts
+//! `a * b + c` into a fused multiply-add and never reorders floating-point sums, so a loop gives
+//! the same bits at every level: what changes is only how many lanes go at once. Reductions must
+//! therefore be written with explicit lanes.
 
 /// Runs `f` compiled for the best instruction set of this machine.
 ///
@@ -12,12 +13,38 @@
 /// a call that is not inlined falls back to the baseline instruction set.
 #[inline(always)]
 pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(feature = "std")]
-    {
-        pulp::Arch::new().dispatch(f)
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if has_avx2() {
+        // SAFETY: `with_avx2` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe { with_avx2(f) };
     }
-    #[cfg(not(feature = "std"))]
-    {
-        f()
+    f()
+}
+
+/// The name of the instruction set [`dispatch`] chooses on this machine.
+pub fn level() -> &'static str {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if has_avx2() {
+        return "AVX2";
     }
+    if cfg!(target_feature = "neon") { "NEON" } else { "baseline" }
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[inline(always)]
+fn has_avx2() -> bool {
+    // The standard library remembers what it detects: a load and a test each time.
+    std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("bmi1")
+        && std::is_x86_feature_detected!("bmi2")
+        && std::is_x86_feature_detected!("lzcnt")
+        && std::is_x86_feature_detected!("popcnt")
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+fn with_avx2<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
