@@ -134,13 +134,14 @@ fn broken_toml_names_the_line() {
 fn every_preset_file_is_built_in() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../presets");
     let mut files = Vec::new();
-    for system in std::fs::read_dir(&root).expect("presets/") {
-        let system = system.expect("an entry").path();
-        for task in std::fs::read_dir(&system).expect("a system's folder") {
-            let task = task.expect("an entry").path();
-            let stem =
-                |path: &Path| path.file_stem().expect("a name").to_string_lossy().into_owned();
-            files.push(format!("{}/{}", stem(&system), stem(&task)));
+    let stem = |path: &Path| path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let list = |folder: &Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    for system in list(&root).iter().filter(|path| path.is_dir()) {
+        for task in list(system) {
+            files.push(format!("{}/{}", stem(system), stem(&task)));
         }
     }
     files.sort();
