@@ -1,1 +1,20 @@
-//! Data formats, splits, checkpoint readers, metrics.
+//! Data formats, windows, splits, augmentation, checkpoint readers, metrics.
+//!
+//! Every reader gives [`sequences::Sequences`] or says in a [`error::DataError`] which file, line or offset is
+//! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
+
+pub mod braille;
+pub mod error;
+pub mod find;
+pub mod lines;
+pub mod nearest;
+pub mod normalize;
+pub mod registry;
+pub mod sequences;
+pub mod split;
+pub mod wisdm;
+pub mod wisdm_text;
+
+pub use error::{DataError, Result};
+pub use sequences::Sequences;
+pub use split::Split;

