@@ -1,7 +1,13 @@
 //! The event graph: nodes, edges, tensors.
 
-use crate::{op::Op, task::Task, tensor::Tensor};
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use crate::{
+    error::GraphError,
+    neuron::Param,
+    op::{Op, Weight},
+    task::Task,
+    tensor::{Tensor, elements},
+};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// When a node runs.
@@ -32,6 +38,7 @@ pub struct Node {
 
 /// An edge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Edge {
     /// Name of the source node.
     pub from: String,
@@ -59,4 +66,71 @@ pub struct Graph {
     pub tensors: BTreeMap<String, Tensor>,
     /// The task record.
     pub task: Task,
+}
+
+impl Graph {
+    /// The node of this name.
+    ///
+    /// # Errors
+    /// [`GraphError::NoNode`].
+    pub fn node(&self, name: &str) -> Result<&Node, GraphError> {
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| GraphError::NoNode { name: name.into() })
+    }
+
+    /// The tensor of this name, on behalf of a node.
+    ///
+    /// # Errors
+    /// [`GraphError::NoTensor`].
+    pub fn tensor(&self, node: &str, name: &str) -> Result<&Tensor, GraphError> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| GraphError::NoTensor { node: node.into(), tensor: name.into() })
+    }
+
+    /// The values of a weight as 32-bit floats in its stored layout, scales applied.
+    ///
+    /// # Errors
+    /// A tensor that is not there, or scales that do not fit.
+    pub fn weight(&self, node: &str, weight: &Weight) -> Result<Vec<f32>, GraphError> {
+        let tensor = self.tensor(node, &weight.tensor)?;
+        tensor.check(&weight.tensor)?;
+        let Some(name) = &weight.scale else { return Ok(tensor.to_f32()) };
+        let scales = self.tensor(node, name)?;
+        if scales.shape != [tensor.output_channels(weight.layout)] {
+            return Err(GraphError::TensorShape {
+                node: node.into(),
+                tensor: name.clone(),
+                found: scales.shape.clone(),
+                expected: format!("[{}]", tensor.output_channels(weight.layout)),
+            });
+        }
+        scales.check(name)?;
+        Ok(tensor.dequantized(&scales.to_f32(), weight.layout))
+    }
+
+    /// The values of a neuron parameter: one, or one per neuron or per channel.
+    ///
+    /// # Errors
+    /// [`GraphError::NoTensor`].
+    pub fn param(&self, node: &str, param: &Param) -> Result<Vec<f32>, GraphError> {
+        match param {
+            Param::Shared(value) => Ok(Vec::from([*value])),
+            Param::Tensor(name) => Ok(self.tensor(node, name)?.to_f32()),
+        }
+    }
+}
+
+impl Node {
+    /// Elements of its output per stream and step.
+    pub fn len(&self) -> usize {
+        elements(&self.shape).unwrap_or(usize::MAX)
+    }
+
+    /// Whether its output has no element (never in a validated graph).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

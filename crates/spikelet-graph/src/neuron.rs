@@ -96,6 +96,17 @@ pub struct Neuron {
 }
 
 impl Neuron {
+    /// The name of the model, as in the file.
+    pub fn model(&self) -> &'static str {
+        match self.membrane {
+            Membrane::If => "if",
+            Membrane::Lif { .. } => "lif",
+            Membrane::CubaLif { .. } => "cuba_lif",
+            Membrane::AdaptiveLif { .. } => "adaptive_lif",
+            Membrane::Li { .. } => "li",
+        }
+    }
+
     /// The parameters of the population in a fixed order: decays, then the threshold.
     pub fn params(&self) -> Vec<&Param> {
         let mut params = match &self.membrane {

@@ -29,6 +29,7 @@ pub enum Layout {
 
 /// A weight tensor with its quantisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Weight {
     /// The tensor's name.
     pub tensor: String,
@@ -159,7 +160,8 @@ pub enum Op {
         memories: usize,
         /// States of one memory.
         order: usize,
-        /// `[order, order]`, row-major, applied as `(A m)_i = sum_j A[i][j] m_j`.
+        /// `[order, order]`, row-major, applied as `(A m)_i = sum_j A[i][j] m_j`: always
+        /// [`Layout::ByOutput`].
         a: Weight,
         /// `[order]`.
         b: Weight,
@@ -194,6 +196,53 @@ pub enum Op {
 }
 
 impl Op {
+    /// The name of the operation, as in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input { .. } => "input",
+            Op::Linear { .. } => "linear",
+            Op::Conv2d { .. } => "conv2d",
+            Op::Pool2d { .. } => "pool2d",
+            Op::Flatten => "flatten",
+            Op::Concat => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Scale { .. } => "scale",
+            Op::Activation { .. } => "activation",
+            Op::Neuron(_) => "neuron",
+            Op::Legendre { .. } => "legendre",
+            Op::Lstm { .. } => "lstm",
+            Op::Gru { .. } => "gru",
+            Op::Readout { .. } => "readout",
+            Op::Output => "output",
+        }
+    }
+
+    /// The weights of this operation, in a fixed order.
+    pub fn weights(&self) -> Vec<&Weight> {
+        match self {
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => Vec::from([weight]),
+            Op::Legendre { a, b, .. } => Vec::from([a, b]),
+            Op::Lstm { weight_input, weight_hidden, .. }
+            | Op::Gru { weight_input, weight_hidden, .. } => {
+                Vec::from([weight_input, weight_hidden])
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The weights of this operation, to change them.
+    pub fn weights_mut(&mut self) -> Vec<&mut Weight> {
+        match self {
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => Vec::from([weight]),
+            Op::Legendre { a, b, .. } => Vec::from([a, b]),
+            Op::Lstm { weight_input, weight_hidden, .. }
+            | Op::Gru { weight_input, weight_hidden, .. } => {
+                Vec::from([weight_input, weight_hidden])
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The names of the tensors this operation uses, in a fixed order.
     pub fn tensors(&self) -> Vec<&str> {
         let mut names = Vec::new();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the graph is for, so that `run` and `eval` need only the file and raw data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Task {
     /// Name of the data set it was trained on, if any (as `spikelet data list` names it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
