@@ -10,7 +10,8 @@ use crate::{
     simd::dispatch,
 };
 
-const LANES: usize = 8;
+/// Partial sums of a dot product.
+pub(crate) const LANES: usize = 8;
 
 /// `out += x W` with `weights` `[x.len(), out.len()]`, inputs in ascending order.
 ///
@@ -126,7 +127,7 @@ fn dot_i4(row: &[u8], x: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn tree_sum(l: [f32; LANES]) -> f32 {
+pub(crate) fn tree_sum(l: [f32; LANES]) -> f32 {
     ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
 

@@ -5,10 +5,16 @@
 extern crate alloc;
 
 mod blocks;
+pub mod cells;
+pub mod conv;
 pub mod dense;
 pub mod events;
 pub mod gather;
+pub mod legendre_step;
 pub mod math;
 pub mod neuron;
+pub mod pool;
+pub mod quant;
 pub mod simd;
 pub mod surrogate;
+pub mod window;

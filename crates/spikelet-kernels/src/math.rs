@@ -24,7 +24,7 @@ const EXP: [f32; 5] = [0.5, 0.166_665_73, 0.041_666_55, 0.008_363_774, 0.001_392
 const TANH: [f32; 5] = [-0.333_333_3, 0.133_330_91, -0.053_905_252, 0.021_284_271, -0.006_563_75];
 
 /// Adding this number to a small one rounds it to an integer, which is then in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 #[inline(always)]
 fn polynomial(x: f32, c: [f32; 5]) -> f32 {

@@ -1,0 +1,83 @@
+//! Pooling over windows of a channels-last image.
+
+use crate::{simd::dispatch, window::Window};
+
+/// Sum over every window; padding adds nothing.
+///
+/// # Panics
+/// Here and below: when `x` is not `[input, channels]` or `out` not `[output, channels]`.
+pub fn sum(window: &Window, channels: usize, x: &[f32], out: &mut [f32]) {
+    pool(window, channels, x, out, 0.0, |y, x| y + x);
+}
+
+/// Mean over every window, padding counted as zeros.
+pub fn average(window: &Window, channels: usize, x: &[f32], out: &mut [f32]) {
+    let taps = (window.kernel[0] * window.kernel[1]) as f32;
+    sum(window, channels, x, out);
+    out.iter_mut().for_each(|y| *y /= taps);
+}
+
+/// Largest value of every window; padding is never chosen. A NaN in a window is passed over.
+pub fn max(window: &Window, channels: usize, x: &[f32], out: &mut [f32]) {
+    pool(window, channels, x, out, f32::NEG_INFINITY, |y, x| if x > y { x } else { y });
+}
+
+#[inline(always)]
+fn pool(
+    window: &Window,
+    channels: usize,
+    x: &[f32],
+    out: &mut [f32],
+    start: f32,
+    reduce: impl Fn(f32, f32) -> f32,
+) {
+    assert_eq!(x.len(), window.input[0] * window.input[1] * channels, "input shape");
+    assert_eq!(out.len(), window.positions().len() * channels, "output shape");
+    out.fill(start);
+    dispatch(
+        #[inline(always)]
+        || {
+            for position in window.positions() {
+                let out = &mut out[position * channels..(position + 1) * channels];
+                window.for_each_source(position, |_, from| {
+                    let x = &x[from * channels..(from + 1) * channels];
+                    for (y, x) in out.iter_mut().zip(x) {
+                        *y = reduce(*y, *x);
+                    }
+                });
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A 2 x 3 window with stride 2 x 1 and padding 1 x 0 over a 3 x 4 image of two channels.
+    const WINDOW: Window = Window {
+        input: [3, 4],
+        output: [2, 2],
+        kernel: [2, 3],
+        stride: [2, 1],
+        padding: [1, 0],
+        dilation: [1, 1],
+    };
+
+    /// Channel 0 counts 0, 1, 2, ...; channel 1 counts down from zero.
+    fn image() -> [f32; 24] {
+        core::array::from_fn(|i| if i % 2 == 0 { (i / 2) as f32 } else { -((i / 2) as f32) })
+    }
+
+    #[test]
+    fn windows_are_reduced() {
+        let mut out = [0.0; 8];
+        sum(&WINDOW, 2, &image(), &mut out);
+        // Windows over rows (-1, 0) and (1, 2).
+        assert_eq!(out, [3.0, -3.0, 6.0, -6.0, 42.0, -42.0, 48.0, -48.0]);
+        average(&WINDOW, 2, &image(), &mut out);
+        assert_eq!(out, [0.5, -0.5, 1.0, -1.0, 7.0, -7.0, 8.0, -8.0]);
+        max(&WINDOW, 2, &image(), &mut out);
+        assert_eq!(out, [2.0, 0.0, 3.0, -1.0, 10.0, -4.0, 11.0, -5.0]);
+    }
+}
