@@ -6,8 +6,8 @@ use thiserror::Error;
 /// A problem in a graph: what and where, and how to put it right.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum GraphError {
-    /// A name is empty, or holds control characters.
-    #[error("{what} name {name:?} is empty or holds control characters: use a printable name")]
+    /// A name that cannot be used.
+    #[error("{what} name {name:?}: names are printable, not empty and not `__metadata__`")]
     Name {
         /// `node` or `tensor`.
         what: &'static str,

@@ -59,7 +59,9 @@ impl Graph {
         let nodes = self.nodes.iter().map(|node| ("node", node.name.as_str()));
         let tensors = self.tensors.keys().map(|name| ("tensor", name.as_str()));
         for (what, name) in nodes.chain(tensors) {
-            if name.is_empty() || name.chars().any(char::is_control) {
+            // `__metadata__` is the one name a safetensors file keeps for itself.
+            let reserved = what == "tensor" && name == "__metadata__";
+            if name.is_empty() || reserved || name.chars().any(char::is_control) {
                 return Err(GraphError::Name { what, name: name.into() });
             }
         }

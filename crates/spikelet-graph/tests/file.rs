@@ -1,0 +1,356 @@
+//! The graph file: round trips, and files that are broken in every way.
+
+mod common;
+
+use common::{Numbers, convolutional, gated, lif, small};
+use proptest::prelude::*;
+use spikelet_graph::{
+    FileError, Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling,
+    Readout, Reset, Signal, Task, Tensor, Values, file::METADATA_KEY,
+};
+
+/// A graph with int8 and int4 weights and a full task record.
+fn compressed() -> Graph {
+    let mut graph = small(3);
+    let mut numbers = Numbers(9);
+    for (name, values) in [("w_h", true), ("out", false)] {
+        let tensor = graph.tensors.get_mut(&format!("{name}.weight")).unwrap();
+        tensor.values = if values {
+            Values::I8((0..tensor.len()).map(|_| numbers.next() as i8).collect())
+        } else {
+            Values::I4((0..tensor.shape[0]).map(|_| numbers.next() as u8).collect())
+        };
+        let scales = Tensor::f32(&[tensor.shape[1]], vec![0.01; tensor.shape[1]]).unwrap();
+        graph.tensors.insert(format!("{name}.scale"), scales);
+        let node = graph.nodes.iter_mut().find(|node| node.name == name).unwrap();
+        node.op.weights_mut()[0].scale = Some(format!("{name}.scale"));
+    }
+    let half = Values::F16((0..30).map(|i| 0x3c00 + i).collect());
+    let shape = graph.tensors["w_x.weight"].shape.clone();
+    graph.tensors.insert("w_x.weight".into(), Tensor::new(&shape, half).unwrap());
+    graph.task = Task {
+        dataset: Some("braille".into()),
+        classes: vec!["A".into(), "\"quoted\" \u{e9}".into()],
+        channels: vec!["a".into(), "b".into(), "c".into(), "d".into(), "e".into()],
+        window: 256,
+        step_ms: Some(5.0),
+        mean: vec![0.1; 5],
+        std: vec![1.5; 5],
+        notes: [("preset".into(), "l2mu/braille".into())].into(),
+    };
+    graph.validate().unwrap();
+    graph
+}
+
+fn examples() -> Vec<Graph> {
+    vec![compressed(), convolutional(2), gated(2)]
+}
+
+#[test]
+fn round_trip() {
+    for graph in examples() {
+        let bytes = graph.to_bytes().unwrap();
+        let read = Graph::from_bytes(&bytes).unwrap();
+        assert_eq!(read, graph);
+        assert_eq!(read.to_bytes().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn any_safetensors_reader_opens_the_file() {
+    let graph = compressed();
+    let bytes = graph.to_bytes().unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.len(), graph.tensors.len());
+    let bias = file.tensor("out.bias").unwrap();
+    assert_eq!(bias.shape(), [2]);
+    let values: Vec<f32> =
+        bias.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(Values::F32(values), graph.tensors["out.bias"].values);
+    let packed = file.tensor("out.weight").unwrap();
+    assert_eq!((packed.dtype(), packed.shape()), (safetensors::Dtype::U8, &[6, 1][..]));
+}
+
+#[test]
+fn an_invalid_graph_is_not_written() {
+    let mut graph = small(1);
+    graph.tensors.remove("out.bias");
+    assert!(matches!(graph.to_bytes(), Err(FileError::Graph(_))));
+}
+
+#[test]
+fn saving_replaces_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for graph in examples() {
+        graph.save(&path).unwrap();
+        assert_eq!(Graph::load(&path).unwrap(), graph);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    let missing = folder.path().join("nowhere").join("model.safetensors");
+    assert!(matches!(small(1).save(&missing), Err(FileError::Io { .. })));
+    assert!(matches!(Graph::load(&missing), Err(FileError::Io { .. })));
+    assert!(matches!(Graph::load(folder.path()), Err(FileError::Io { .. })));
+    // A failed replacement leaves what was there, and no temporary file.
+    let occupied = folder.path().join("folder");
+    std::fs::create_dir(&occupied).unwrap();
+    assert!(matches!(small(1).save(&occupied), Err(FileError::Io { .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    std::fs::write(&path, b"not a graph").unwrap();
+    let problem = Graph::load(&path).unwrap_err().to_string();
+    assert!(problem.contains("model.safetensors") && problem.contains("8 bytes"), "{problem}");
+}
+
+/// Header and data of a file.
+fn parts(bytes: &[u8]) -> (String, Vec<u8>) {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (String::from_utf8(bytes[8..8 + length].to_vec()).unwrap(), bytes[8 + length..].to_vec())
+}
+
+fn join(header: &str, data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+/// Whatever is read must be valid; anything else is an error, never a panic.
+fn survives(bytes: &[u8]) -> bool {
+    match Graph::from_bytes(bytes) {
+        Ok(graph) => {
+            graph.validate().expect("what is read is valid");
+            graph.counts().expect("and can be counted");
+            true
+        }
+        Err(problem) => {
+            assert!(!problem.to_string().is_empty());
+            false
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for graph in examples() {
+        let bytes = graph.to_bytes().unwrap();
+        for length in 0..bytes.len() {
+            assert!(!survives(&bytes[..length]), "truncated to {length} bytes");
+        }
+        assert!(!survives(&[&bytes[..], &[0]].concat()), "one byte too many");
+    }
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    for graph in examples() {
+        let bytes = graph.to_bytes().unwrap();
+        let data = bytes.len() - parts(&bytes).1.len();
+        for position in 0..bytes.len() {
+            let masks: &[u8] = if position < data { &[0x01, 0x10, 0xff] } else { &[0xff] };
+            for mask in masks {
+                let mut changed = bytes.clone();
+                changed[position] ^= mask;
+                survives(&changed);
+            }
+        }
+    }
+}
+
+/// Every number of the header and of the graph JSON in it, replaced by hostile ones.
+#[test]
+fn hostile_numbers_never_panic() {
+    let hostile = [
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "4095",
+        "268435456",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1e999",
+        "null",
+        "\"\"",
+        "[]",
+        "{}",
+    ];
+    for graph in examples() {
+        let (header, data) = parts(&graph.to_bytes().unwrap());
+        let bytes = header.as_bytes();
+        let mut position = 0;
+        while position < bytes.len() {
+            let length = bytes[position..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if length > 0 {
+                for number in hostile {
+                    let number = number.replace('"', "\\\"");
+                    let changed =
+                        [&header[..position], &number, &header[position + length..]].concat();
+                    survives(&join(&changed, &data));
+                }
+            }
+            position += length.max(1);
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let graph = compressed();
+    let bytes = graph.to_bytes().unwrap();
+    let (header, data) = parts(&bytes);
+    let read = |bytes: &[u8]| Graph::from_bytes(bytes).expect_err("broken").to_string();
+    let edited = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from} is in the header");
+        read(&join(&header.replacen(from, to, 1), &data))
+    };
+
+    assert!(read(&[]).contains("the header length needs 8 bytes"));
+    for length in [u64::MAX, 100_000_001] {
+        let problem = read(&[&length.to_le_bytes(), &bytes[8..]].concat());
+        assert!(problem.contains("over the limit"), "{problem}");
+    }
+    let problem = read(&[&1_000_000_u64.to_le_bytes(), &bytes[8..]].concat());
+    assert!(problem.contains("the header needs 1000000 bytes"), "{problem}");
+    assert!(read(&bytes[..bytes.len() - 1]).contains("the tensor data needs"));
+    assert!(read(&join("[]", &[])).contains("does not start with `{`"));
+    assert!(read(&join("{}", &[])).contains(METADATA_KEY));
+    assert!(edited("\\\"version\\\":1", "\\\"version\\\":2").contains("has version 2"));
+    assert!(edited("\\\"task\\\":", "\\\"tsk\\\":").contains("unknown field `tsk`"));
+    assert!(edited("\\\"op\\\":\\\"linear\\\"", "\\\"op\\\":\\\"lnear\\\"").contains("lnear"));
+    assert!(edited("\"dtype\":\"I8\"", "\"dtype\":\"F64\"").contains("\"F64\" is not one of"));
+    assert!(edited("\"dtype\":\"U8\"", "\"dtype\":\"I8\"").contains("stored as U8"));
+    assert!(edited("\"dtype\":\"I8\"", "\"dtype\":\"U8\"").contains("only used for 4-bit"));
+    let problem = edited("\\\"out.weight\\\":[6,2]", "\\\"out.weight\\\":[6,9]");
+    assert!(problem.contains("`int4`"), "{problem}");
+    let problem = edited("\"shape\":[2]", "\"shape\":[18446744073709551615]");
+    assert!(problem.contains("field `shape`"), "{problem}");
+
+    // Two tensors at the same place, and a gap.
+    let start = header.find("\"data_offsets\":[0,").unwrap();
+    let first = &header[start..start + header[start..].find(']').unwrap() + 1];
+    let size: usize = first["\"data_offsets\":[0,".len()..first.len() - 1].parse().unwrap();
+    let second = format!("\"data_offsets\":[{size},");
+    for start in [0, size + 4] {
+        let problem = edited(&second, &format!("\"data_offsets\":[{start},"));
+        assert!(problem.contains("without gaps or overlaps"), "{problem}");
+    }
+    let twice = header.replacen("\"out.bias\":", "\"u.bias\":", 1);
+    let twice = twice.replacen("\"out.scale\":", "\"u.bias\":", 1);
+    assert!(read(&join(&twice, &data)).contains("there twice"));
+    let missing = edited("\"out.bias\":", "\"out.bios\":");
+    assert!(missing.contains("`out.bias`"), "{missing}");
+}
+
+/// A graph of random layers behind one another, from what proptest draws.
+fn random_graph(layers: &[(u8, usize)], seed: u64) -> Graph {
+    let mut numbers = Numbers(seed);
+    let mut graph = GraphBuilder::new("random");
+    let (mut channels, mut image) = (1 + numbers.below(4), Some([3, 4]));
+    graph.input("x", Signal::Graded, &[3, 4, channels]);
+    let mut last = String::from("x");
+    for (index, &(kind, size)) in layers.iter().enumerate() {
+        let name = format!("layer {index} \u{3b1}");
+        let layout = if numbers.below(2) == 0 { Layout::ByInput } else { Layout::ByOutput };
+        match (kind, image) {
+            (0 | 1, Some(_)) => {
+                let kernel = numbers.tensor(&[size, channels, 3, 3]);
+                let bias = (kind == 0).then(|| numbers.tensor(&[size]));
+                graph.conv2d(&name, &last, &kernel, bias, layout, [1, 1], [1, 1], 1);
+                channels = size;
+            }
+            (2, Some(_)) => {
+                let pooling = [Pooling::Max, Pooling::Sum, Pooling::Average][numbers.below(3)];
+                let (kernel, stride) = ([1, 2], [1, 1]);
+                graph.node(&name, Op::Pool2d { pooling, kernel, stride, padding: [0, 1] });
+                graph.edge(&last, &name, 0);
+                image = image.map(|[h, w]| [h, w + 1]);
+            }
+            (3 | 8, Some([height, width])) => {
+                graph.node(&name, Op::Flatten);
+                graph.edge(&last, &name, 0);
+                (channels, image) = (channels * height * width, None);
+            }
+            (8, None) => {
+                let (memories, order) = (channels, size);
+                let (a, b) = (numbers.tensor(&[order, order]), numbers.tensor(&[order]));
+                graph.legendre(&name, &last, (name.as_str(), 1), memories, a, b);
+                channels *= order;
+            }
+            (9, None) => {
+                let (w, r) =
+                    (numbers.tensor(&[4 * size, channels]), numbers.tensor(&[4 * size, size]));
+                graph.lstm(&name, &last, &w, &r, numbers.tensor(&[4 * size]), layout);
+                channels = size;
+            }
+            (4, _) => {
+                let function =
+                    [Function::Relu, Function::Tanh, Function::Sigmoid][numbers.below(3)];
+                graph.node(&name, Op::Activation { function });
+                graph.edge(&last, &name, 0);
+            }
+            (5, _) => graph.neuron(&name, &[&last], random_neuron(&mut numbers)),
+            (6, _) => {
+                let threshold =
+                    graph.tensor(&format!("{name}.threshold"), numbers.tensor(&[channels]));
+                let neuron = Neuron { threshold: Param::Tensor(threshold), ..lif(0.25, 1.0) };
+                graph.neuron(&name, &[&last], neuron);
+                graph.edge((last.as_str(), 1 + numbers.below(5)), &name, 0);
+            }
+            _ => {
+                let weight = numbers.tensor(&[size, channels]);
+                graph.linear(&name, &last, &weight, None, layout);
+                channels = size;
+            }
+        }
+        last = name;
+    }
+    graph.readout("read-out", &last, Readout::Mean);
+    graph.output("y", "read-out");
+    graph.finish().unwrap()
+}
+
+fn random_neuron(numbers: &mut Numbers) -> Neuron {
+    let mut unit = || Param::Shared(numbers.real().abs());
+    let (beta, rho) = (unit(), unit());
+    let threshold = Param::Shared(numbers.real() * 1e-20);
+    let membrane = match numbers.below(5) {
+        0 => Membrane::If,
+        1 => Membrane::Lif { beta, input_decay: true },
+        2 => Membrane::CubaLif { alpha: rho, beta },
+        3 => Membrane::AdaptiveLif { beta, rho, gain: Param::Shared(1.8) },
+        _ => Membrane::Li { beta },
+    };
+    let reset = [Reset::None, Reset::Subtract, Reset::Zero][numbers.below(3)];
+    Neuron {
+        membrane,
+        threshold,
+        fires_at_threshold: numbers.below(2) == 0,
+        reset,
+        reset_delayed: false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_graphs_round_trip(
+        layers in proptest::collection::vec((0_u8..10, 1_usize..5), 1..9),
+        seed: u64,
+    ) {
+        let graph = random_graph(&layers, seed);
+        let bytes = graph.to_bytes().unwrap();
+        prop_assert_eq!(&Graph::from_bytes(&bytes).unwrap(), &graph);
+        let counts = graph.counts().unwrap();
+        prop_assert_eq!(counts.nodes.len(), graph.nodes.len());
+    }
+
+    #[test]
+    fn parameters_survive_bit_for_bit(bits in 0_u32..0x3f80_0000, threshold: f32) {
+        prop_assume!(threshold.is_finite());
+        let mut graph = GraphBuilder::new("one");
+        graph.input("x", Signal::Dense, &[1]);
+        graph.neuron("s", &["x"], lif(f32::from_bits(bits), threshold));
+        graph.output("y", "s");
+        let graph = graph.finish().unwrap();
+        prop_assert_eq!(Graph::from_bytes(&graph.to_bytes().unwrap()).unwrap(), graph);
+    }
+}
