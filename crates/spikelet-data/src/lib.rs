@@ -3,6 +3,7 @@
 //! Every reader gives [`sequences::Sequences`] or says in a [`error::DataError`] which file, line or offset is
 //! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
 
+pub mod atomic;
 pub mod braille;
 pub mod error;
 pub mod find;
@@ -13,6 +14,8 @@ pub mod registry;
 pub mod sequences;
 pub mod split;
 pub mod wisdm;
+pub mod wisdm_columns;
+pub mod wisdm_pack;
 pub mod wisdm_text;
 
 pub use error::{DataError, Result};

@@ -4,7 +4,7 @@
 //! Values stay in the raw units of the watch: m/s² and rad/s.
 //!
 //! A data folder holds either the raw text ([`crate::wisdm_text`]; the layout of the UCI archive, plain or
-//! gzip) or the compact lossless form this project ships (`wisdm_pack`).
+//! gzip) or the compact lossless form this project ships ([`crate::wisdm_pack`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::error::{DataError, Result};
 use crate::nearest;
 use crate::sequences::Sequences;
-use crate::wisdm_text;
+use crate::{wisdm_pack, wisdm_text};
 
 /// Sampling interval of the watch in milliseconds.
 pub const STEP_MS: f32 = 50.0;
@@ -130,7 +130,10 @@ pub fn is_full(dir: &Path) -> bool {
 /// The subjects in `dir`, ascending.
 pub fn subjects(dir: &Path) -> Result<Vec<u32>> {
     let text = wisdm_text::subjects(dir)?;
-    let subjects: Vec<u32> = text.into_keys().collect();
+    let subjects: Vec<u32> = match text.is_empty() {
+        false => text.into_keys().collect(),
+        true => wisdm_pack::subjects(dir)?.into_keys().collect(),
+    };
     if subjects.is_empty() {
         let expected =
             "raw/watch/{accel,gyro}/data_<subject>_{accel,gyro}_watch.txt[.gz] or <subject>.wisdm";
@@ -147,7 +150,10 @@ pub fn recordings(dir: &Path, subject: u32) -> Result<[Recording; 2]> {
     if let Some([accel, gyro]) = wisdm_text::subjects(dir)?.get(&subject) {
         return Ok([wisdm_text::read_file(accel, subject)?, wisdm_text::read_file(gyro, subject)?]);
     }
-    Err(DataError::file(dir, format!("no recordings of subject {subject}")))
+    match wisdm_pack::subjects(dir)?.get(&subject) {
+        Some(path) => wisdm_pack::read_file(path, subject),
+        None => Err(DataError::file(dir, format!("no recordings of subject {subject}"))),
+    }
 }
 
 /// Loads labelled windows `[n, window, 6]`, ordered by subject, class and time; `group` is the subject.

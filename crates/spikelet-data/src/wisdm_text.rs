@@ -68,6 +68,13 @@ pub fn read_file(path: &Path, subject: u32) -> Result<Recording> {
     read(lines::open(path)?, &path.display().to_string(), Some(subject))
 }
 
+/// The decompressed bytes of a file, for packing it.
+pub(crate) fn raw_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    lines::open(path)?.read_to_end(&mut bytes).map_err(|e| DataError::io(path, e))?;
+    Ok(bytes)
+}
+
 /// Reads the lines of one subject and sensor. `file` names them in errors; without `subject` that of the first
 /// line counts.
 pub fn read(input: impl BufRead, file: &str, subject: Option<u32>) -> Result<Recording> {
