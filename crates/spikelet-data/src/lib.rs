@@ -5,6 +5,7 @@
 
 pub mod atomic;
 pub mod braille;
+pub mod checkpoint;
 pub mod error;
 pub mod find;
 pub mod lines;
