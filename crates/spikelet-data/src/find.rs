@@ -22,10 +22,8 @@ pub struct Places {
 impl Places {
     /// The places of this process: its environment and current folder.
     pub fn here(named: Option<&Path>) -> Self {
-        let var = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
         let current = env::current_dir().unwrap_or_default();
-        Self::new(named, var("SPIKELET_DATA"), &current, cache)
+        Self::new(named, folder_in("SPIKELET_DATA"), &current, user_cache())
     }
 
     /// The places for a given `$SPIKELET_DATA`, current folder and user's cache folder.
@@ -42,7 +40,7 @@ impl Places {
         let mut roots: Vec<PathBuf> = variable.into_iter().collect();
         roots.push(repository.join("data"));
         roots.extend(shared);
-        roots.extend(cache.map(|cache| cache.join("spikelet/data")));
+        roots.extend(cache.map(|cache| cache.join(IN_CACHE)));
         Self { named: named.map(Path::to_path_buf), roots }
     }
 
@@ -72,6 +70,22 @@ impl Places {
             get: registry::how_to_get(name),
         })
     }
+}
+
+/// Folder below the user's cache folder.
+const IN_CACHE: &str = "spikelet/data";
+
+/// The last of the places: where a user keeps data sets for all projects.
+pub fn cache_folder() -> Option<PathBuf> {
+    user_cache().map(|cache| cache.join(IN_CACHE))
+}
+
+fn user_cache() -> Option<PathBuf> {
+    folder_in("XDG_CACHE_HOME").or_else(|| folder_in("HOME").map(|home| home.join(".cache")))
+}
+
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
 /// The folder of data set `name`; `named` is what the user gave as `--data`.

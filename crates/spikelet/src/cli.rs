@@ -3,7 +3,7 @@
 #[cfg(feature = "train")]
 use crate::commands::docs;
 use crate::{
-    commands::{completions, doctor},
+    commands::{completions, data, doctor},
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -58,6 +58,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Data(data::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     #[cfg(feature = "train")]
@@ -68,6 +69,7 @@ enum Command {
 impl Command {
     fn run(self, ui: &Ui) -> Result {
         match self {
+            Command::Data(args) => data::run(&args, ui),
             Command::Doctor(args) => doctor::run(&args, ui),
             Command::Completions(args) => completions::run(&args, Cli::command()),
             #[cfg(feature = "train")]

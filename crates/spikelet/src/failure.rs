@@ -5,6 +5,7 @@
 
 use crate::ui::Ui;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
+use spikelet_data::DataError;
 use std::{
     error::Error,
     fmt,
@@ -161,6 +162,9 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
             {
                 kind = Kind::OutputClosed;
             }
+            if let Some(DataError::NotFound { .. }) = cause.downcast_ref() {
+                kind = Kind::NotFound;
+            }
             causes.push(cause.to_string());
             next = cause.source();
         }
@@ -189,18 +193,19 @@ impl Report {
     }
 
     fn text(&self, ui: &Ui) -> String {
-        let theme = match (ui.stderr_is_terminal, ui.colour) {
+        let mut theme = match (ui.stderr_is_terminal, ui.colour) {
             (true, true) => GraphicalTheme::unicode(),
             (true, false) => GraphicalTheme::unicode_nocolor(),
             (false, _) => GraphicalTheme::none(),
         };
+        theme.characters.error = "error:".to_owned();
         // Not wrapped when it goes to a file: a message is one line that can be searched for.
         let width = if ui.stderr_is_terminal { ui.width.max(40) } else { 10_000 };
         let handler =
             GraphicalReportHandler::new_themed(theme).with_width(width).with_break_words(false);
         let mut text = String::new();
         match handler.render_report(&mut text, &Chain::new(self)) {
-            Ok(()) => format!("error:{}\n", text.trim_end()),
+            Ok(()) => format!("{}\n", text.trim()),
             Err(fmt::Error) => format!("error: {}\n", self.message),
         }
     }

@@ -1,13 +1,19 @@
 //! `spikelet doctor`.
 
 use crate::{
+    commands::data::{self, Found},
     failure::{Outcome, Result},
     machine::{EnergyCounter, Machine},
     table,
     ui::Ui,
 };
 use serde::Serialize;
-use std::io::{self, IsTerminal};
+use spikelet_data::find;
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 /// Show what this machine offers and what is wrong with it
 #[derive(Debug, clap::Args)]
@@ -26,7 +32,15 @@ struct Report {
     training: bool,
     machine: Machine,
     terminal: Terminal,
+    data: Vec<Found>,
+    cache: Option<Cache>,
     problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    folder: PathBuf,
+    writable: bool,
 }
 
 #[derive(Serialize)]
@@ -39,6 +53,11 @@ struct Terminal {
 
 /// Runs the command.
 pub fn run(_: &Args, ui: &Ui) -> Result {
+    let cache = Cache::look();
+    let mut problems = Vec::new();
+    if let Some(cache) = cache.as_ref().filter(|cache| !cache.writable) {
+        problems.push(format!("the cache folder {} cannot be written", cache.folder.display()));
+    }
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         training: cfg!(feature = "train"),
@@ -49,10 +68,26 @@ pub fn run(_: &Args, ui: &Ui) -> Result {
             width: ui.width,
             colour: ui.colour,
         },
-        problems: Vec::new(),
+        data: data::found(None),
+        cache,
+        problems,
     };
     ui.print(|| text(&report), &report)?;
     Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::No })
+}
+
+impl Cache {
+    fn look() -> Option<Self> {
+        let folder = find::cache_folder()?;
+        // The nearest folder that exists decides whether the rest can be made.
+        let existing = folder.ancestors().find(|folder| folder.is_dir());
+        let writable = existing.is_some_and(|existing| {
+            let probe = existing.join(format!(".spikelet-{}", std::process::id()));
+            let written = fs::write(&probe, b"").is_ok();
+            written && fs::remove_file(&probe).is_ok()
+        });
+        Some(Cache { folder, writable })
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -90,6 +125,14 @@ fn text(report: &Report) -> String {
             ),
         ),
     ];
+    for (index, set) in report.data.iter().enumerate() {
+        let (name, folder) = set.line();
+        lines.push((if index == 0 { "data sets" } else { "" }, format!("{name:15} {folder}")));
+    }
+    if let Some(cache) = &report.cache {
+        let writable = if cache.writable { "writable" } else { "NOT writable" };
+        lines.push(("cache", format!("{}, {writable}", cache.folder.display())));
+    }
     lines.extend(report.problems.iter().map(|problem| ("PROBLEM", problem.clone())));
     if report.problems.is_empty() {
         lines.push(("result", "nothing is wrong".to_owned()));

@@ -1,6 +1,7 @@
 //! The sub-commands, one file each: `Args` for the command line, `run` for the work.
 
 pub mod completions;
+pub mod data;
 #[cfg(feature = "train")]
 pub mod docs;
 pub mod doctor;

@@ -2,6 +2,7 @@
 
 use super::layer::Layer;
 use crate::failure::{Failure, Place};
+use spikelet_data::nearest::nearest;
 
 /// Explains why the merged layers do not fit.
 pub fn explain(error: &toml::de::Error, layers: &[Layer]) -> Failure {
@@ -47,16 +48,6 @@ pub fn explain(error: &toml::de::Error, layers: &[Layer]) -> Failure {
     with_place(Failure::usage(format!("{within}{message}")), place)
 }
 
-/// The valid name nearest to `name`, if one is near enough to be meant.
-pub fn nearest<'a>(name: &str, valid: &[&'a str]) -> Option<&'a str> {
-    valid
-        .iter()
-        .map(|valid| (strsim::normalized_damerau_levenshtein(name, valid), *valid))
-        .filter(|(likeness, _)| *likeness >= 0.5)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, valid)| valid)
-}
-
 enum What {
     Field,
     Variant,
@@ -83,7 +74,7 @@ impl<'a> Unknown<'a> {
 
     fn advice(&self) -> String {
         let list = self.valid.join(", ");
-        match nearest(self.name, &self.valid) {
+        match nearest(self.name, self.valid.iter().copied()) {
             Some(nearest) if self.valid.len() == 1 => format!("did you mean `{nearest}`?"),
             Some(nearest) => format!("did you mean `{nearest}`? Valid here: {list}"),
             None if list.is_empty() => "nothing can be set here".to_owned(),

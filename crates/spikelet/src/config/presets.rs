@@ -1,7 +1,7 @@
 //! The presets: built into the binary from `presets/`.
 
-use super::explain::nearest;
 use crate::failure::{Failure, Result};
+use spikelet_data::nearest::nearest;
 
 /// A preset.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub fn find(name: &str) -> Result<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         let list = names.join(", ");
-        let help = match nearest(name, &names) {
+        let help = match nearest(name, names.iter().copied()) {
             Some(nearest) => format!("did you mean `{nearest}`? Presets: {list}"),
             None => format!("presets: {list}; a configuration file ends in .toml"),
         };

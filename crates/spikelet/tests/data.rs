@@ -1,0 +1,64 @@
+//! `spikelet data` on the real binary.
+
+mod support;
+
+use support::{command, spikelet};
+
+#[test]
+fn list_names_every_data_set() {
+    let run = spikelet(["data", "list", "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let list: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let names: Vec<&str> =
+        list.as_array().expect("an array").iter().filter_map(|set| set["name"].as_str()).collect();
+    assert!(names.contains(&"wisdm-watch") && names.contains(&"braille"), "{names:?}");
+}
+
+#[test]
+fn info_tells_the_licence_and_where_to_get_it() {
+    let run = spikelet(["data", "info", "braille"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("licence") && run.stdout.contains("L2MU-Braille"));
+}
+
+#[test]
+fn an_unknown_name_is_an_error_with_the_nearest_name() {
+    let run = spikelet(["data", "info", "brail"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("did you mean `braille`?"), "{}", run.stderr);
+}
+
+#[test]
+fn a_data_set_that_is_not_here_is_exit_code_1() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let output = command(["data", "check", "braille", "--json"])
+        .current_dir(empty.path())
+        .env_remove("SPIKELET_DATA")
+        .env("XDG_CACHE_HOME", empty.path())
+        .output()
+        .expect("spikelet starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert_eq!(error["error"]["kind"], "not_found");
+}
+
+#[test]
+fn check_refuses_a_damaged_copy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("braille7.safetensors"), [255; 100]).expect("written");
+    let folder = folder.path().display().to_string();
+    let run = spikelet(["data", "check", "braille", "--data", &folder]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("braille7.safetensors"), "{}", run.stderr);
+}
+
+#[test]
+fn check_reads_a_whole_data_set() {
+    let Some(folder) = spikelet_data::find::for_test("braille") else { return };
+    let folder = folder.display().to_string();
+    let run = spikelet(["data", "check", "braille", "--data", &folder, "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let checked: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(checked["sequences"], 1158);
+}
