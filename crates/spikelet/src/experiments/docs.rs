@@ -146,7 +146,11 @@ fn block(folder: &Path, name: &str) -> Result<String> {
         "" => String::new(),
         about => format!("{about}\n\n"),
     };
-    Ok(format!("\n{about}{}\n", description.table.render(&lines).markdown()))
+    let table = match lines.is_empty() {
+        true => "No results yet.\n".to_owned(),
+        false => description.table.render(&lines).markdown(),
+    };
+    Ok(format!("\n{about}{table}\n"))
 }
 
 /// The document with its tables made anew.
