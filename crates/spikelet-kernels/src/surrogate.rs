@@ -3,7 +3,9 @@
 //! A spike is `s = [x > 0]` with `x = v - threshold`; its derivative is zero almost everywhere.
 //! Training replaces it by a bump around zero, the *surrogate*.
 
-use core::f32::consts::{FRAC_PI_2, LN_2, LOG2_E};
+use core::f32::consts::FRAC_PI_2;
+
+use crate::math::exp;
 
 /// A surrogate for the derivative of the spike function, `ds/dx` at `x = v - threshold`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,24 +83,24 @@ impl Surrogate {
         }
     }
 
-    /// [`grad`](Self::grad) of `potential - threshold`, element by element, into `out`. The kind
-    /// of surrogate is looked up once, so that each loop vectorises.
+    /// Replaces every `x = v - threshold` by its [`grad`](Self::grad). The kind of surrogate is
+    /// looked up once, so that each loop vectorises.
     #[inline(always)]
-    pub(crate) fn grad_row(self, potential: &[f32], threshold: &[f32], out: &mut [f32]) {
-        macro_rules! fill {
+    pub(crate) fn grad_in_place(self, xs: &mut [f32]) {
+        macro_rules! each {
             ($surrogate:expr) => {
-                for ((out, v), th) in out.iter_mut().zip(potential).zip(threshold) {
-                    *out = $surrogate.grad(v - th);
+                for x in xs {
+                    *x = $surrogate.grad(*x);
                 }
             };
         }
         match self {
-            Self::Arctan { alpha } => fill!(Self::Arctan { alpha }),
-            Self::Sigmoid { slope } => fill!(Self::Sigmoid { slope }),
-            Self::FastSigmoid { slope } => fill!(Self::FastSigmoid { slope }),
-            Self::Triangle { peak, slope } => fill!(Self::Triangle { peak, slope }),
-            Self::Rectangle { width } => fill!(Self::Rectangle { width }),
-            Self::StraightThrough => out.fill(1.0),
+            Self::Arctan { alpha } => each!(Self::Arctan { alpha }),
+            Self::Sigmoid { slope } => each!(Self::Sigmoid { slope }),
+            Self::FastSigmoid { slope } => each!(Self::FastSigmoid { slope }),
+            Self::Triangle { peak, slope } => each!(Self::Triangle { peak, slope }),
+            Self::Rectangle { width } => each!(Self::Rectangle { width }),
+            Self::StraightThrough => each!(Self::StraightThrough),
         }
     }
 }
@@ -107,24 +109,6 @@ impl Surrogate {
 /// relative accuracy in both tails.
 #[inline(always)]
 fn logistic_derivative(z: f32) -> f32 {
-    let e = exp_negative(z.abs());
+    let e = exp(-z.abs());
     e / ((1.0 + e) * (1.0 + e))
-}
-
-/// `exp(-z)` for `z >= 0`, within 3e-7 relative; below `exp(-87)` it stays there.
-#[inline(always)]
-fn exp_negative(z: f32) -> f32 {
-    let z = z.min(87.0);
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, also without libm.
-    let k = (z * LOG2_E + 12_582_912.0) - 12_582_912.0;
-    // -z = -k ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series.
-    let r = k * LN_2 - z;
-    let p = 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    p * f32::from_bits(((127 - k as i32) as u32) << 23)
 }

@@ -1,5 +1,8 @@
 //! The inference step against the equations, written out one neuron at a time.
 
+mod common;
+
+use common::{quarters, specs};
 use proptest::prelude::*;
 use spikelet_kernels::neuron::{Model, NeuronSpec, Param, Params, Reset, State, step, step_events};
 
@@ -60,30 +63,6 @@ impl Reference {
         (self.spiked, self.crossed) = (spike, threshold);
         f32::from(u8::from(spike))
     }
-}
-
-fn specs() -> impl Strategy<Value = NeuronSpec> {
-    let model = prop_oneof![
-        Just(Model::If),
-        any::<bool>().prop_map(|input_decay| Model::Lif { input_decay }),
-        Just(Model::CubaLif),
-        Just(Model::AdaptiveLif),
-        Just(Model::Li),
-    ];
-    let reset = prop_oneof![Just(Reset::None), Just(Reset::Subtract), Just(Reset::Zero)];
-    (model, reset, any::<bool>(), any::<bool>()).prop_map(
-        |(model, reset, reset_delayed, fires_at_threshold)| NeuronSpec {
-            model,
-            reset,
-            reset_delayed,
-            fires_at_threshold,
-        },
-    )
-}
-
-/// Multiples of 1/4, so that potentials often equal the threshold exactly.
-fn quarters(low: i32, high: i32, len: usize) -> impl Strategy<Value = Vec<f32>> {
-    proptest::collection::vec((low..=high).prop_map(|q| q as f32 * 0.25), len)
 }
 
 proptest! {

@@ -69,7 +69,7 @@ pub(super) struct Rule {
 }
 
 #[inline(always)]
-fn mask(condition: bool) -> u32 {
+pub(super) fn mask(condition: bool) -> u32 {
     u32::from(condition).wrapping_neg()
 }
 
@@ -119,7 +119,7 @@ impl Coefficients {
         if all.iter().any(|param| matches!(param, Param::PerNeuron(_))) {
             return None;
         }
-        let mut columns = Columns::<1>::ZERO;
+        let mut columns = CoefficientArrays::<1>::ZERO;
         columns.fill(spec, params, 0, 1);
         Some(columns.at(0))
     }
@@ -154,7 +154,7 @@ impl Lanes for Coefficients {
 }
 
 /// The coefficients of up to `N` neurons, one array a coefficient.
-pub(super) struct Columns<const N: usize> {
+pub(super) struct CoefficientArrays<const N: usize> {
     pub(super) beta: [f32; N],
     pub(super) drive: [f32; N],
     pub(super) threshold: [f32; N],
@@ -162,7 +162,7 @@ pub(super) struct Columns<const N: usize> {
     pub(super) gain: [f32; N],
 }
 
-impl<const N: usize> Columns<N> {
+impl<const N: usize> CoefficientArrays<N> {
     pub(super) const ZERO: Self = Self {
         beta: [0.0; N],
         drive: [0.0; N],
@@ -196,7 +196,7 @@ impl<const N: usize> Columns<N> {
     }
 }
 
-impl<const N: usize> Lanes for Columns<N> {
+impl<const N: usize> Lanes for CoefficientArrays<N> {
     #[inline(always)]
     fn at(&self, j: usize) -> Coefficients {
         Coefficients {

@@ -22,9 +22,14 @@
 //!
 //! A neuron of LI type never spikes and never resets.
 
+mod backward;
+mod columns;
 mod dynamics;
+mod sequence;
 mod step;
 
+pub use backward::{ParamGradients, Run, backward};
+pub use sequence::{Saved, sequence};
 pub use step::{step, step_events};
 
 /// How the membrane integrates (equations in the [module](self)).
@@ -74,6 +79,16 @@ impl NeuronSpec {
     /// CuBa-LIF, the adaptation of adaptive LIF.
     pub fn has_second(&self) -> bool {
         matches!(self.model, Model::CubaLif | Model::AdaptiveLif)
+    }
+
+    /// Checks that a state of `width` neurons fits this spec and `total` currents.
+    fn check(&self, width: usize, second: usize, total: usize) {
+        assert!(
+            width > 0 && total.is_multiple_of(width),
+            "{total} currents for {width} potentials"
+        );
+        let seconds = if self.has_second() { width } else { 0 };
+        assert_eq!(second, seconds, "second state value per neuron");
     }
 
     /// Whether the effects of a spike wait for the next step.

@@ -1,7 +1,7 @@
 //! One step of a population at inference, with dense spikes or as an event list.
 
 use super::dynamics::{
-    BLOCK, Coefficients, Columns, Lanes, Membrane, Rule, keep, update, with_membrane,
+    BLOCK, CoefficientArrays, Coefficients, Lanes, Membrane, Rule, keep, update, with_membrane,
 };
 use super::{Model, NeuronSpec, Params, State};
 use crate::simd::dispatch;
@@ -30,18 +30,20 @@ pub fn step_events(
     events: &mut [u32],
 ) -> usize {
     assert!(events.len() >= current.len(), "room for an event per neuron");
-    run(spec, params, state, current, Events { list: events, count: 0 }).count
+    run(spec, params, state, current, Events { list: events, count: 0, spikes: [0; BLOCK] }).count
 }
 
-/// Where the output of a block of neurons goes.
+/// Where the output of the population goes, block by block.
 trait Sink {
-    /// Per neuron, what is kept until the block is done.
-    type Value: Copy + Default;
+    type Value;
 
     fn value<M: Membrane>(u: f32, fired: u32) -> Self::Value;
 
-    /// Takes the values of the neurons from `start` on.
-    fn put(&mut self, start: usize, values: &[Self::Value; BLOCK], len: usize);
+    /// Room for the values of the neurons `start..start + len`.
+    fn room(&mut self, start: usize, len: usize) -> &mut [Self::Value];
+
+    /// The values from `start` on are written.
+    fn done(&mut self, start: usize, len: usize);
 }
 
 struct Dense<'a>(&'a mut [f32]);
@@ -55,14 +57,18 @@ impl Sink for Dense<'_> {
     }
 
     #[inline(always)]
-    fn put(&mut self, start: usize, values: &[f32; BLOCK], len: usize) {
-        self.0[start..start + len].copy_from_slice(&values[..len]);
+    fn room(&mut self, start: usize, len: usize) -> &mut [f32] {
+        &mut self.0[start..start + len]
     }
+
+    #[inline(always)]
+    fn done(&mut self, _: usize, _: usize) {}
 }
 
 struct Events<'a> {
     list: &'a mut [u32],
     count: usize,
+    spikes: [u8; BLOCK],
 }
 
 impl Sink for Events<'_> {
@@ -74,12 +80,18 @@ impl Sink for Events<'_> {
     }
 
     #[inline(always)]
-    fn put(&mut self, start: usize, values: &[u8; BLOCK], _: usize) {
-        let mut spikes = spike_word(values);
-        while spikes != 0 {
-            self.list[self.count] = start as u32 + spikes.trailing_zeros();
+    fn room(&mut self, _: usize, len: usize) -> &mut [u8] {
+        &mut self.spikes[..len]
+    }
+
+    #[inline(always)]
+    fn done(&mut self, start: usize, len: usize) {
+        // the rest of the last block holds spikes of the block before
+        let mut left = spike_word(&self.spikes) & (u64::MAX >> (BLOCK - len));
+        while left != 0 {
+            self.list[self.count] = start as u32 + left.trailing_zeros();
             self.count += 1;
-            spikes &= spikes - 1;
+            left &= left - 1;
         }
     }
 }
@@ -103,16 +115,18 @@ fn run<S: Sink>(
     current: &[f32],
     mut sink: S,
 ) -> S {
+    if current.is_empty() {
+        return sink;
+    }
     assert_eq!(state.v.len(), current.len(), "one potential per neuron");
-    let second = if spec.has_second() { current.len() } else { 0 };
-    assert_eq!(state.second.len(), second, "second state value per neuron");
+    spec.check(state.v.len(), state.second.len(), current.len());
     let rule = Rule::new(spec);
     let shared = Coefficients::shared(spec, params);
     let State { v, second } = state;
     with_membrane!(spec, |M, DELAYED| dispatch(
         #[inline(always)]
         || {
-            let mut columns = Columns::<BLOCK>::ZERO;
+            let mut columns = CoefficientArrays::<BLOCK>::ZERO;
             let blocks = current.chunks(BLOCK).zip(v.chunks_mut(BLOCK)).enumerate();
             for (b, (current, v)) in blocks {
                 let start = b * BLOCK;
@@ -121,14 +135,14 @@ fn run<S: Sink>(
                 } else {
                     &mut []
                 };
-                let mut values = [S::Value::default(); BLOCK];
+                let values = sink.room(start, v.len());
                 if let Some(shared) = &shared {
-                    block::<M, S, DELAYED>(rule, shared, v, second, current, &mut values);
+                    block::<M, S, DELAYED>(rule, shared, v, second, current, values);
                 } else {
                     columns.fill(spec, params, start, v.len());
-                    block::<M, S, DELAYED>(rule, &columns, v, second, current, &mut values);
+                    block::<M, S, DELAYED>(rule, &columns, v, second, current, values);
                 }
-                sink.put(start, &values, v.len());
+                sink.done(start, v.len());
             }
         },
     ));
@@ -143,10 +157,10 @@ fn block<M: Membrane, S: Sink, const DELAYED: bool>(
     v: &mut [f32],
     second: &mut [f32],
     current: &[f32],
-    values: &mut [S::Value; BLOCK],
+    values: &mut [S::Value],
 ) {
     let len = v.len().min(BLOCK);
-    let (v, current) = (&mut v[..len], &current[..len]);
+    let (v, current, values) = (&mut v[..len], &current[..len], &mut values[..len]);
     let second = if M::SECOND { &mut second[..len] } else { &mut [] };
     for j in 0..len {
         let x = if M::SECOND { second[j] } else { 0.0 };

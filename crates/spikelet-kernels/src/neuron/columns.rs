@@ -1,0 +1,47 @@
+//! Splitting `[time, width]` buffers into blocks of columns.
+//!
+//! Neurons do not interact within their population, so a block of columns can run through all
+//! time steps on its own: its state stays in the cache, and blocks go to different threads. The
+//! blocks are the same whatever the number of threads, and so are all results.
+
+use alloc::vec::Vec;
+
+/// Columns in a block: the arrays of one block fit the first-level cache.
+pub(super) const WIDTH: usize = 512;
+
+/// The rows of a block, one piece of a `[time, width]` buffer for each time step.
+pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
+
+/// For every block of columns its rows. An empty buffer gives blocks without rows.
+pub(super) fn blocks(buffer: &mut [f32], width: usize) -> Vec<Rows<'_>> {
+    let time = buffer.len() / width;
+    let mut blocks: Vec<Rows> =
+        (0..width.div_ceil(WIDTH)).map(|_| Vec::with_capacity(time)).collect();
+    for row in buffer.chunks_exact_mut(width) {
+        for (block, piece) in blocks.iter_mut().zip(row.chunks_mut(WIDTH)) {
+            block.push(piece);
+        }
+    }
+    blocks
+}
+
+/// For every block of columns its piece of one row; an empty row gives empty pieces.
+pub(super) fn pieces(row: &mut [f32], width: usize) -> Vec<&mut [f32]> {
+    if row.is_empty() {
+        return (0..width.div_ceil(WIDTH)).map(|_| Default::default()).collect();
+    }
+    row.chunks_mut(WIDTH).collect()
+}
+
+/// Calls `work` for every block, on several threads if there are several blocks and `elements`,
+/// the size of the whole, is worth it.
+pub(super) fn for_each<B: Send>(blocks: Vec<B>, elements: usize, work: impl Fn(B) + Send + Sync) {
+    #[cfg(feature = "std")]
+    if elements >= 1 << 15 && blocks.len() > 1 {
+        use rayon::prelude::*;
+        blocks.into_par_iter().for_each(work);
+        return;
+    }
+    let _ = elements;
+    blocks.into_iter().for_each(work);
+}
