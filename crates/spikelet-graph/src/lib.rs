@@ -7,9 +7,13 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+pub mod batchnorm;
 pub mod builder;
+pub mod compress;
 pub mod counters;
 pub mod counts;
+pub mod describe;
+pub mod energy;
 pub mod error;
 pub mod file;
 pub mod graph;

@@ -1,6 +1,8 @@
 //! Graphs and numbers the tests share.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
+pub mod reference;
+
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Readout, Reset, Signal, Tensor,
 };

@@ -1,0 +1,153 @@
+//! Post-training quantisation of weights: symmetric, one scale per output channel.
+//!
+//! With `s` the largest magnitude of an output channel divided by 127 (or 7), a weight `w`
+//! becomes the integer `q` nearest to `w / s`, so that `|w - q s| <= s / 2`. Biases, neuron
+//! parameters and vectors (the B of Legendre memories, whose scales would be as large as it is)
+//! stay 32-bit floats.
+
+use super::{CompressError, check_keep};
+use crate::{
+    graph::Graph,
+    int4,
+    op::{Layout, Op},
+    tensor::{Tensor, Values},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec,
+    vec::Vec,
+};
+use serde::Serialize;
+
+/// The width of a quantised weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bits {
+    /// 4 bits, -7..=7.
+    Four,
+    /// 8 bits, -127..=127.
+    Eight,
+}
+
+/// What became of one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuantizedTensor {
+    /// Its name.
+    pub tensor: String,
+    /// Bytes before.
+    pub bytes_before: usize,
+    /// Bytes now, scales included.
+    pub bytes: usize,
+    /// The largest difference between a weight and what its integer stands for.
+    pub max_error: f32,
+}
+
+/// The graph with integer weights. Nodes named in `keep`, and weights that are integers already,
+/// stay as they are.
+///
+/// # Errors
+/// A graph that is not valid, or a name in `keep` that no node has.
+pub fn quantize(
+    graph: &Graph,
+    bits: Bits,
+    keep: &[&str],
+) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
+    graph.validate()?;
+    check_keep(graph, keep)?;
+    let mut result = graph.clone();
+    let mut report = Vec::new();
+    for (name, layout) in candidates(graph, keep) {
+        let tensor = graph.tensor("", &name)?;
+        let values = tensor.to_f32();
+        let scales = scales(&values, tensor.output_channels(layout), layout, bits);
+        let integers = integers(&values, &scales, layout, bits);
+        let values_now = match bits {
+            Bits::Eight => Values::I8(integers),
+            Bits::Four => Values::I4(int4::pack(&integers, tensor.row())),
+        };
+        let quantized = Tensor::new(&tensor.shape, values_now)?;
+        let back = quantized.dequantized(&scales, layout);
+        let errors = values.iter().zip(back).map(|(w, q)| (w - q).abs());
+        let scales = Tensor::f32(&[scales.len()], scales)?;
+        report.push(QuantizedTensor {
+            tensor: name.clone(),
+            bytes_before: tensor.bytes(),
+            bytes: quantized.bytes() + scales.bytes(),
+            max_error: errors.fold(0.0, f32::max),
+        });
+        let scale = result.free_name(&format!("{name}.scale"));
+        result.tensors.insert(scale.clone(), scales);
+        result.tensors.insert(name.clone(), quantized);
+        for weight in result.nodes.iter_mut().flat_map(|node| node.op.weights_mut()) {
+            if weight.tensor == name {
+                weight.scale = Some(scale.clone());
+            }
+        }
+    }
+    result.validate()?;
+    Ok((result, report))
+}
+
+/// The tensors to quantise, each with the one layout all its users agree on.
+fn candidates(graph: &Graph, keep: &[&str]) -> BTreeMap<String, Layout> {
+    let mut layouts = BTreeMap::new();
+    let mut excluded: BTreeSet<&str> = BTreeSet::new();
+    for node in &graph.nodes {
+        let kept = keep.contains(&node.name.as_str());
+        for weight in node.op.weights() {
+            let tensor = graph.tensors.get(&weight.tensor);
+            let is_float_matrix = tensor.is_some_and(|tensor| {
+                tensor.shape.len() >= 2 && matches!(tensor.values, Values::F32(_) | Values::F16(_))
+            });
+            let agreed = *layouts.entry(weight.tensor.clone()).or_insert(weight.layout);
+            if kept || !is_float_matrix || agreed != weight.layout {
+                excluded.insert(&weight.tensor);
+            }
+        }
+        if let Op::Neuron(_) = node.op {
+            // A population may share a tensor with a weight; parameters stay floats.
+            excluded.extend(node.op.tensors());
+        }
+    }
+    layouts.retain(|name, _| !excluded.contains(name.as_str()));
+    layouts
+}
+
+fn limit(bits: Bits) -> f32 {
+    match bits {
+        Bits::Four => 7.0,
+        Bits::Eight => 127.0,
+    }
+}
+
+fn scales(values: &[f32], channels: usize, layout: Layout, bits: Bits) -> Vec<f32> {
+    let mut largest = vec![0.0_f32; channels];
+    for (position, value) in values.iter().enumerate() {
+        let channel = channel(position, values.len(), channels, layout);
+        largest[channel] = largest[channel].max(value.abs());
+    }
+    let scale = |largest: f32| {
+        // Without weights any scale will do; a subnormal one would round to zero.
+        if largest == 0.0 { 1.0 } else { (largest / limit(bits)).max(f32::MIN_POSITIVE) }
+    };
+    largest.into_iter().map(scale).collect()
+}
+
+fn integers(values: &[f32], scales: &[f32], layout: Layout, bits: Bits) -> Vec<i8> {
+    let limit = f64::from(limit(bits));
+    let integer = |(position, value): (usize, &f32)| {
+        let scale = scales[channel(position, values.len(), scales.len(), layout)];
+        let ratio = (f64::from(*value) / f64::from(scale)).clamp(-limit, limit);
+        // Half away from zero; the cast drops the fraction.
+        (ratio + if ratio < 0.0 { -0.5 } else { 0.5 }) as i8
+    };
+    values.iter().enumerate().map(integer).collect()
+}
+
+fn channel(position: usize, len: usize, channels: usize, layout: Layout) -> usize {
+    match layout {
+        Layout::ByInput => position % channels,
+        Layout::ByOutput => position / (len / channels),
+    }
+}
