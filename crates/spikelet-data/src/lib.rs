@@ -4,16 +4,26 @@
 //! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
 
 pub mod atomic;
+pub mod augment;
 pub mod braille;
 pub mod checkpoint;
+pub mod csv;
 pub mod error;
 pub mod find;
+pub mod idx;
 pub mod lines;
+pub mod metrics;
 pub mod nearest;
 pub mod normalize;
+pub mod npy;
+pub mod number;
 pub mod registry;
 pub mod sequences;
 pub mod split;
+pub mod stream;
+mod stream_arrays;
+pub mod synthetic;
+pub mod table;
 pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;
