@@ -1,0 +1,173 @@
+//! Where the values of a stream lie: every buffer gets its place once, when a graph is compiled.
+//!
+//! Buffers that must survive a step come first, one after the other. The others share what
+//! follows: two lie in the same place when one is last used before the other is first used.
+
+use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+/// A buffer in the memory of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Buffer(usize);
+
+/// What a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// 32-bit floats.
+    Values,
+    /// Room for the indices of this many neurons, after their number.
+    Events,
+    /// One bit per neuron and remembered step.
+    Bits,
+}
+
+struct Wish {
+    content: Content,
+    len: usize,
+    keep: bool,
+    /// First and last instruction that touches it.
+    used: Option<(usize, usize)>,
+}
+
+/// Collects what is needed.
+#[derive(Default)]
+pub(crate) struct Wishes(Vec<Wish>);
+
+impl Wishes {
+    /// A buffer for `len` values or events; `keep` says that it survives a step.
+    pub(crate) fn add(&mut self, content: Content, len: usize, keep: bool) -> Buffer {
+        let len = match content {
+            Content::Events => len + 1,
+            Content::Values | Content::Bits => len,
+        };
+        self.0.push(Wish { content, len, keep, used: None });
+        Buffer(self.0.len() - 1)
+    }
+
+    /// Notes that an instruction uses a buffer.
+    pub(crate) fn touch(&mut self, buffer: Buffer, instruction: usize) {
+        let used = &mut self.0[buffer.0].used;
+        *used = match *used {
+            None => Some((instruction, instruction)),
+            Some((first, last)) => Some((first.min(instruction), last.max(instruction))),
+        };
+    }
+
+    /// Gives every buffer its place.
+    pub(crate) fn place(self) -> Places {
+        let mut places = Places { ranges: vec![0..0; self.0.len()], ..Places::default() };
+        for (index, wish) in self.0.iter().enumerate() {
+            if wish.keep {
+                let bank = places.bank(wish.content);
+                let start = bank.kept;
+                bank.kept += wish.len;
+                bank.total = bank.kept;
+                places.ranges[index] = start..start + wish.len;
+                if wish.content == Content::Events {
+                    places.kept_events.push(start..start + wish.len);
+                }
+            }
+        }
+        // Large buffers first: small ones fit into the gaps that are left.
+        let mut shared: Vec<usize> = (0..self.0.len()).filter(|&i| !self.0[i].keep).collect();
+        shared.sort_by_key(|&i| (core::cmp::Reverse(self.0[i].len), i));
+        let mut placed: Vec<usize> = Vec::new();
+        for &index in &shared {
+            let wish = &self.0[index];
+            let mut taken: Vec<Range<usize>> = placed
+                .iter()
+                .filter(|&&other| self.0[other].collides(wish))
+                .map(|&other| places.ranges[other].clone())
+                .collect();
+            taken.sort_by_key(|range| range.start);
+            let bank = places.bank(wish.content);
+            let mut start = bank.kept;
+            for range in taken {
+                if start + wish.len <= range.start {
+                    break;
+                }
+                start = start.max(range.end);
+            }
+            bank.total = bank.total.max(start + wish.len);
+            places.ranges[index] = start..start + wish.len;
+            placed.push(index);
+        }
+        places
+    }
+}
+
+impl Wish {
+    /// Whether two shared buffers need different places.
+    fn collides(&self, other: &Wish) -> bool {
+        let same_bank = (self.content == Content::Values) == (other.content == Content::Values);
+        match (self.used, other.used) {
+            (Some((first, last)), Some((other_first, other_last))) => {
+                same_bank && first <= other_last && other_first <= last
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The size of one kind of memory, in 4-byte units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bank {
+    /// At the front: what survives a step.
+    pub(crate) kept: usize,
+    /// All.
+    pub(crate) total: usize,
+}
+
+/// Where every buffer lies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    ranges: Vec<Range<usize>>,
+    /// Event lists that survive a step.
+    pub(crate) kept_events: Vec<Range<usize>>,
+    /// 32-bit floats.
+    pub(crate) values: Bank,
+    /// Event lists and bits.
+    pub(crate) words: Bank,
+}
+
+impl Places {
+    #[inline(always)]
+    pub(crate) fn of(&self, buffer: Buffer) -> Range<usize> {
+        self.ranges[buffer.0].clone()
+    }
+
+    fn bank(&mut self, content: Content) -> &mut Bank {
+        match content {
+            Content::Values => &mut self.values,
+            Content::Events | Content::Bits => &mut self.words,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_share_memory_only_when_they_live_apart() {
+        let mut wishes = Wishes::default();
+        let state = wishes.add(Content::Values, 5, true);
+        let first = wishes.add(Content::Values, 10, false);
+        let second = wishes.add(Content::Values, 8, false);
+        let third = wishes.add(Content::Values, 4, false);
+        let list = wishes.add(Content::Events, 3, true);
+        for (buffer, used) in [(first, 0..=1), (second, 2..=3), (third, 1..=2), (list, 0..=3)] {
+            wishes.touch(buffer, *used.start());
+            wishes.touch(buffer, *used.end());
+        }
+        let places = wishes.place();
+        assert_eq!(places.of(state), 0..5);
+        assert_eq!(places.of(first), 5..15);
+        assert_eq!(places.of(second), 5..13);
+        assert_eq!(places.of(third), 15..19);
+        assert_eq!(places.of(list), 0..4);
+        assert_eq!(places.values, Bank { kept: 5, total: 19 });
+        assert_eq!(places.words, Bank { kept: 4, total: 4 });
+        assert_eq!(places.kept_events.first(), Some(&(0..4)));
+    }
+}

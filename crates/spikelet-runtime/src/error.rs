@@ -1,0 +1,62 @@
+//! What can go wrong when a graph is compiled or run.
+
+use alloc::string::String;
+use spikelet_graph::GraphError;
+
+/// An error of the runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The graph is not valid.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A node with state in the phase that runs once.
+    #[error(
+        "node `{node}` keeps state over time steps, but its phase is `sequence`: set it to `step`"
+    )]
+    StateInSequence {
+        /// The node.
+        node: String,
+    },
+    /// Input of the wrong length.
+    #[error(
+        "the input has {found} values; {streams} streams take a multiple of {expected} \
+         ({per_step} per step and stream)"
+    )]
+    InputLength {
+        /// Values given.
+        found: usize,
+        /// Values of one step of all streams.
+        expected: usize,
+        /// Values of one step of one stream.
+        per_step: usize,
+        /// Streams.
+        streams: usize,
+    },
+    /// A value other than 0 and 1 at a binary input.
+    #[error(
+        "input `{node}` takes spikes, but value {index} of the chunk is {value}: \
+         give 0 or 1, or declare the input as graded or dense"
+    )]
+    NotBinary {
+        /// The input node.
+        node: String,
+        /// Position in the values given.
+        index: usize,
+        /// What was found.
+        value: f32,
+    },
+    /// A state that another executor made.
+    #[error("the state belongs to another graph than `{graph}`: make it with this executor")]
+    ForeignState {
+        /// Name of the graph of this executor.
+        graph: String,
+    },
+    /// Bytes that are no saved state of this graph.
+    #[error("the saved state does not fit `{graph}`: {problem}")]
+    SavedState {
+        /// Name of the graph of this executor.
+        graph: String,
+        /// What is wrong.
+        problem: String,
+    },
+}

@@ -1,0 +1,290 @@
+//! Executing instructions.
+
+use crate::{
+    buffers::Buffer,
+    plan::{Input, Instruction, Plan, Population, Product},
+    state::Memory,
+    weights::Arrival,
+};
+use core::ops::Range;
+use spikelet_graph::{Function, Pooling, Readout};
+use spikelet_kernels::{cells, events, math, neuron, pool};
+
+impl Plan {
+    /// Executes one instruction in step `steps` of a stream with the input `x`.
+    #[inline]
+    pub(crate) fn execute(
+        &self,
+        instruction: &Instruction,
+        memory: &mut Memory,
+        steps: u64,
+        x: &[f32],
+    ) {
+        let Memory { values, words, .. } = memory;
+        let of = |buffer: &Buffer| self.places.of(*buffer);
+        match instruction {
+            Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
+            Instruction::Fire { neuron, current, to } => {
+                let population = &self.neurons[*neuron];
+                let (second, v) = (self.second(population), of(&population.v));
+                let [current, v, second] = apart(values, [of(current), v, second]);
+                let state = neuron::State { v, second };
+                let (count, list) = room(words, of(to));
+                let spikes = neuron::step_events(
+                    &population.spec,
+                    &population.params(),
+                    state,
+                    current,
+                    list,
+                );
+                *count = spikes as u32;
+            }
+            Instruction::Integrate { neuron, current, to } => {
+                let population = &self.neurons[*neuron];
+                let (second, v) = (self.second(population), of(&population.v));
+                let [current, v, second, to] = apart(values, [of(current), v, second, of(to)]);
+                let state = neuron::State { v, second };
+                neuron::step(&population.spec, &population.params(), state, current, to);
+            }
+            Instruction::Load { from, to } => {
+                let to = &mut values[of(to)];
+                to.copy_from_slice(&x[*from..*from + to.len()]);
+            }
+            Instruction::LoadSpikes { from, len, to } => {
+                let (count, list) = room(words, of(to));
+                *count = events::active(&x[*from..*from + *len], list) as u32;
+            }
+            Instruction::Clear { to } => values[of(to)].fill(0.0),
+            Instruction::SetBias { bias, to } => {
+                let bias = &self.vectors[*bias];
+                for to in values[of(to)].chunks_exact_mut(bias.len()) {
+                    to.copy_from_slice(bias);
+                }
+            }
+            Instruction::AddBias { bias, to } => {
+                let bias = &self.vectors[*bias];
+                for to in values[of(to)].chunks_exact_mut(bias.len()) {
+                    to.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                }
+            }
+            Instruction::Add { from, to } => self.add(*from, *to, memory),
+            Instruction::Densify { from, to } => {
+                events::densify(list(words, of(from)), &mut values[of(to)]);
+            }
+            Instruction::List { from, to } => {
+                let (count, list) = room(words, of(to));
+                *count = events::active(&values[of(from)], list) as u32;
+            }
+            Instruction::CopyChannels { from, to, widths, starts, len } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let rows = from.chunks_exact(widths[0]).zip(to.chunks_exact_mut(widths[1]));
+                for (from, to) in rows {
+                    to[starts[1]..starts[1] + len]
+                        .copy_from_slice(&from[starts[0]..starts[0] + len]);
+                }
+            }
+            Instruction::Pool { pooling, window, channels, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                match pooling {
+                    Pooling::Sum => pool::sum(window, *channels, from, to),
+                    Pooling::Average => pool::average(window, *channels, from, to),
+                    Pooling::Max => pool::max(window, *channels, from, to),
+                }
+            }
+            Instruction::Scale { factor, shift, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let factor = &self.vectors[*factor];
+                for (x, y) in from.chunks_exact(factor.len()).zip(to.chunks_exact_mut(factor.len()))
+                {
+                    for ((y, x), f) in y.iter_mut().zip(x).zip(factor) {
+                        *y = x * f;
+                    }
+                    if let Some(shift) = shift {
+                        y.iter_mut().zip(&self.vectors[*shift]).for_each(|(y, s)| *y += s);
+                    }
+                }
+            }
+            Instruction::Apply { function, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                to.copy_from_slice(from);
+                match function {
+                    Function::Relu => to.iter_mut().for_each(|y| *y = y.max(0.0)),
+                    Function::Tanh => math::tanh_in_place(to),
+                    Function::Sigmoid => math::sigmoid_in_place(to),
+                }
+            }
+            Instruction::Lstm { gates, cell, hidden } => {
+                let [gates, cell, hidden] = apart(values, [of(gates), of(cell), of(hidden)]);
+                cells::lstm(gates, cell, hidden);
+            }
+            Instruction::Gru { from_input, from_hidden, hidden } => {
+                let [x, h, hidden] = apart(values, [of(from_input), of(from_hidden), of(hidden)]);
+                cells::gru(x, h, hidden);
+            }
+            Instruction::Accumulate { readout, from, sum, to } => {
+                self.accumulate(*readout, *from, *sum, *to, memory, steps);
+            }
+            Instruction::Recall { ring, delay, to } => {
+                let ring = &self.rings[*ring];
+                let depth = ring.depth as u64;
+                let slot = ((steps + depth - *delay as u64) % depth) as usize;
+                let start = of(&ring.buffer).start + slot * ring.width;
+                let slot = start..start + ring.width;
+                if ring.spikes {
+                    let [bits, to] = apart(words, [slot, of(to)]);
+                    let (count, list) = to.split_at_mut(1);
+                    count[0] = events::from_bits(bits, list) as u32;
+                } else {
+                    let [slot, to] = apart(values, [slot, of(to)]);
+                    to.copy_from_slice(slot);
+                }
+            }
+            Instruction::Remember { ring, from } => {
+                let ring = &self.rings[*ring];
+                let slot = (steps % ring.depth as u64) as usize;
+                let start = of(&ring.buffer).start + slot * ring.width;
+                let slot = start..start + ring.width;
+                if ring.spikes {
+                    let [bits, from] = apart(words, [slot, of(from)]);
+                    events::to_bits(&from[1..1 + from[0] as usize], bits);
+                } else {
+                    let [slot, from] = apart(values, [slot, of(from)]);
+                    slot.copy_from_slice(from);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply(&self, product: &Product, to: Buffer, memory: &mut Memory) {
+        let Memory { values, words, sums } = memory;
+        let of = |buffer: Buffer| self.places.of(buffer);
+        match product.input {
+            Input::Spikes(events) => {
+                let x = Arrival::Spikes(list(words, of(events)));
+                self.add_product(product.kind, x, &mut values[of(to)], sums);
+            }
+            Input::Graded(events, from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let x = Arrival::Graded(list(words, of(events)), from);
+                self.add_product(product.kind, x, to, sums);
+            }
+            Input::Dense(from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                self.add_product(product.kind, Arrival::Dense(from), to, sums);
+            }
+        }
+    }
+
+    fn add(&self, from: Input, to: Buffer, memory: &mut Memory) {
+        let Memory { values, words, .. } = memory;
+        let of = |buffer: Buffer| self.places.of(buffer);
+        match from {
+            Input::Spikes(events) => {
+                let to = &mut values[of(to)];
+                list(words, of(events)).iter().for_each(|event| to[*event as usize] += 1.0);
+            }
+            Input::Graded(_, from) | Input::Dense(from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                to.iter_mut().zip(from).for_each(|(y, x)| *y += *x);
+            }
+        }
+    }
+
+    fn accumulate(
+        &self,
+        readout: Readout,
+        from: Input,
+        sum: Buffer,
+        to: Buffer,
+        memory: &mut Memory,
+        steps: u64,
+    ) {
+        match readout {
+            Readout::Sum => self.add(from, sum, memory),
+            Readout::Mean => {
+                self.add(from, sum, memory);
+                let ranges = [self.places.of(sum), self.places.of(to)];
+                let [sum, to] = apart(&mut memory.values, ranges);
+                let count = (steps + 1) as f32;
+                to.iter_mut().zip(sum).for_each(|(y, s)| *y = *s / count);
+            }
+            Readout::Max => {
+                let Memory { values, words, .. } = memory;
+                match from {
+                    Input::Spikes(events) => {
+                        let to = &mut values[self.places.of(to)];
+                        list(words, self.places.of(events))
+                            .iter()
+                            .for_each(|event| to[*event as usize] = 1.0);
+                    }
+                    Input::Graded(_, from) | Input::Dense(from) => {
+                        let [from, to] = apart(values, [from, to].map(|b| self.places.of(b)));
+                        for (y, x) in to.iter_mut().zip(from) {
+                            if steps == 0 || *x > *y {
+                                *y = *x;
+                            }
+                        }
+                    }
+                }
+            }
+            // The last value needs no instruction.
+            Readout::Last => {}
+        }
+    }
+
+    fn second(&self, population: &Population) -> Range<usize> {
+        population.second.map_or(0..0, |second| self.places.of(second))
+    }
+
+    /// Values of an input.
+    pub(crate) fn len_of(&self, input: Input) -> usize {
+        match input {
+            Input::Spikes(events) => self.places.of(events).len() - 1,
+            Input::Graded(_, values) | Input::Dense(values) => self.places.of(values).len(),
+        }
+    }
+
+    /// Writes what an input holds to `out`, dense.
+    pub(crate) fn write_dense(&self, input: Input, memory: &Memory, out: &mut [f32]) {
+        match input {
+            Input::Spikes(events) => {
+                events::densify(list(&memory.words, self.places.of(events)), out);
+            }
+            Input::Graded(_, values) | Input::Dense(values) => {
+                out.copy_from_slice(&memory.values[self.places.of(values)]);
+            }
+        }
+    }
+
+    /// What an input holds.
+    pub(crate) fn arrival<'a>(&self, input: Input, memory: &'a Memory) -> Arrival<'a> {
+        let events = |buffer| list(&memory.words, self.places.of(buffer));
+        let values = |buffer| &memory.values[self.places.of(buffer)];
+        match input {
+            Input::Spikes(buffer) => Arrival::Spikes(events(buffer)),
+            Input::Graded(list, buffer) => Arrival::Graded(events(list), values(buffer)),
+            Input::Dense(buffer) => Arrival::Dense(values(buffer)),
+        }
+    }
+}
+
+/// The events of a list.
+#[inline(always)]
+fn list(words: &[u32], range: Range<usize>) -> &[u32] {
+    let buffer = &words[range];
+    &buffer[1..1 + buffer[0] as usize]
+}
+
+/// A list to be written: its length, and room for events.
+#[inline(always)]
+fn room(words: &mut [u32], range: Range<usize>) -> (&mut u32, &mut [u32]) {
+    let (count, list) = words[range].split_at_mut(1);
+    (&mut count[0], list)
+}
+
+/// Several buffers of one memory at once.
+#[inline(always)]
+fn apart<T, const N: usize>(memory: &mut [T], ranges: [Range<usize>; N]) -> [&mut [T]; N] {
+    memory.get_disjoint_mut(ranges).expect("the plan keeps the buffers of an instruction apart")
+}

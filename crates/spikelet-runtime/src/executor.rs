@@ -1,0 +1,366 @@
+//! Running a compiled graph.
+
+use crate::{
+    compile::compile,
+    error::Error,
+    observe::{Blind, Observation, Observer, OutputReader, Watch},
+    plan::Plan,
+    profile::Profiler,
+    state::{State, fingerprint},
+};
+use alloc::vec::Vec;
+use spikelet_graph::Graph;
+
+/// A graph ready to run. It holds all weights and can be shared between threads.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    plan: Plan,
+    fingerprint: u64,
+}
+
+/// Bytes a graph needs to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Weights with their scales, as they lie in memory.
+    pub weights: usize,
+    /// Biases, neuron parameters, Legendre matrices.
+    pub constants: usize,
+    /// Per stream: what survives a step.
+    pub state: usize,
+    /// Per stream: what is used during a step.
+    pub scratch: usize,
+}
+
+/// Which results of a run are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Results {
+    EveryStep,
+    LastStep,
+}
+
+impl Executor {
+    /// Compiles a graph.
+    ///
+    /// # Errors
+    /// Whatever [`Graph::validate`] finds, and state in the phase that runs once.
+    pub fn new(graph: &Graph) -> Result<Self, Error> {
+        let plan = compile(graph)?;
+        let fingerprint = fingerprint(&plan);
+        Ok(Self { plan, fingerprint })
+    }
+
+    /// The state of a new stream.
+    pub fn state(&self) -> State {
+        State::new(&self.plan)
+    }
+
+    /// Reads back what [`State::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// Bytes that are damaged or belong to another graph.
+    pub fn restore(&self, bytes: &[u8]) -> Result<State, Error> {
+        State::from_bytes(&self.plan, bytes)
+    }
+
+    /// Values of all inputs together, per step and stream, in the order of the graph's nodes as
+    /// they run.
+    pub fn input_len(&self) -> usize {
+        self.plan.input_len
+    }
+
+    /// Values of all outputs together, per step and stream, in the order of the graph's nodes.
+    pub fn output_len(&self) -> usize {
+        self.plan.output_len
+    }
+
+    /// Bytes of one [`State`]: all memory a stream takes.
+    pub fn state_bytes(&self) -> usize {
+        let MemoryPlan { state, scratch, .. } = self.memory_plan();
+        state + scratch
+    }
+
+    /// Bytes the graph needs to run.
+    pub fn memory_plan(&self) -> MemoryPlan {
+        let plan = &self.plan;
+        let [state, scratch] = self.state().bytes();
+        let vectors: usize = plan.vectors.iter().map(|v| 4 * v.len()).sum();
+        let legendres: usize = plan.legendres.iter().map(|l| 4 * (l.a.len() + l.b.len())).sum();
+        let neurons: usize = plan
+            .neurons
+            .iter()
+            .flat_map(|n| [&n.threshold, &n.beta, &n.second_decay, &n.gain])
+            .map(|parameter| parameter.bytes())
+            .sum();
+        MemoryPlan {
+            weights: plan.weights.iter().map(|weights| weights.bytes()).sum(),
+            constants: vectors + legendres + neurons,
+            state,
+            scratch,
+        }
+    }
+
+    /// The potentials of a population as they are stored; `None` if there is no such node or it
+    /// is no population of neurons.
+    pub fn potential<'a>(&self, state: &'a State, node: &str) -> Option<&'a [f32]> {
+        let facts = self.plan.nodes.iter().find(|facts| facts.name == node)?;
+        Some(&state.memory.values[self.plan.places.of(facts.potential?)])
+    }
+
+    /// Advances one stream by one step; `x` holds the values of all inputs.
+    ///
+    /// # Errors
+    /// Input of the wrong length, values other than 0 and 1 at a binary input, a state of another
+    /// graph. The state is then unchanged.
+    pub fn step<'a>(&self, state: &'a mut State, x: &[f32]) -> Result<&'a [f32], Error> {
+        if x.len() != self.plan.input_len {
+            return Err(self.wrong_length(x, 1));
+        }
+        self.check(core::slice::from_ref(state), x)?;
+        self.advance(state, x, true, 0, &mut Blind);
+        Ok(&state.output)
+    }
+
+    /// Advances streams by as many steps as `x`, `[time, stream, input]`, holds, and appends the
+    /// result of every step to `out`, `[time, stream, output]`. Streams run in parallel where
+    /// that pays.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub fn run(&self, states: &mut [State], x: &[f32], out: &mut Vec<f32>) -> Result<(), Error> {
+        let time = self.check_chunk(states, x)?;
+        self.run_chunk(states, x, time, Results::EveryStep, out);
+        Ok(())
+    }
+
+    /// As [`Executor::run`], but appends only the result after the last step, `[stream, output]`:
+    /// nodes that run once per sequence run once. Nothing is appended when `x` is empty.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub fn run_to_end(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        let time = self.check_chunk(states, x)?;
+        self.run_chunk(states, x, time, Results::LastStep, out);
+        Ok(())
+    }
+
+    /// As [`Executor::run`], and calls `visit` for every node, step and stream. What is seen does
+    /// not change the results; streams do not run in parallel.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub fn run_observed(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        out: &mut Vec<f32>,
+        visit: impl FnMut(&Observation),
+    ) -> Result<(), Error> {
+        let time = self.check_chunk(states, x)?;
+        let mut observer = Observer { reader: OutputReader::new(&self.plan), visit };
+        self.run_watched(states, x, time, out, &mut observer);
+        Ok(())
+    }
+
+    /// As [`Executor::run`], and counts operations.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub fn run_profiled(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        out: &mut Vec<f32>,
+        profiler: &mut Profiler,
+    ) -> Result<(), Error> {
+        let time = self.check_chunk(states, x)?;
+        if time > 0 {
+            let samples = states.iter().filter(|state| state.steps == 0).count();
+            profiler.begin(samples as u64, (time * states.len()) as u64);
+        }
+        self.run_watched(states, x, time, out, profiler);
+        Ok(())
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    // Checks.
+
+    /// The number of steps in a chunk.
+    fn check_chunk(&self, states: &[State], x: &[f32]) -> Result<usize, Error> {
+        let step = self.plan.input_len * states.len();
+        if (step == 0 && !x.is_empty()) || (step > 0 && !x.len().is_multiple_of(step)) {
+            return Err(self.wrong_length(x, states.len()));
+        }
+        self.check(states, x)?;
+        Ok(x.len().checked_div(step).unwrap_or(0))
+    }
+
+    fn wrong_length(&self, x: &[f32], streams: usize) -> Error {
+        let per_step = self.plan.input_len;
+        Error::InputLength { found: x.len(), expected: per_step * streams, per_step, streams }
+    }
+
+    fn check(&self, states: &[State], x: &[f32]) -> Result<(), Error> {
+        if !states.iter().all(|state| state.belongs_to(self.fingerprint)) {
+            return Err(Error::ForeignState { graph: self.plan.name.clone() });
+        }
+        for (node, range) in &self.plan.spike_inputs {
+            for (step, x) in x.chunks(self.plan.input_len).enumerate() {
+                let other = |x: &f32| *x != 0.0 && *x != 1.0;
+                if let Some(at) = x[range.clone()].iter().position(other) {
+                    let at = range.start + at;
+                    return Err(Error::NotBinary {
+                        node: self.plan.nodes[*node].name.clone(),
+                        index: step * self.plan.input_len + at,
+                        value: x[at],
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // Steps.
+
+    /// One step of one stream; the result is only worked out if `wanted`.
+    #[inline(always)]
+    fn advance<W: Watch>(
+        &self,
+        state: &mut State,
+        x: &[f32],
+        wanted: bool,
+        stream: usize,
+        watch: &mut W,
+    ) {
+        let plan = &self.plan;
+        let State { memory, steps, output, .. } = state;
+        let end = if wanted { plan.instructions.len() } else { plan.sequence };
+        let mut marks = plan.marks.iter().peekable();
+        for (index, instruction) in plan.instructions[..end].iter().enumerate() {
+            plan.execute(instruction, memory, *steps, x);
+            if W::ON {
+                while let Some(mark) = marks.next_if(|mark| mark.after == index) {
+                    watch.node(plan, mark, memory, stream, *steps);
+                }
+            }
+        }
+        if wanted {
+            let mut start = 0;
+            for input in &plan.outputs {
+                let len = plan.len_of(*input);
+                plan.write_dense(*input, memory, &mut output[start..start + len]);
+                start += len;
+            }
+        }
+        *steps += 1;
+    }
+
+    /// All steps of one stream of several; appends its results to `out`.
+    fn run_stream(
+        &self,
+        state: &mut State,
+        x: &[f32],
+        [stream, streams]: [usize; 2],
+        results: Results,
+        mut out: impl FnMut(usize, &[f32]),
+    ) {
+        let step = self.plan.input_len * streams;
+        let time = x.len() / step;
+        for (t, x) in x.chunks_exact(step).enumerate() {
+            let x = &x[stream * self.plan.input_len..(stream + 1) * self.plan.input_len];
+            let wanted = results == Results::EveryStep || t + 1 == time;
+            self.advance(state, x, wanted, stream, &mut Blind);
+            if wanted {
+                out(t, &state.output);
+            }
+        }
+    }
+
+    fn run_chunk(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        time: usize,
+        results: Results,
+        out: &mut Vec<f32>,
+    ) {
+        if time == 0 {
+            return;
+        }
+        let (streams, len) = (states.len(), self.plan.output_len);
+        let kept = if results == Results::EveryStep { time } else { 1 };
+        let start = out.len();
+        out.resize(start + kept * streams * len, 0.0);
+        let out = &mut out[start..];
+        #[cfg(feature = "std")]
+        if streams > 1 && rayon::current_num_threads() > 1 {
+            self.run_parallel(states, x, results, kept, out);
+            return;
+        }
+        for (stream, state) in states.iter_mut().enumerate() {
+            self.run_stream(state, x, [stream, streams], results, |t, result| {
+                let at = (t.min(kept - 1) * streams + stream) * len;
+                out[at..at + len].copy_from_slice(result);
+            });
+        }
+    }
+
+    /// Streams on several threads, each with its own piece of memory for results.
+    #[cfg(feature = "std")]
+    fn run_parallel(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        results: Results,
+        kept: usize,
+        out: &mut [f32],
+    ) {
+        use rayon::prelude::*;
+        let (streams, len) = (states.len(), self.plan.output_len);
+        let pieces: Vec<Vec<f32>> = states
+            .par_iter_mut()
+            .enumerate()
+            .map(|(stream, state)| {
+                let mut piece = Vec::with_capacity(kept * len);
+                self.run_stream(state, x, [stream, streams], results, |_, result| {
+                    piece.extend_from_slice(result);
+                });
+                piece
+            })
+            .collect();
+        for (stream, piece) in pieces.iter().enumerate() {
+            for (t, result) in piece.chunks_exact(len).enumerate() {
+                let at = (t * streams + stream) * len;
+                out[at..at + len].copy_from_slice(result);
+            }
+        }
+    }
+
+    /// Step by step over all streams, as counters of whole layer calls need it.
+    fn run_watched<W: Watch>(
+        &self,
+        states: &mut [State],
+        x: &[f32],
+        time: usize,
+        out: &mut Vec<f32>,
+        watch: &mut W,
+    ) {
+        let len = self.plan.input_len;
+        for t in 0..time {
+            for stream in 0..states.len() {
+                let at = (t * states.len() + stream) * len;
+                let state = &mut states[stream];
+                self.advance(state, &x[at..at + len], true, stream, watch);
+                out.extend_from_slice(&state.output);
+            }
+            watch.step_done(&self.plan);
+        }
+    }
+}

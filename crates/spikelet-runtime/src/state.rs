@@ -1,0 +1,169 @@
+//! What a stream carries from step to step.
+
+use crate::{error::Error, plan::Plan, weights::Sums};
+use alloc::{format, string::String, vec, vec::Vec};
+
+/// The state of one stream of data. It never grows.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) memory: Memory,
+    /// Steps since the start of the sequence.
+    pub(crate) steps: u64,
+    /// Result of the last step.
+    pub(crate) output: Vec<f32>,
+    fingerprint: u64,
+    kept: [usize; 2],
+}
+
+/// The buffers of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    pub(crate) values: Vec<f32>,
+    /// Event lists (their length, then indices) and bits.
+    pub(crate) words: Vec<u32>,
+    pub(crate) sums: Sums,
+}
+
+const MAGIC: &[u8; 8] = b"SPKSTAT1";
+/// Magic, fingerprint, steps.
+const HEADER: usize = 24;
+
+impl State {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let (values, words) = (plan.places.values, plan.places.words);
+        Self {
+            memory: Memory {
+                values: vec![0.0; values.total],
+                words: vec![0; words.total],
+                sums: Sums {
+                    integers: vec![0; plan.longest_sum],
+                    floats: vec![0.0; plan.longest_sum],
+                },
+            },
+            steps: 0,
+            output: vec![0.0; plan.output_len],
+            fingerprint: fingerprint(plan),
+            kept: [values.kept, words.kept],
+        }
+    }
+
+    /// Back to the start of a sequence.
+    pub fn reset(&mut self) {
+        self.memory.values.fill(0.0);
+        self.memory.words.fill(0);
+        self.output.fill(0.0);
+        self.steps = 0;
+    }
+
+    /// Steps since the start of the sequence.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What the next step depends on, as bytes; the executor that made the state reads them back
+    /// ([`Executor::restore`](crate::Executor::restore)).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let [values, words] = self.kept;
+        let mut bytes = Vec::with_capacity(HEADER + 4 * (values + words));
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&self.fingerprint.to_le_bytes());
+        bytes.extend_from_slice(&self.steps.to_le_bytes());
+        for value in &self.memory.values[..values] {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        for word in &self.memory.words[..words] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(plan: &Plan, bytes: &[u8]) -> Result<Self, Error> {
+        let wrong = |problem: String| Err(Error::SavedState { graph: plan.name.clone(), problem });
+        let mut state = Self::new(plan);
+        let [values, words] = state.kept;
+        let expected = HEADER + 4 * (values + words);
+        let Some((magic, rest)) = bytes.split_first_chunk::<8>() else {
+            return wrong(format!("{} bytes are too few", bytes.len()));
+        };
+        if magic != MAGIC {
+            return wrong(String::from("offset 0 does not hold the mark of a saved state"));
+        }
+        if bytes.len() != expected {
+            return wrong(format!("it has {} bytes instead of {expected}", bytes.len()));
+        }
+        let (header, body) = rest.split_at(HEADER - 8);
+        let number =
+            |at: usize| header[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+        if number(0) != state.fingerprint {
+            return wrong(String::from("it was saved by another graph"));
+        }
+        state.steps = number(8);
+        let (chunks, _) = body.as_chunks::<4>();
+        let (saved_values, saved_words) = chunks.split_at(values);
+        for (value, bytes) in state.memory.values.iter_mut().zip(saved_values) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        for (word, bytes) in state.memory.words.iter_mut().zip(saved_words) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        for range in &plan.places.kept_events {
+            let list = &state.memory.words[range.clone()];
+            let room = list.len() - 1;
+            let count = list[0] as usize;
+            if count > room || list[1..].iter().take(count).any(|e| *e as usize >= room) {
+                let offset = HEADER + 4 * (values + range.start);
+                return wrong(format!("the event list at offset {offset} is damaged"));
+            }
+        }
+        for ring in plan.rings.iter().filter(|ring| ring.spikes) {
+            let spare = ring.width * 32 - ring.neurons;
+            let range = plan.places.of(ring.buffer);
+            let damaged = state.memory.words[range.clone()]
+                .chunks(ring.width)
+                .any(|step| step.last().is_some_and(|last| last.leading_zeros() < spare as u32));
+            if damaged {
+                let offset = HEADER + 4 * (values + range.start);
+                return wrong(format!(
+                    "the spikes at offset {offset} name neurons that do not exist"
+                ));
+            }
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn belongs_to(&self, plan_fingerprint: u64) -> bool {
+        self.fingerprint == plan_fingerprint
+    }
+
+    /// Bytes in memory: what survives a step, and what is used during one.
+    pub(crate) fn bytes(&self) -> [usize; 2] {
+        let all = 4
+            * (self.memory.values.len()
+                + self.memory.words.len()
+                + self.memory.sums.integers.len()
+                + self.memory.sums.floats.len()
+                + self.output.len());
+        let kept = 4 * self.kept.iter().sum::<usize>();
+        [kept, all - kept]
+    }
+}
+
+/// A number that differs between graphs whose states differ (FNV-1a over names and sizes).
+pub(crate) fn fingerprint(plan: &Plan) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    for node in &plan.nodes {
+        add(node.name.as_bytes());
+        for size in &node.shape {
+            add(&(*size as u64).to_le_bytes());
+        }
+    }
+    for size in [plan.places.values.kept, plan.places.words.kept, plan.instructions.len()] {
+        add(&(size as u64).to_le_bytes());
+    }
+    hash
+}

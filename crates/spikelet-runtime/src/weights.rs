@@ -1,0 +1,208 @@
+//! Weights as the kernels want them, and the products with them.
+
+use alloc::{vec, vec::Vec};
+use spikelet_graph::{Graph, GraphError, Layout, Signal, Values, Weight, int4};
+use spikelet_kernels::{conv, conv::Conv, dense, gather, quant};
+
+/// What arrives at a node in one step.
+#[derive(Clone, Copy)]
+pub(crate) enum Arrival<'a> {
+    /// Spikes: the indices of the active inputs.
+    Spikes(&'a [u32]),
+    /// Events with values: the indices of those that are not zero, and all values.
+    Graded(&'a [u32], &'a [f32]),
+    /// Dense values.
+    Dense(&'a [f32]),
+}
+
+/// Weights of one precision.
+#[derive(Clone, Debug)]
+enum Store {
+    F32(Vec<f32>),
+    I8(Vec<i8>),
+    /// Two in a byte, see [`int4`].
+    I4(Vec<u8>),
+}
+
+/// What the products of integer weights add up in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) integers: Vec<i32>,
+    pub(crate) floats: Vec<f32>,
+}
+
+/// A matrix, or the kernel of a convolution (whose input channels are those of one group).
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    store: Store,
+    /// One per output; empty for float weights.
+    scale: Vec<f32>,
+    pub(crate) layout: Layout,
+    /// The taps of a convolution, or 1, times the inputs.
+    pub(crate) rows: usize,
+    pub(crate) outputs: usize,
+}
+
+impl Weights {
+    /// The weights of a node whose input is `signal`. Events need rows by input: weights that lie
+    /// by output are turned round. 4-bit kernels of convolutions become 8-bit ones, because their
+    /// groups may start within a byte.
+    pub(crate) fn load(
+        graph: &Graph,
+        node: &str,
+        weight: &Weight,
+        signal: Signal,
+        convolution: bool,
+    ) -> Result<Self, GraphError> {
+        let tensor = graph.tensor(node, &weight.tensor)?;
+        let scale = match &weight.scale {
+            Some(name) => graph.tensor(node, name)?.to_f32(),
+            None => Vec::new(),
+        };
+        let outputs = tensor.output_channels(weight.layout);
+        let turned = if signal != Signal::Dense && weight.layout == Layout::ByOutput {
+            let axes: Vec<usize> = (1..tensor.shape.len()).chain([0]).collect();
+            tensor.permuted(&axes)
+        } else {
+            None
+        };
+        let layout = if turned.is_some() { Layout::ByInput } else { weight.layout };
+        let tensor = turned.as_ref().unwrap_or(tensor);
+        let store = match &tensor.values {
+            Values::I8(values) => Store::I8(values.clone()),
+            Values::I4(values) if convolution => {
+                Store::I8(int4::unpack(values, tensor.shape.last().copied().unwrap_or(1)))
+            }
+            Values::I4(values) => Store::I4(values.clone()),
+            Values::F32(_) | Values::F16(_) | Values::I32(_) => Store::F32(tensor.to_f32()),
+        };
+        Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
+    }
+
+    /// Whether dense input must come with the list of what is not zero.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.layout == Layout::ByInput && !matches!(self.store, Store::F32(_))
+    }
+
+    pub(crate) fn is_integer(&self) -> bool {
+        !matches!(self.store, Store::F32(_))
+    }
+
+    /// Bytes in memory, with scales.
+    pub(crate) fn bytes(&self) -> usize {
+        self.scale_bytes()
+            + match &self.store {
+                Store::F32(w) => 4 * w.len(),
+                Store::I8(w) => w.len(),
+                Store::I4(w) => w.len(),
+            }
+    }
+
+    /// Bytes of one row by input.
+    pub(crate) fn row_bytes(&self) -> usize {
+        match &self.store {
+            Store::F32(_) => 4 * self.outputs,
+            Store::I8(_) => self.outputs,
+            Store::I4(_) => self.outputs.div_ceil(2),
+        }
+    }
+
+    pub(crate) fn scale_bytes(&self) -> usize {
+        4 * self.scale.len()
+    }
+
+    /// Which weights are not zero, `[rows, outputs]`.
+    pub(crate) fn nonzero(&self) -> Vec<bool> {
+        let flags: Vec<bool> = match &self.store {
+            Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
+            Store::I8(w) => w.iter().map(|w| *w != 0).collect(),
+            Store::I4(w) => {
+                let row = if self.layout == Layout::ByInput { self.outputs } else { self.rows };
+                int4::unpack(w, row).iter().map(|w| *w != 0).collect()
+            }
+        };
+        match self.layout {
+            Layout::ByInput => flags,
+            Layout::ByOutput => {
+                let mut turned = vec![false; flags.len()];
+                for (k, flag) in flags.into_iter().enumerate() {
+                    turned[k % self.rows * self.outputs + k / self.rows] = flag;
+                }
+                turned
+            }
+        }
+    }
+
+    /// `out += W x`.
+    pub(crate) fn add_product(&self, x: Arrival, out: &mut [f32], sums: &mut Sums) {
+        match (&self.store, x) {
+            (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
+            (Store::F32(w), Arrival::Graded(events, x)) => {
+                gather::add_rows_graded(out, w, events, x);
+            }
+            (Store::F32(w), Arrival::Dense(x)) => match self.layout {
+                Layout::ByInput => dense::add_by_input(out, w, x),
+                Layout::ByOutput => dense::add_by_output(out, w, x),
+            },
+            (Store::I8(w), Arrival::Spikes(events)) => {
+                self.with_integers(out, sums, |acc| gather::add_rows_i8(acc, w, events));
+            }
+            (Store::I4(w), Arrival::Spikes(events)) => {
+                self.with_integers(out, sums, |acc| gather::add_rows_i4(acc, w, events));
+            }
+            (Store::I8(w), Arrival::Graded(events, x)) => {
+                self.with_floats(out, sums, |acc| gather::add_rows_graded_i8(acc, w, events, x));
+            }
+            (Store::I4(w), Arrival::Graded(events, x)) => {
+                self.with_floats(out, sums, |acc| gather::add_rows_graded_i4(acc, w, events, x));
+            }
+            (Store::I8(w), Arrival::Dense(x)) => dense::add_by_output_i8(out, w, &self.scale, x),
+            (Store::I4(w), Arrival::Dense(x)) => dense::add_by_output_i4(out, w, &self.scale, x),
+        }
+    }
+
+    /// `out += W * x`, a convolution.
+    pub(crate) fn add_convolution(
+        &self,
+        shape: &Conv,
+        x: Arrival,
+        out: &mut [f32],
+        sums: &mut Sums,
+    ) {
+        match (&self.store, x) {
+            (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
+            (Store::F32(w), Arrival::Graded(events, x)) => {
+                conv::add_graded(shape, out, w, events, x);
+            }
+            (Store::F32(w), Arrival::Dense(x)) => conv::add_dense(shape, out, w, x),
+            (Store::I8(w), Arrival::Spikes(events)) => {
+                self.with_integers(out, sums, |acc| conv::add_events_i8(shape, acc, w, events));
+            }
+            (Store::I8(w), Arrival::Graded(events, x)) => {
+                self.with_floats(out, sums, |acc| conv::add_graded_i8(shape, acc, w, events, x));
+            }
+            (Store::I8(w), Arrival::Dense(x)) => {
+                conv::add_dense_i8(shape, out, w, &self.scale, x);
+            }
+            (Store::I4(_), _) => unreachable!("kernels of convolutions have at least 8 bits"),
+        }
+    }
+
+    fn with_integers(&self, out: &mut [f32], sums: &mut Sums, add: impl FnOnce(&mut [i32])) {
+        let acc = &mut sums.integers[..out.len()];
+        acc.fill(0);
+        add(acc);
+        for (out, acc) in out.chunks_mut(self.outputs).zip(acc.chunks(self.outputs)) {
+            quant::add_scaled(out, acc, &self.scale);
+        }
+    }
+
+    fn with_floats(&self, out: &mut [f32], sums: &mut Sums, add: impl FnOnce(&mut [f32])) {
+        let acc = &mut sums.floats[..out.len()];
+        acc.fill(0.0);
+        add(acc);
+        for (out, acc) in out.chunks_mut(self.outputs).zip(acc.chunks(self.outputs)) {
+            quant::add_scaled_f32(out, acc, &self.scale);
+        }
+    }
+}
