@@ -10,6 +10,7 @@ pub mod conv;
 pub mod dense;
 pub mod events;
 pub mod gather;
+pub mod legendre;
 pub mod legendre_step;
 pub mod math;
 pub mod neuron;
