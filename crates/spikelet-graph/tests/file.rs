@@ -6,7 +6,9 @@ use common::{Numbers, convolutional, gated, lif, small};
 use proptest::prelude::*;
 use spikelet_graph::{
     FileError, Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling,
-    Readout, Reset, Signal, Task, Tensor, Values, file::METADATA_KEY,
+    Readout, Reset, Signal, Task, Tensor, Values,
+    compress::{Bits, Scope, prune, quantize, remove_neurons},
+    file::METADATA_KEY,
 };
 
 /// A graph with int8 and int4 weights and a full task record.
@@ -112,12 +114,18 @@ fn join(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
-/// Whatever is read must be valid; anything else is an error, never a panic.
+/// Whatever is read must be valid and fit for every pass; anything else is an error, never a
+/// panic.
 fn survives(bytes: &[u8]) -> bool {
     match Graph::from_bytes(bytes) {
         Ok(graph) => {
             graph.validate().expect("what is read is valid");
-            graph.counts().expect("and can be counted");
+            graph.describe().expect("and can be described");
+            // The passes may refuse it (a product may overflow) but must not panic.
+            let _ = quantize(&graph, Bits::Four, &[]);
+            let _ = prune(&graph, 0.5, Scope::Global, &[]);
+            let _ = remove_neurons(&graph, 0.5, &[]).map(|(smaller, _)| smaller.validate());
+            let _ = graph.clone().fold_scales();
             true
         }
         Err(problem) => {
