@@ -17,13 +17,13 @@ BETA_THRESHOLD = {"u": (0.8, 0.2), "h": (0.45, 0.65), "m": (0.2, 0.4), "output":
 LEARNING_RATE, BATCH = 0.00145, 64
 
 
-def data_folder(given=None):
+def data_folder(given=None, holding="braille/braille7.safetensors"):
     """Looks where `spikelet` looks: `--data`, then the environment, then the repository, then beside it."""
     places = [given, os.environ.get("SPIKELET_DATA"), REPOSITORY / "data", REPOSITORY.parent / "shared" / "data"]
     for place in places:
-        if place and (Path(place) / "braille" / "braille7.safetensors").is_file():
+        if place and (Path(place) / holding).exists():
             return Path(place)
-    raise SystemExit("braille/braille7.safetensors not found: give its parent folder with --data")
+    raise SystemExit(f"no data folder holds {holding}: give the folder with --data")
 
 
 def golden_folder():
