@@ -6,6 +6,7 @@
 pub mod atomic;
 pub mod augment;
 pub mod braille;
+pub mod check;
 pub mod checkpoint;
 pub mod csv;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod npy;
 pub mod number;
 pub mod registry;
 pub mod sequences;
+pub mod sequences_file;
 pub mod split;
 pub mod stream;
 mod stream_arrays;

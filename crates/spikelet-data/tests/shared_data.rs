@@ -1,6 +1,6 @@
 //! The real data sets, where they are found: counts and figures that their READMEs state.
 
-use spikelet_data::{braille, find, normalize::Normalization, split, wisdm};
+use spikelet_data::{braille, check, find, idx, normalize::Normalization, registry, split, wisdm};
 
 #[test]
 fn wisdm_windows_as_its_readme_counts_them() {
@@ -59,4 +59,33 @@ fn braille_splits_as_its_readme_counts_them() {
         split.validate(data.n).unwrap();
         assert_eq!((split.train.len(), split.val.len()), (878, 280));
     }
+}
+
+#[test]
+fn image_slices_as_their_readmes_count_them() {
+    for name in ["mnist", "fashion-mnist"] {
+        let Some(dir) = find::for_test(name) else { continue };
+        for (part, least) in [(idx::Part::Train, 12_000), (idx::Part::Test, 2_000)] {
+            let set = idx::load(&dir, part).unwrap();
+            assert!(set.labels.len() >= least, "{name} {part:?}: {}", set.labels.len());
+            assert_eq!(set.pixels.len(), set.labels.len() * 28 * 28);
+            let classes = (0..10).filter(|c| set.labels.contains(c)).count();
+            assert_eq!((set.height, set.width, classes), (28, 28, 10));
+        }
+    }
+}
+
+#[test]
+fn every_data_set_here_passes_its_check() {
+    for set in registry::DATA_SETS {
+        let Some(dir) = find::for_test(set.name) else { continue };
+        let report = check::check(set.name, &dir).unwrap();
+        println!("{report:?}");
+        assert!(report.is_good(), "{}: {:?}", set.name, report.problems);
+        assert!(report.counts.iter().all(|(_, n)| *n > 0));
+    }
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/wisdm-watch");
+    let report = check::check("wisdm-watch", &shipped).unwrap();
+    assert!(report.is_good() && report.hashed == 12, "{report:?}");
+    assert!(report.counts.contains(&("texts as before packing".into(), 24)), "{report:?}");
 }
