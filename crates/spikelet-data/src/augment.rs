@@ -1,6 +1,7 @@
 //! Random changes of training sequences that keep their class.
 //!
-//! They work on raw values, before normalisation: a rotation turns gravity with the axes. Each is a function of
+//! They change raw values, as a rotation turns gravity with the axes; normalised sequences are turned back into
+//! raw ones for it. Each is a function of
 //! seed, epoch and sequence only, so the order of batches and the number of threads do not matter.
 
 use std::f32::consts::TAU;
@@ -10,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::normalize::Normalization;
 use crate::synthetic::{normal, uniform};
 
 /// Strength of each change; 0 turns it off.
@@ -32,13 +34,15 @@ pub struct AugmentConfig {
 pub struct Augmenter {
     config: AugmentConfig,
     std: Vec<f32>,
+    /// What the sequences were normalised with, if they were.
+    normalized: Option<Normalization>,
 }
 
 /// Points of a sequence between which the replay speed changes linearly.
 const WARP_POINTS: usize = 4;
 
 impl Augmenter {
-    /// `std` is the standard deviation of each channel, as fitted on the training part.
+    /// For raw sequences. `std` is the standard deviation of each channel, as fitted on the training part.
     pub fn new(config: AugmentConfig, std: &[f32]) -> Result<Self> {
         let AugmentConfig { jitter, scale, rotation, time_warp } = config;
         for (name, value) in
@@ -56,7 +60,13 @@ impl Augmenter {
                 "rotation needs channels in triples x, y, z; there are {n}"
             )));
         }
-        Ok(Self { config, std: std.to_vec() })
+        Ok(Self { config, std: std.to_vec(), normalized: None })
+    }
+
+    /// For sequences that `fitted` has normalised.
+    pub fn of_normalized(config: AugmentConfig, fitted: &Normalization) -> Result<Self> {
+        let raw = Self::new(config, &fitted.std)?;
+        Ok(Self { normalized: Some(fitted.clone()), ..raw })
     }
 
     /// Changes sequence `x` `[time, channels]` in place. `sample` is its index in the data set.
@@ -71,6 +81,9 @@ impl Augmenter {
             part.copy_from_slice(&number.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
+        if let Some(fitted) = &self.normalized {
+            fitted.undo(x);
+        }
         if self.config.time_warp > 0.0 {
             time_warp(x, channels, self.config.time_warp, &mut rng);
         }
@@ -92,6 +105,9 @@ impl Augmenter {
                     .zip(&self.std)
                     .for_each(|(v, s)| *v += self.config.jitter * s * normal(&mut rng));
             }
+        }
+        if let Some(fitted) = &self.normalized {
+            fitted.apply(x);
         }
     }
 }
@@ -165,6 +181,20 @@ mod tests {
             assert_ne!(one, changed(ALL, other), "{other:?}");
         }
         assert_eq!(changed(AugmentConfig::default(), [1, 2, 3]), ramp());
+    }
+
+    #[test]
+    fn normalised_sequences_change_as_raw_ones_do() {
+        let fitted = Normalization {
+            mean: vec![9.5, 1.0, -3.0, 0.5, 0.0, 2.0],
+            std: vec![2.0, 0.5, 4.0, 1.0, 3.0, 0.25],
+        };
+        let (mut raw, mut normalized) = (ramp(), ramp());
+        Augmenter::new(ALL, &fitted.std).unwrap().apply(&mut raw, 1, 2, 3);
+        fitted.apply(&mut normalized);
+        Augmenter::of_normalized(ALL, &fitted).unwrap().apply(&mut normalized, 1, 2, 3);
+        fitted.undo(&mut normalized);
+        assert!(raw.iter().zip(&normalized).all(|(a, b)| (a - b).abs() < 1e-3));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Places {
     pub named: Option<PathBuf>,
     /// What is looked through otherwise, in order.
     pub roots: Vec<PathBuf>,
+    /// The one of `roots` that is in the repository.
+    pub repository: PathBuf,
 }
 
 impl Places {
@@ -38,15 +40,16 @@ impl Places {
             current.ancestors().find(|a| a.join("Cargo.lock").is_file()).unwrap_or(current);
         let shared = repository.parent().map(|outside| outside.join("shared/data"));
         let mut roots: Vec<PathBuf> = variable.into_iter().collect();
-        roots.push(repository.join("data"));
+        let repository = repository.join("data");
+        roots.push(repository.clone());
         roots.extend(shared);
         roots.extend(cache.map(|cache| cache.join(IN_CACHE)));
-        Self { named: named.map(Path::to_path_buf), roots }
+        Self { named: named.map(Path::to_path_buf), roots, repository }
     }
 
     /// The folder of data set `name`. `--data` may name it or the folder that contains it.
     ///
-    /// `wisdm-watch` prefers a folder with the full set over the twelve subjects shipped in the repository.
+    /// In the repository there are only twelve subjects of `wisdm-watch`: a full set in a later place is preferred.
     pub fn find(&self, name: &str) -> Result<PathBuf> {
         if let Some(named) = &self.named {
             let inner = named.join(name);
@@ -59,7 +62,7 @@ impl Places {
         let mut found = self.roots.iter().map(|root| root.join(name)).filter(|dir| dir.is_dir());
         let first = found.next();
         let chosen = match name {
-            "wisdm-watch" => {
+            "wisdm-watch" if first == Some(self.repository.join(name)) => {
                 first.iter().cloned().chain(found).find(|dir| wisdm::is_full(dir)).or(first)
             }
             _ => first,
@@ -164,5 +167,13 @@ mod tests {
             fs::write(folder.join(format!("data_1600_{sensor}_watch.txt")), "").unwrap();
         }
         assert_eq!(places.find("wisdm-watch").unwrap(), full);
+        // Who sets the variable means that folder, full or not.
+        let variable = dir.path().join("repo/data");
+        let places =
+            Places { roots: [vec![dir.path().join("mine")], places.roots].concat(), ..places };
+        fs::create_dir_all(dir.path().join("mine")).unwrap();
+        assert_eq!(places.find("wisdm-watch").unwrap(), full);
+        fs::rename(variable.join("wisdm-watch"), dir.path().join("mine/wisdm-watch")).unwrap();
+        assert_eq!(places.find("wisdm-watch").unwrap(), dir.path().join("mine/wisdm-watch"));
     }
 }

@@ -48,6 +48,19 @@ impl Normalization {
             }
         }
     }
+
+    /// Turns normalised values `[.., channels]` back into raw ones in place.
+    ///
+    /// # Panics
+    /// If `x` is no whole number of time steps.
+    pub fn undo(&self, x: &mut [f32]) {
+        assert_eq!(x.len() % self.mean.len().max(1), 0, "values are [.., channels]");
+        for row in x.chunks_exact_mut(self.mean.len().max(1)) {
+            for ((v, m), s) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+                *v = *v * s + m;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +77,8 @@ mod tests {
         let mut x = data.sample(0).to_vec();
         norm.apply(&mut x);
         assert_eq!(x, [-1.0, 0.0, 1.0, 0.0]);
+        norm.undo(&mut x);
+        assert_eq!(x, data.sample(0));
         assert!(Normalization::fit(&data, &[]).is_err());
     }
 
