@@ -1,0 +1,386 @@
+//! The meaning of a graph, written as plainly as possible: dense values in double precision, every
+//! sum from its definition, the whole history kept.
+
+use spikelet_graph::{
+    Function, Graph, Layout, Membrane, Neuron, Node, Op, Param, Pooling, Readout, Reset, Topology,
+    Weight,
+};
+
+/// Values on this grid, and sums of magnitudes below the limit, are exact in 32-bit floats in any
+/// order of summation.
+const GRID: f64 = 16384.0;
+const LIMIT: f64 = 1024.0;
+
+/// Synaptic pairs of one layer call, and whether its input holds only -1, 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    pub effective: u64,
+    pub dense: u64,
+    pub ternary: bool,
+}
+
+/// One stream of a graph.
+pub struct Reference<'a> {
+    graph: &'a Graph,
+    topology: Topology,
+    /// Outputs of all nodes, by step.
+    pub history: Vec<Vec<Vec<f64>>>,
+    /// Layer calls of all nodes, by step.
+    pub calls: Vec<Vec<Vec<Call>>>,
+    /// Potential and second value of populations, cell of LSTMs.
+    state: Vec<[Vec<f64>; 2]>,
+    /// Whether all sums so far are exact in 32-bit floats.
+    pub exact: bool,
+}
+
+impl<'a> Reference<'a> {
+    pub fn new(graph: &'a Graph) -> Self {
+        let state = graph.nodes.iter().map(|n| [vec![0.0; n.len()], vec![0.0; n.len()]]).collect();
+        let topology = graph.validate().unwrap();
+        Self { graph, topology, history: Vec::new(), calls: Vec::new(), state, exact: true }
+    }
+
+    /// One step; `x` holds the values of the only input.
+    pub fn step(&mut self, x: &[f32]) {
+        let empty = vec![Vec::new(); self.graph.nodes.len()];
+        self.history.push(empty);
+        self.calls.push(vec![Vec::new(); self.graph.nodes.len()]);
+        for index in self.topology.order.clone() {
+            let output = self.node(index, x);
+            self.exact &= output.iter().all(|v| (v * GRID).fract() == 0.0);
+            self.history.last_mut().unwrap()[index] = output;
+        }
+    }
+
+    fn port(&mut self, index: usize, port: usize) -> Vec<f64> {
+        let now = self.history.len() - 1;
+        let mut sum: Vec<f64> = Vec::new();
+        for link in self.topology.sources[index].iter().filter(|link| link.port == port) {
+            let len = self.graph.nodes[link.node].len();
+            sum.resize(len, 0.0);
+            if link.delay <= now {
+                let from = &self.history[now - link.delay][link.node];
+                sum.iter_mut().zip(from).for_each(|(s, x)| *s += x);
+                self.exact &= from.iter().all(|x| x.abs() < LIMIT);
+            }
+        }
+        sum
+    }
+
+    /// Adds pairs of inputs and weights: `pairs` gives input value and weight.
+    fn dot(&mut self, call: &mut Call, pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+        let (mut sum, mut magnitude) = (0.0, 0.0);
+        for (x, w) in pairs {
+            sum += x * w;
+            magnitude += (x * w).abs();
+            call.dense += 1;
+            call.effective += u64::from(x != 0.0 && w != 0.0);
+        }
+        self.exact &= magnitude < LIMIT && (magnitude * GRID).fract() == 0.0;
+        sum
+    }
+
+    fn node(&mut self, index: usize, x: &[f32]) -> Vec<f64> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let ternary = |x: &[f64]| x.iter().all(|x| [0.0, 1.0, -1.0].contains(x));
+        let call = |x: &[f64]| Call { effective: 0, dense: 0, ternary: ternary(x) };
+        let tensor = |name: &str| -> Vec<f64> {
+            graph.tensors[name].to_f32().into_iter().map(f64::from).collect()
+        };
+        let bias = |name: &Option<String>, len: usize| match name {
+            Some(name) => tensor(name),
+            None => vec![0.0; len],
+        };
+        let channels = *node.shape.last().unwrap();
+        match &node.op {
+            Op::Input { .. } => x.iter().map(|x| f64::from(*x)).collect(),
+            Op::Linear { weight, bias: b } => {
+                let x = self.port(index, 0);
+                let rows = node.len() / channels;
+                let inputs = x.len() / rows;
+                let w = self.matrix(node, weight, inputs, channels);
+                let b = bias(b, channels);
+                let mut call = call(&x);
+                let mut out = Vec::new();
+                for row in x.chunks(inputs) {
+                    for o in 0..channels {
+                        let pairs = row.iter().enumerate().map(|(i, x)| (*x, w(i, o)));
+                        out.push(b[o] + self.dot(&mut call, pairs));
+                    }
+                }
+                self.calls.last_mut().unwrap()[index].push(call);
+                out
+            }
+            Op::Conv2d { weight, bias: b, stride, padding, dilation, groups } => {
+                let x = self.port(index, 0);
+                let source = self.source_shape(index);
+                let (h, w, inputs) = (source[0], source[1], source[2]);
+                let per_group = inputs / groups;
+                let shape = &graph.tensors[&weight.tensor].shape;
+                let kernel = match weight.layout {
+                    Layout::ByInput => [shape[0], shape[1]],
+                    Layout::ByOutput => [shape[1], shape[2]],
+                };
+                let matrix = self.matrix(node, weight, kernel[0] * kernel[1] * per_group, channels);
+                let b = bias(b, channels);
+                let mut call = call(&x);
+                let mut out = Vec::new();
+                for oy in 0..node.shape[0] {
+                    for ox in 0..node.shape[1] {
+                        for o in 0..channels {
+                            let mut pairs = Vec::new();
+                            for k in 0..kernel[0] * kernel[1] * per_group {
+                                let (tap, c) = (k / per_group, k % per_group);
+                                let y = (oy * stride[0] + tap / kernel[1] * dilation[0]) as i64
+                                    - padding[0] as i64;
+                                let xx = (ox * stride[1] + tap % kernel[1] * dilation[1]) as i64
+                                    - padding[1] as i64;
+                                if (0..h as i64).contains(&y) && (0..w as i64).contains(&xx) {
+                                    let channel = o / (channels / groups) * per_group + c;
+                                    let at = (y as usize * w + xx as usize) * inputs + channel;
+                                    pairs.push((x[at], matrix(k, o)));
+                                }
+                            }
+                            out.push(b[o] + self.dot(&mut call, pairs.into_iter()));
+                        }
+                    }
+                }
+                self.calls.last_mut().unwrap()[index].push(call);
+                out
+            }
+            Op::Legendre { memories, order, a, b } => {
+                let (u, m) = (self.port(index, 0), self.port(index, 1));
+                let a = self.matrix(node, a, *order, *order);
+                let b = self.graph.weight(&node.name, b).unwrap();
+                let (mut states, mut inputs) = (call(&m), call(&u));
+                let mut out = Vec::new();
+                for k in 0..*memories {
+                    for i in 0..*order {
+                        let pairs = (0..*order).map(|j| (m[k * order + j], a(j, i)));
+                        let state = self.dot(&mut states, pairs);
+                        let input = [(u[k], f64::from(b[i]))].into_iter();
+                        out.push(state + self.dot(&mut inputs, input));
+                    }
+                }
+                self.calls.last_mut().unwrap()[index].extend([states, inputs]);
+                out
+            }
+            Op::Pool2d { pooling, kernel, stride, padding } => {
+                let x = self.port(index, 0);
+                let source = self.source_shape(index);
+                let (h, w) = (source[0] as i64, source[1] as i64);
+                let mut out = Vec::new();
+                for k in 0..node.len() {
+                    let (oy, ox, c) =
+                        (k / channels / node.shape[1], k / channels % node.shape[1], k % channels);
+                    let mut window = Vec::new();
+                    for tap in 0..kernel[0] * kernel[1] {
+                        let y = (oy * stride[0] + tap / kernel[1]) as i64 - padding[0] as i64;
+                        let xx = (ox * stride[1] + tap % kernel[1]) as i64 - padding[1] as i64;
+                        if (0..h).contains(&y) && (0..w).contains(&xx) {
+                            window.push(x[(y * w + xx) as usize * channels + c]);
+                        }
+                    }
+                    let sum: f64 = window.iter().sum();
+                    out.push(match pooling {
+                        Pooling::Sum => sum,
+                        Pooling::Average => sum / (kernel[0] * kernel[1]) as f64,
+                        Pooling::Max => window.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                    });
+                }
+                out
+            }
+            Op::Flatten | Op::Output => self.port(index, 0),
+            Op::Concat => {
+                let ports = self.topology.sources[index].last().unwrap().port + 1;
+                let parts: Vec<Vec<f64>> = (0..ports).map(|port| self.port(index, port)).collect();
+                let rows = node.len() / channels;
+                let part = |row: usize, x: &[f64]| {
+                    x[row * x.len() / rows..(row + 1) * x.len() / rows].to_vec()
+                };
+                (0..rows).flat_map(|row| parts.iter().flat_map(move |x| part(row, x))).collect()
+            }
+            Op::Slice { start, length } => {
+                let x = self.port(index, 0);
+                let rows = node.len() / channels;
+                x.chunks(x.len() / rows).flat_map(|row| row[*start..start + length].to_vec()).collect()
+            }
+            Op::Scale { factor, shift } => {
+                let (factor, shift) = (tensor(factor), bias(shift, channels));
+                let x = self.port(index, 0);
+                x.iter().enumerate().map(|(i, x)| x * factor[i % channels] + shift[i % channels]).collect()
+            }
+            Op::Activation { function } => {
+                let apply = |x: f64| match function {
+                    Function::Relu => x.max(0.0),
+                    Function::Tanh => x.tanh(),
+                    Function::Sigmoid => logistic(x),
+                };
+                self.port(index, 0).into_iter().map(apply).collect()
+            }
+            Op::Neuron(neuron) => {
+                let current = self.port(index, 0);
+                self.neurons(index, neuron, &current)
+            }
+            Op::Lstm { weight_input, weight_hidden, bias } => {
+                let x = self.port(index, 0);
+                let hidden = self.previous(index);
+                let n = node.len();
+                let mut gates = tensor(bias);
+                self.add_matrix(node, weight_input, &x, &mut gates);
+                self.add_matrix(node, weight_hidden, &hidden, &mut gates);
+                let cell = &mut self.state[index][0];
+                (0..n)
+                    .map(|j| {
+                        cell[j] = logistic(gates[n + j]) * cell[j]
+                            + logistic(gates[j]) * gates[2 * n + j].tanh();
+                        logistic(gates[3 * n + j]) * cell[j].tanh()
+                    })
+                    .collect()
+            }
+            Op::Gru { weight_input, weight_hidden, bias_input, bias_hidden } => {
+                let x = self.port(index, 0);
+                let hidden = self.previous(index);
+                let n = node.len();
+                let (mut from_x, mut from_h) = (tensor(bias_input), tensor(bias_hidden));
+                self.add_matrix(node, weight_input, &x, &mut from_x);
+                self.add_matrix(node, weight_hidden, &hidden, &mut from_h);
+                (0..n)
+                    .map(|j| {
+                        let reset = logistic(from_x[j] + from_h[j]);
+                        let update = logistic(from_x[n + j] + from_h[n + j]);
+                        let new = (from_x[2 * n + j] + reset * from_h[2 * n + j]).tanh();
+                        (1.0 - update) * new + update * hidden[j]
+                    })
+                    .collect()
+            }
+            Op::Readout { readout } => {
+                let x = self.port(index, 0);
+                let steps = self.history.len();
+                let sum = &mut self.state[index][0];
+                for (sum, x) in sum.iter_mut().zip(&x) {
+                    *sum = match readout {
+                        Readout::Sum | Readout::Mean => *sum + x,
+                        Readout::Last => *x,
+                        Readout::Max if steps == 1 => *x,
+                        Readout::Max => sum.max(*x),
+                    };
+                }
+                self.exact &= sum.iter().all(|sum| sum.abs() < LIMIT);
+                let divisor = if *readout == Readout::Mean { steps as f64 } else { 1.0 };
+                sum.iter().map(|sum| sum / divisor).collect()
+            }
+        }
+    }
+
+    fn neurons(&mut self, index: usize, neuron: &Neuron, current: &[f64]) -> Vec<f64> {
+        let node = &self.graph.nodes[index];
+        let param = |param: &Param, j: usize| {
+            let values = self.graph.param(&node.name, param).unwrap();
+            f64::from(values[j % values.len()])
+        };
+        let delayed = neuron.reset_delayed && neuron.reset != Reset::None;
+        let fires = |excess: f64| excess > 0.0 || (neuron.fires_at_threshold && excess == 0.0);
+        let [potentials, seconds] = &mut self.state[index];
+        let mut out = Vec::new();
+        for (j, input) in current.iter().enumerate() {
+            let (v, second) = (&mut potentials[j], &mut seconds[j]);
+            let base = param(&neuron.threshold, j);
+            let gain = match &neuron.membrane {
+                Membrane::AdaptiveLif { gain, .. } => param(gain, j),
+                _ => 0.0,
+            };
+            let before = base + gain * *second;
+            let fired_before = delayed && fires(*v - before);
+            let (beta, drive) = match &neuron.membrane {
+                Membrane::If => (1.0, *input),
+                Membrane::Lif { beta, input_decay } => {
+                    let beta = param(beta, j);
+                    (beta, if *input_decay { (1.0 - beta) * input } else { *input })
+                }
+                Membrane::CubaLif { alpha, beta } => {
+                    *second = param(alpha, j) * *second + input;
+                    (param(beta, j), *second)
+                }
+                Membrane::AdaptiveLif { beta, .. } | Membrane::Li { beta } => (param(beta, j), *input),
+            };
+            let mut new = beta * *v + drive;
+            if matches!(neuron.membrane, Membrane::Li { .. }) {
+                *v = new;
+                out.push(new);
+                continue;
+            }
+            let adapt = |second: &mut f64, fired: bool| {
+                if let Membrane::AdaptiveLif { rho, .. } = &neuron.membrane {
+                    *second = param(rho, j) * *second + f64::from(fired);
+                }
+            };
+            let reset = |v: f64, threshold: f64| match neuron.reset {
+                Reset::None => v,
+                Reset::Subtract => v - threshold,
+                Reset::Zero => 0.0,
+            };
+            let fired = if delayed {
+                adapt(second, fired_before);
+                if fired_before {
+                    new = reset(new, before);
+                }
+                fires(new - (base + gain * *second))
+            } else {
+                let fired = fires(new - before);
+                if fired {
+                    new = reset(new, before);
+                }
+                adapt(second, fired);
+                fired
+            };
+            self.exact &= new.abs() < LIMIT && (new * GRID).fract() == 0.0;
+            self.exact &= second.abs() < LIMIT && (*second * GRID).fract() == 0.0;
+            *v = new;
+            out.push(f64::from(fired));
+        }
+        out
+    }
+
+    /// The weight from input `i` to output `o`.
+    fn matrix(
+        &self,
+        node: &Node,
+        weight: &Weight,
+        inputs: usize,
+        outputs: usize,
+    ) -> impl Fn(usize, usize) -> f64 + use<> {
+        let values = self.graph.weight(&node.name, weight).unwrap();
+        let layout = weight.layout;
+        move |i, o| {
+            f64::from(match layout {
+                Layout::ByInput => values[i * outputs + o],
+                Layout::ByOutput => values[o * inputs + i],
+            })
+        }
+    }
+
+    fn add_matrix(&self, node: &Node, weight: &Weight, x: &[f64], out: &mut [f64]) {
+        let w = self.matrix(node, weight, x.len(), out.len());
+        for (o, y) in out.iter_mut().enumerate() {
+            *y += x.iter().enumerate().map(|(i, x)| x * w(i, o)).sum::<f64>();
+        }
+    }
+
+    /// The output of a node in the step before.
+    fn previous(&self, index: usize) -> Vec<f64> {
+        match self.history.len() {
+            1 => vec![0.0; self.graph.nodes[index].len()],
+            steps => self.history[steps - 2][index].clone(),
+        }
+    }
+
+    fn source_shape(&self, index: usize) -> &'a [usize] {
+        &self.graph.nodes[self.topology.sources[index][0].node].shape
+    }
+}
+
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
