@@ -119,7 +119,8 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
             let node = &self.graph.nodes[index];
-            let has_state = matches!(node.op, Op::Readout { .. }) || keeps_state(&node.op);
+            let has_state =
+                matches!(node.op, Op::Readout { .. } | Op::Neuron(_)) || keeps_state(&node.op);
             if has_state {
                 return Err(Error::StateInSequence { node: node.name.clone() });
             }

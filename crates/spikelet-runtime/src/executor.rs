@@ -31,6 +31,11 @@ pub struct MemoryPlan {
     pub scratch: usize,
 }
 
+/// Steps of all streams together from which on threads are worth their start: a step takes about
+/// a microsecond or more.
+#[cfg(feature = "std")]
+const PARALLEL_STEPS: usize = 64;
+
 /// Which results of a run are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Results {
@@ -300,7 +305,7 @@ impl Executor {
         out.resize(start + kept * streams * len, 0.0);
         let out = &mut out[start..];
         #[cfg(feature = "std")]
-        if streams > 1 && rayon::current_num_threads() > 1 {
+        if streams > 1 && streams * time >= PARALLEL_STEPS && rayon::current_num_threads() > 1 {
             self.run_parallel(states, x, results, kept, out);
             return;
         }

@@ -14,9 +14,18 @@ use spikelet_runtime::{Executor, Output, Profiler, State};
 const STEPS: usize = 6;
 const STREAMS: usize = 3;
 
-/// A graph with data `[time, stream, input]` and the reference run of every stream; `None` where
-/// sums are not exact in 32-bit floats.
-fn case(seed: u64) -> Option<(Graph, Vec<f32>, Vec<Vec<Vec<Vec<f64>>>>, Vec<NodeCounters>)> {
+struct Case {
+    graph: Graph,
+    /// `[time, stream, input]`.
+    x: Vec<f32>,
+    /// What the reference gave: by stream, step and node.
+    histories: Vec<Vec<Vec<Vec<f64>>>>,
+    /// Synaptic operations of every node.
+    counts: Vec<NodeCounters>,
+}
+
+/// A random case; `None` where sums are not exact in 32-bit floats.
+fn case(seed: u64) -> Option<Case> {
     let (graph, signal) = random::graph(seed);
     let len = graph.node("x").unwrap().len();
     let x = random::input(&mut Random::new(seed ^ 0x5eed), signal, STEPS * STREAMS * len);
@@ -29,9 +38,9 @@ fn case(seed: u64) -> Option<(Graph, Vec<f32>, Vec<Vec<Vec<Vec<f64>>>>, Vec<Node
     if !streams.iter().all(|stream| stream.exact) {
         return None;
     }
-    let counters = (0..graph.nodes.len()).map(|node| count(&streams, node)).collect();
+    let counts = (0..graph.nodes.len()).map(|node| count(&streams, node)).collect();
     let histories = streams.into_iter().map(|stream| stream.history).collect();
-    Some((graph, x, histories, counters))
+    Some(Case { graph, x, histories, counts })
 }
 
 /// Synaptic operations of a node: a call covers all streams of a step.
@@ -70,7 +79,7 @@ proptest! {
 
     #[test]
     fn results_and_all_nodes_agree_with_the_reference(seed in any::<u64>()) {
-        let Some((graph, x, histories, counts)) = case(seed) else {
+        let Some(Case { graph, x, histories, counts }) = case(seed) else {
             return Err(TestCaseError::reject("sums are not exact"));
         };
         let executor = Executor::new(&graph).unwrap();

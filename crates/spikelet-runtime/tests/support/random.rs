@@ -84,7 +84,8 @@ pub fn graph(seed: u64) -> (Graph, Signal) {
 impl Maker {
     fn finish(mut self, signal: Signal) -> (Graph, Signal) {
         for output in 0..self.random.within(1, 2) {
-            let (name, _) = if output == 0 { self.nodes[self.nodes.len() - 1].clone() } else { self.any() };
+            let (name, _) =
+                if output == 0 { self.nodes[self.nodes.len() - 1].clone() } else { self.any() };
             let readouts = [Readout::Sum, Readout::Mean, Readout::Last, Readout::Max];
             let readout = self.random.pick(&readouts);
             let count = format!("count{output}");
@@ -123,8 +124,7 @@ impl Maker {
             Layout::ByOutput => (by_output, by_output[0]),
         };
         let len: usize = shape.iter().product();
-        let integers: Vec<i8> =
-            (0..len).map(|_| (self.random.weight() * 7.9) as i8).collect();
+        let integers: Vec<i8> = (0..len).map(|_| (self.random.weight() * 7.9) as i8).collect();
         let values = match self.random.below(3) {
             0 => Values::F32(self.random.weights(len)),
             1 => Values::I8(integers),
@@ -135,7 +135,8 @@ impl Maker {
             let scales = Tensor::f32(&[outputs], scales).unwrap();
             self.graph.tensor(&format!("{name}.scale"), scales)
         });
-        let tensor = self.graph.tensor(&format!("{name}.weight"), Tensor::new(shape, values).unwrap());
+        let tensor =
+            self.graph.tensor(&format!("{name}.weight"), Tensor::new(shape, values).unwrap());
         Weight { tensor, scale, layout }
     }
 
@@ -318,7 +319,8 @@ impl Maker {
         let padding = [0, if kernel[1] == 2 { self.random.below(2) } else { 0 }];
         self.graph.node(&name, Op::Pool2d { pooling, kernel, stride, padding });
         self.graph.edge(from, &name, 0);
-        let side = |axis: usize| (shape[axis] + 2 * padding[axis] - kernel[axis]) / stride[axis] + 1;
+        let side =
+            |axis: usize| (shape[axis] + 2 * padding[axis] - kernel[axis]) / stride[axis] + 1;
         self.put(name, &[side(0), side(1), shape[2]]);
     }
 

@@ -104,9 +104,9 @@ impl<'a> Reference<'a> {
                 let mut call = call(&x);
                 let mut out = Vec::new();
                 for row in x.chunks(inputs) {
-                    for o in 0..channels {
+                    for (o, b) in b.iter().enumerate() {
                         let pairs = row.iter().enumerate().map(|(i, x)| (*x, w(i, o)));
-                        out.push(b[o] + self.dot(&mut call, pairs));
+                        out.push(b + self.dot(&mut call, pairs));
                     }
                 }
                 self.calls.last_mut().unwrap()[index].push(call);
@@ -128,7 +128,7 @@ impl<'a> Reference<'a> {
                 let mut out = Vec::new();
                 for oy in 0..node.shape[0] {
                     for ox in 0..node.shape[1] {
-                        for o in 0..channels {
+                        for (o, b) in b.iter().enumerate() {
                             let mut pairs = Vec::new();
                             for k in 0..kernel[0] * kernel[1] * per_group {
                                 let (tap, c) = (k / per_group, k % per_group);
@@ -142,7 +142,7 @@ impl<'a> Reference<'a> {
                                     pairs.push((x[at], matrix(k, o)));
                                 }
                             }
-                            out.push(b[o] + self.dot(&mut call, pairs.into_iter()));
+                            out.push(b + self.dot(&mut call, pairs.into_iter()));
                         }
                     }
                 }
@@ -156,10 +156,10 @@ impl<'a> Reference<'a> {
                 let (mut states, mut inputs) = (call(&m), call(&u));
                 let mut out = Vec::new();
                 for k in 0..*memories {
-                    for i in 0..*order {
+                    for (i, b) in b.iter().enumerate() {
                         let pairs = (0..*order).map(|j| (m[k * order + j], a(j, i)));
                         let state = self.dot(&mut states, pairs);
-                        let input = [(u[k], f64::from(b[i]))].into_iter();
+                        let input = [(u[k], f64::from(*b))].into_iter();
                         out.push(state + self.dot(&mut inputs, input));
                     }
                 }
@@ -204,12 +204,17 @@ impl<'a> Reference<'a> {
             Op::Slice { start, length } => {
                 let x = self.port(index, 0);
                 let rows = node.len() / channels;
-                x.chunks(x.len() / rows).flat_map(|row| row[*start..start + length].to_vec()).collect()
+                x.chunks(x.len() / rows)
+                    .flat_map(|row| row[*start..start + length].to_vec())
+                    .collect()
             }
             Op::Scale { factor, shift } => {
                 let (factor, shift) = (tensor(factor), bias(shift, channels));
                 let x = self.port(index, 0);
-                x.iter().enumerate().map(|(i, x)| x * factor[i % channels] + shift[i % channels]).collect()
+                x.iter()
+                    .enumerate()
+                    .map(|(i, x)| x * factor[i % channels] + shift[i % channels])
+                    .collect()
             }
             Op::Activation { function } => {
                 let apply = |x: f64| match function {
@@ -303,7 +308,9 @@ impl<'a> Reference<'a> {
                     *second = param(alpha, j) * *second + input;
                     (param(beta, j), *second)
                 }
-                Membrane::AdaptiveLif { beta, .. } | Membrane::Li { beta } => (param(beta, j), *input),
+                Membrane::AdaptiveLif { beta, .. } | Membrane::Li { beta } => {
+                    (param(beta, j), *input)
+                }
             };
             let mut new = beta * *v + drive;
             if matches!(neuron.membrane, Membrane::Li { .. }) {
