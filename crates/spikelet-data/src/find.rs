@@ -96,6 +96,16 @@ pub fn find(name: &str, named: Option<&Path>) -> Result<PathBuf> {
     Places::here(named).find(name)
 }
 
+/// As [`find`], but the compact form that the repository ships where there is also a full set.
+pub fn find_shipped(name: &str, named: Option<&Path>) -> Result<PathBuf> {
+    let places = Places::here(named);
+    let mut folders = places.roots.iter().map(|root| root.join(name));
+    match folders.find(|folder| named.is_none() && folder.is_dir() && !wisdm::is_full(folder)) {
+        Some(folder) => Ok(folder),
+        None => places.find(name),
+    }
+}
+
 /// The folder of a data set for a test, or `None` after printing why the test is skipped.
 ///
 /// # Panics

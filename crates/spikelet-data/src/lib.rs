@@ -21,6 +21,7 @@ pub mod number;
 pub mod registry;
 pub mod sequences;
 pub mod sequences_file;
+pub mod source;
 pub mod split;
 pub mod stream;
 mod stream_arrays;

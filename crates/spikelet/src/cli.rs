@@ -3,7 +3,7 @@
 #[cfg(feature = "train")]
 use crate::commands::docs;
 use crate::{
-    commands::{completions, data, doctor},
+    commands::{completions, compress, data, doctor, eval, inspect, profile, run},
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -58,6 +58,11 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Eval(eval::Args),
+    Run(run::Args),
+    Profile(profile::Args),
+    Compress(compress::Args),
+    Inspect(inspect::Args),
     Data(data::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -69,6 +74,11 @@ enum Command {
 impl Command {
     fn run(self, ui: &Ui) -> Result {
         match self {
+            Command::Eval(args) => eval::run(&args, ui),
+            Command::Run(args) => run::run(&args, ui),
+            Command::Profile(args) => profile::run(&args, ui),
+            Command::Compress(args) => compress::run(&args, ui),
+            Command::Inspect(args) => inspect::run(&args, ui),
             Command::Data(args) => data::run(&args, ui),
             Command::Doctor(args) => doctor::run(&args, ui),
             Command::Completions(args) => completions::run(&args, Cli::command()),

@@ -24,11 +24,15 @@ pub mod cli;
 mod commands;
 #[cfg(feature = "train")]
 mod config;
+mod evaluate;
 #[cfg(feature = "train")]
 mod experiments;
 mod failure;
 mod files;
+mod labelled;
 pub mod machine;
+mod measure;
+mod model;
 #[cfg(feature = "train")]
 mod report;
 mod table;

@@ -1,7 +1,10 @@
 //! What this machine offers: cores, vector instructions, memory, an energy counter.
 
 use serde::Serialize;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What this machine offers.
 #[derive(Clone, Debug, Serialize)]
@@ -58,7 +61,8 @@ impl Machine {
 }
 
 impl EnergyCounter {
-    fn find() -> Self {
+    /// Looks for a counter.
+    pub fn find() -> Self {
         let path = PathBuf::from("/sys/class/powercap/intel-rapl:0/energy_uj");
         match fs::read_to_string(&path) {
             Ok(text) if text.trim().parse::<u64>().is_ok() => Self::Readable { path },
@@ -69,6 +73,41 @@ impl EnergyCounter {
             Err(_) => Self::Absent,
         }
     }
+}
+
+/// Reads the energy counter before and after.
+#[derive(Clone, Debug)]
+pub struct EnergyMeter {
+    path: PathBuf,
+    start: u64,
+}
+
+impl EnergyMeter {
+    /// Starts, if the counter can be read.
+    pub fn start(counter: &EnergyCounter) -> Option<Self> {
+        match counter {
+            EnergyCounter::Readable { path } => {
+                Some(EnergyMeter { path: path.clone(), start: read_number(path)? })
+            }
+            _ => None,
+        }
+    }
+
+    /// Microjoules since the start.
+    pub fn stop(self) -> Option<f64> {
+        let end = read_number(&self.path)?;
+        // The counter starts again from zero at a range that the system tells.
+        let range = || read_number(&self.path.with_file_name("max_energy_range_uj"));
+        let used = match end.checked_sub(self.start) {
+            Some(used) => used,
+            None => (range()?.checked_sub(self.start)?).checked_add(end)?,
+        };
+        Some(used as f64)
+    }
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn kibibytes(meminfo: &str, field: &str) -> Option<u64> {
@@ -113,5 +152,22 @@ mod tests {
         assert_eq!(kibibytes(text, "MemTotal:"), Some(2048 * 1024));
         assert_eq!(kibibytes(text, "MemAvailable:"), None);
         assert_eq!(kibibytes("MemTotal: x kB", "MemTotal:"), None);
+    }
+
+    #[test]
+    fn the_energy_counter_may_start_again_from_zero() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("energy_uj");
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).expect("written");
+        };
+        write("energy_uj", "900\n");
+        write("max_energy_range_uj", "1000\n");
+        let meter = EnergyMeter::start(&EnergyCounter::Readable { path }).expect("readable");
+        write("energy_uj", "50\n");
+        assert_eq!(meter.clone().stop(), Some(150.0));
+        write("energy_uj", "960\n");
+        assert_eq!(meter.stop(), Some(60.0));
+        assert!(EnergyMeter::start(&EnergyCounter::Absent).is_none());
     }
 }

@@ -60,5 +60,34 @@ fn check_reads_a_whole_data_set() {
     let run = spikelet(["data", "check", "braille", "--data", &folder, "--json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let checked: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!(checked["sequences"], 1158);
+    assert_eq!(checked["samples"], 1158);
+}
+
+#[test]
+fn import_packs_raw_text_without_loss() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let raw = folder.path().join("raw/watch");
+    for sensor in ["accel", "gyro"] {
+        std::fs::create_dir_all(raw.join(sensor)).expect("made");
+        let lines: String = (0..100u64)
+            .map(|t| format!("1600,F,{},{}.5,-0.25,9.81;\n", 1000 + t * 50_000_000, t % 7))
+            .collect();
+        let name = format!("{sensor}/data_1600_{sensor}_watch.txt");
+        std::fs::write(raw.join(name), lines).expect("written");
+    }
+    let (raw, out) = (folder.path().display().to_string(), folder.path().join("packed"));
+    let run = spikelet([
+        "data",
+        "import",
+        "wisdm-watch",
+        "--data",
+        &raw,
+        "--out",
+        &out.display().to_string(),
+    ]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let [accel, gyro] = spikelet_data::wisdm::recordings(&out, 1600).expect("packed");
+    assert_eq!(accel.tracks[&'F'].xyz.len(), 100);
+    assert_eq!(accel, gyro);
+    assert_eq!([accel, gyro], spikelet_data::wisdm::recordings(folder.path(), 1600).expect("raw"));
 }

@@ -188,7 +188,7 @@ pub fn update(docs: &Path, write: bool) -> Result<Vec<String>> {
             .map_err(|failure| failure.context(format!("tables of {name}")))?;
         if new != text {
             if write {
-                crate::files::write_atomically(&path, new.as_bytes())?;
+                spikelet_data::atomic::write(&path, new.as_bytes())?;
             }
             changed.push(name);
         }

@@ -1,0 +1,236 @@
+//! Where labelled sequences come from and how they are divided: the `[data]` table of a configuration, and what a
+//! trained model remembers of it.
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+use crate::augment::AugmentConfig;
+use crate::csv::{self, CsvConfig};
+use crate::error::{DataError, Result};
+use crate::find::{find, find_shipped};
+use crate::sequences::Sequences;
+use crate::split::{Split, by_group, stratified};
+use crate::synthetic::{self, SyntheticConfig};
+use crate::wisdm::{self, WisdmConfig};
+use crate::{braille, registry};
+
+/// What is learned from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `wisdm-watch`, `braille`, `synthetic` or the path of a CSV file.
+    pub dataset: String,
+    /// Class set of WISDM: `hand`, `all`, or activity letters such as `FGO`.
+    #[serde(default = "hand")]
+    pub classes: String,
+    /// Overlap of successive windows, 0 to below 1 (WISDM and CSV files).
+    #[serde(default)]
+    pub overlap: f64,
+    /// Steps in a window (WISDM and CSV files); 2 s of WISDM are 40.
+    #[serde(default = "window")]
+    pub window: usize,
+    /// Use the subset shipped in the repository even where the full set is found (WISDM).
+    #[serde(default)]
+    pub shipped: bool,
+    /// Columns of the channels in a CSV file, in order. Empty: all that are not time, label or group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// Column of the class in a CSV file.
+    #[serde(default = "label")]
+    pub label: String,
+    /// Column of the time in a CSV file; where it goes backwards, a new recording starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Column of the subject or recording in a CSV file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How training, validation and test parts are chosen.
+    pub split: SplitConfig,
+    /// Mean 0 and standard deviation 1 per channel, fitted on the training part.
+    #[serde(default)]
+    pub normalize: bool,
+    /// Random changes to training sequences.
+    #[serde(default)]
+    pub augment: AugmentConfig,
+}
+
+/// How training, validation and test parts are chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SplitConfig {
+    /// Folds of whole groups (subjects); the fold is the test part.
+    Subject {
+        /// Which fold, from 0.
+        #[serde(default)]
+        fold: usize,
+        /// How many folds.
+        #[serde(default = "five")]
+        folds: usize,
+        /// Fraction of the rest that becomes the validation part.
+        #[serde(default = "tenth")]
+        validation: f64,
+        /// Decides the folds.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// Random sequences, stratified by class: sequences of one subject on all sides.
+    Random {
+        /// Fraction in the validation part.
+        #[serde(default = "fifth")]
+        validation: f64,
+        /// Fraction in the test part.
+        #[serde(default = "fifth")]
+        test: f64,
+        /// Decides the parts.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// The split that belongs to the data set. Braille: ten validation sets, no test part.
+    Official {
+        /// Which.
+        #[serde(default)]
+        index: usize,
+    },
+}
+
+fn hand() -> String {
+    "hand".to_owned()
+}
+
+fn window() -> usize {
+    40
+}
+
+fn label() -> String {
+    "label".to_owned()
+}
+
+fn five() -> usize {
+    5
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn fifth() -> f64 {
+    0.2
+}
+
+/// Sequences in the units of their source, and their parts.
+#[derive(Clone, Debug)]
+pub struct Divided {
+    /// All sequences.
+    pub sequences: Sequences,
+    /// The parts.
+    pub split: Split,
+    /// The split in words, for reports.
+    pub split_name: String,
+}
+
+impl DataConfig {
+    /// The defaults for a data set.
+    pub fn new(dataset: &str, split: SplitConfig) -> Self {
+        Self {
+            dataset: dataset.to_owned(),
+            classes: hand(),
+            overlap: 0.0,
+            window: window(),
+            shipped: false,
+            channels: Vec::new(),
+            label: label(),
+            time: None,
+            group: None,
+            split,
+            normalize: false,
+            augment: AugmentConfig::default(),
+        }
+    }
+
+    /// Loads and divides. `folder` is what the user gave as `--data`.
+    pub fn load(&self, folder: Option<&Path>) -> Result<Divided> {
+        let (sequences, official) = self.sequences(folder)?;
+        let (split, split_name) = self.split.divide(&sequences, official.as_ref())?;
+        split.validate(sequences.n)?;
+        Ok(Divided { sequences, split, split_name })
+    }
+
+    /// The sequences, and the data set again where it has official splits.
+    fn sequences(&self, folder: Option<&Path>) -> Result<(Sequences, Option<braille::Braille>)> {
+        match self.dataset.as_str() {
+            "braille" => {
+                let braille = braille::load(&find("braille", folder)?)?;
+                Ok((braille.sequences.clone(), Some(braille)))
+            }
+            "wisdm-watch" => {
+                let dir = match self.shipped {
+                    true => find_shipped("wisdm-watch", folder)?,
+                    false => find("wisdm-watch", folder)?,
+                };
+                let classes = wisdm::class_set(&self.classes)?;
+                let (window, hop) = (self.window, self.hop()?);
+                let config = WisdmConfig { classes, window, hop, subjects: None };
+                Ok((wisdm::load(&dir, &config)?, None))
+            }
+            "synthetic" => Ok((synthetic::generate(&SyntheticConfig::default()), None)),
+            path if path.contains(['.', '/', '\\']) => {
+                Ok((self.csv_file(Path::new(path), &[])?, None))
+            }
+            name => Err(DataError::request(format!(
+                "data.dataset = {name:?}: {}; the name of a CSV file has an ending",
+                registry::how_to_get(name)
+            ))),
+        }
+    }
+
+    /// Reads a labelled CSV file. `classes` gives names and order of the classes; empty: as in the file.
+    pub fn csv_file(&self, path: &Path, classes: &[String]) -> Result<Sequences> {
+        let config = CsvConfig {
+            time: self.time.clone(),
+            channels: self.channels.clone(),
+            label: self.label.clone(),
+            group: self.group.clone(),
+            classes: classes.to_vec(),
+            window: self.window,
+            hop: self.hop()?,
+            step_ms: 0.0,
+        };
+        csv::load(path, &config)
+    }
+
+    /// Steps from the start of a window to the start of the next.
+    fn hop(&self) -> Result<usize> {
+        match (0.0..1.0).contains(&self.overlap) {
+            true => Ok((((1.0 - self.overlap) * self.window as f64).round() as usize).max(1)),
+            false => Err(DataError::request(format!(
+                "data.overlap = {}: it must be 0 or more and below 1",
+                self.overlap
+            ))),
+        }
+    }
+}
+
+impl SplitConfig {
+    fn divide(
+        &self,
+        data: &Sequences,
+        official: Option<&braille::Braille>,
+    ) -> Result<(Split, String)> {
+        match *self {
+            SplitConfig::Subject { fold, folds, validation, seed } => Ok((
+                by_group(&data.group, folds, fold, validation, seed)?,
+                format!("by subject, fold {fold} of {folds}, seed {seed}"),
+            )),
+            SplitConfig::Random { validation, test, seed } => Ok((
+                stratified(&data.y, validation, test, seed)?,
+                format!("random sequences, {test} for testing, seed {seed}"),
+            )),
+            SplitConfig::Official { index } => match official {
+                Some(braille) => Ok((braille.split(index)?, format!("official split {index}"))),
+                None => Err(DataError::request(
+                    "this data set has no official split: set data.split.kind to \"subject\" or \"random\"",
+                )),
+            },
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! `spikelet profile`.
+
+use crate::{
+    failure::{Outcome, Result},
+    labelled,
+    measure::{Measured, measure},
+    model::Model,
+    table::{Table, bytes, count},
+    ui::Ui,
+};
+use serde::Serialize;
+use spikelet_data::Sequences;
+use spikelet_graph::{Counters, Graph, GraphCounts, NodeCounters, NodeCounts, Op, energy};
+use spikelet_runtime::{Executor, Profiler};
+use std::path::PathBuf;
+
+/// Sequences run side by side while counting.
+const STREAMS: usize = 64;
+
+/// Show what a model does and costs, layer by layer
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  spikelet profile runs/braille
+  spikelet profile model.safetensors --data mine.csv --json
+  spikelet profile model.safetensors --measure      also times a step on this machine
+
+Figures marked * are NeuroBench's, by its definitions; all others are our extension. What each
+means stands in the documentation of spikelet_graph::counts. Energy is modelled, not measured.")]
+pub struct Args {
+    /// A graph file, or the folder of a run.
+    model: PathBuf,
+    #[command(flatten)]
+    source: labelled::Source,
+    /// Sequences to run; 0 for all of them.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Time single steps on one thread (and read the energy counter, where there is one).
+    #[arg(long)]
+    measure: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: PathBuf,
+    data: String,
+    sequences: u64,
+    steps: u64,
+    layers: Vec<Layer>,
+    /// Over all layers.
+    total: NodeCounters,
+    parameters: u64,
+    bytes: u64,
+    memory: Memory,
+    neurobench: NeuroBench,
+    energy_model: Vec<Modelled>,
+    measured: Option<Measured>,
+}
+
+/// Sums over all steps; divide by `steps` or `sequences` of the report.
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    op: &'static str,
+    /// Spikes a neuron and step; only for spiking populations.
+    firing_rate: Option<f64>,
+    activation_sparsity: Option<f64>,
+    connection_sparsity: Option<f64>,
+    #[serde(flatten)]
+    counters: NodeCounters,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    weights: usize,
+    constants: usize,
+    state: usize,
+    scratch: usize,
+}
+
+/// NeuroBench's numbers, by its names; synaptic operations per sequence.
+#[derive(Serialize)]
+struct NeuroBench {
+    footprint: u64,
+    parameter_count: u64,
+    connection_sparsity: f64,
+    activation_sparsity: f64,
+    effective_macs: f64,
+    effective_acs: f64,
+    dense: f64,
+}
+
+#[derive(Serialize)]
+struct Modelled {
+    constants: &'static str,
+    nanojoules_per_sequence: f64,
+    nanojoules_per_step: f64,
+    assumptions: &'static str,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> Result {
+    let model = Model::load(&args.model)?;
+    let mut labelled = args.source.load(&model.graph)?;
+    if args.limit > 0 {
+        labelled.index.truncate(args.limit);
+    }
+    let counters = count_operations(&model.graph, &labelled.sequences, &labelled.index)?;
+    let measured = match args.measure {
+        true => Some(measure(&model.graph, &labelled.sequences, &labelled.index)?),
+        false => None,
+    };
+    let report = Report::new(model, labelled.name, &counters, measured)?;
+    ui.print(|| report.text(), &report)?;
+    Ok(Outcome::Done)
+}
+
+/// The counters of a run over prepared sequences.
+pub fn count_operations(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result<Counters> {
+    let executor = Executor::new(graph)?;
+    crate::evaluate::check_channels(graph, &executor, sequences.channels)?;
+    let mut profiler = Profiler::new(&executor);
+    let (mut x, mut out) = (Vec::new(), Vec::new());
+    for index in index.chunks(STREAMS) {
+        sequences.batch(index, &mut x);
+        let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
+        out.clear();
+        executor.run_profiled(&mut states, &x, &mut out, &mut profiler)?;
+    }
+    Ok(profiler.counters().clone())
+}
+
+impl Report {
+    fn new(
+        model: Model,
+        data: String,
+        counters: &Counters,
+        measured: Option<Measured>,
+    ) -> Result<Self> {
+        let graph = &model.graph;
+        let counts = graph.counts()?;
+        let total = counters.total();
+        let layers = graph.nodes.iter().zip(&counts.nodes).zip(&counters.nodes);
+        let layers = layers
+            .filter(|((node, _), _)| !matches!(node.op, Op::Input { .. } | Op::Output))
+            .map(|((node, counts), counters)| Layer::new(&node.op, counts, counters))
+            .collect();
+        let memory = Executor::new(graph)?.memory_plan();
+        let (weights, constants) = (memory.weights, memory.constants);
+        Ok(Report {
+            model: model.path.clone(),
+            data,
+            sequences: counters.samples,
+            steps: counters.steps,
+            layers,
+            total,
+            parameters: counts.parameters,
+            bytes: counts.bytes,
+            memory: Memory { weights, constants, state: memory.state, scratch: memory.scratch },
+            neurobench: NeuroBench::new(graph, &counts, counters),
+            energy_model: modelled(counters),
+            measured,
+        })
+    }
+
+    fn text(&self) -> String {
+        let steps = self.steps.max(1) as f64;
+        let mut text = format!(
+            "{}\n{} sequences, {} steps: {}\n\n",
+            self.model.display(),
+            count(self.sequences),
+            count(self.steps),
+            self.data
+        );
+        let mut table = Table::new([
+            "layer",
+            "op",
+            "rate",
+            "act. sparsity",
+            "conn. sparsity",
+            "events",
+            "MACs*",
+            "ACs*",
+            "dense*",
+            "updates",
+            "weight bytes",
+        ]);
+        for layer in &self.layers {
+            table.row(layer.cells(steps));
+        }
+        table.row(cells("total", "", [None; 3], &self.total, steps));
+        text += &table.text();
+        text.push_str("events, operations, updates and bytes are means per time step\n\n");
+        text += &self.neurobench.text();
+        let memory = &self.memory;
+        text += &format!(
+            "\nmemory: {} of weights, {} of constants; per stream {} of state, {} while a step runs\n",
+            bytes(memory.weights as u64),
+            bytes(memory.constants as u64),
+            bytes(memory.state as u64),
+            bytes(memory.scratch as u64)
+        );
+        for model in &self.energy_model {
+            text += &format!(
+                "energy, {}: {:.3} nJ a step, {:.1} nJ a sequence\n  {}\n",
+                model.constants,
+                model.nanojoules_per_step,
+                model.nanojoules_per_sequence,
+                model.assumptions
+            );
+        }
+        if let Some(measured) = &self.measured {
+            text += &measured.text();
+        }
+        text
+    }
+}
+
+impl Layer {
+    fn new(op: &Op, counts: &NodeCounts, counters: &NodeCounters) -> Self {
+        let (name, rate) = match op {
+            Op::Neuron(neuron) => (neuron.model(), counters.activation_nonzeros),
+            op => (op.name(), 0),
+        };
+        let spikes = matches!(op, Op::Neuron(neuron) if neuron.model() != "li");
+        let elements = counters.activation_elements.max(1) as f64;
+        let connections = counts.connections as f64;
+        Layer {
+            name: counts.name.clone(),
+            op: name,
+            firing_rate: spikes.then(|| rate as f64 / elements),
+            activation_sparsity: counters.activation_sparsity(),
+            connection_sparsity: (counts.connections > 0)
+                .then(|| counts.zero_connections as f64 / connections),
+            counters: *counters,
+        }
+    }
+
+    fn cells(&self, steps: f64) -> Vec<String> {
+        let shares = [self.firing_rate, self.activation_sparsity, self.connection_sparsity];
+        cells(&self.name, self.op, shares, &self.counters, steps)
+    }
+}
+
+fn cells(
+    name: &str,
+    op: &str,
+    shares: [Option<f64>; 3],
+    counters: &NodeCounters,
+    steps: f64,
+) -> Vec<String> {
+    let numbers = [
+        counters.events_in,
+        counters.effective_macs,
+        counters.effective_acs,
+        counters.dense,
+        counters.state_updates,
+        counters.weight_bytes,
+    ];
+    let share = |share: Option<f64>| share.map_or(String::new(), |share| format!("{share:.4}"));
+    let mut cells = vec![name.to_owned(), op.to_owned()];
+    cells.extend(shares.map(share));
+    cells.extend(numbers.map(|number| per_step(number, steps)));
+    cells
+}
+
+/// A mean per step: whole from ten on, with a digit below.
+fn per_step(number: u64, steps: f64) -> String {
+    let mean = number as f64 / steps;
+    match mean {
+        0.0 => "0".to_owned(),
+        _ if mean < 10.0 => format!("{mean:.2}"),
+        _ => count(mean.round() as u64),
+    }
+}
+
+impl NeuroBench {
+    fn new(graph: &Graph, counts: &GraphCounts, counters: &Counters) -> Self {
+        let total = counters.total();
+        let samples = counters.samples.max(1) as f64;
+        NeuroBench {
+            footprint: counts.bytes,
+            parameter_count: counts.parameters,
+            connection_sparsity: counts.connection_sparsity(),
+            activation_sparsity: counters.activation_sparsity(graph),
+            effective_macs: total.effective_macs as f64 / samples,
+            effective_acs: total.effective_acs as f64 / samples,
+            dense: total.dense as f64 / samples,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "NeuroBench*: footprint {} bytes, {} parameters, connection sparsity {:.4}, \
+             activation sparsity {:.4}\n  per sequence: {} effective MACs, {} effective ACs, {} dense\n",
+            count(self.footprint),
+            count(self.parameter_count),
+            self.connection_sparsity,
+            self.activation_sparsity,
+            count(self.effective_macs.round() as u64),
+            count(self.effective_acs.round() as u64),
+            count(self.dense.round() as u64)
+        )
+    }
+}
+
+fn modelled(counters: &Counters) -> Vec<Modelled> {
+    let total = counters.total();
+    energy::SETS
+        .iter()
+        .map(|set| {
+            let nanojoules = set.energy(&total).total_pj() / 1e3;
+            Modelled {
+                constants: set.name,
+                nanojoules_per_sequence: nanojoules / counters.samples.max(1) as f64,
+                nanojoules_per_step: nanojoules / counters.steps.max(1) as f64,
+                assumptions: set.assumptions,
+            }
+        })
+        .collect()
+}

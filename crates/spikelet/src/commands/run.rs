@@ -1,0 +1,179 @@
+//! `spikelet run`.
+
+use crate::{
+    evaluate::{argmax, check_channels, normalise},
+    failure::{Failure, Outcome, Result},
+    files::AtomicFile,
+    model::Model,
+    ui::Ui,
+};
+use serde::Serialize;
+use spikelet_data::stream::TimeSteps;
+use spikelet_graph::Task;
+use spikelet_runtime::Executor;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Run a model over a stream of time steps, in constant memory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  spikelet run model.safetensors --input recording.csv
+  sensor | spikelet run model.safetensors --input - --stream --json
+  spikelet run model.safetensors --input x.npy --output decisions.csv
+
+The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
+found by the names of the model's channels; values are normalised as the training data was.
+A decision is printed for every window of the model, or for every step if it has none.")]
+pub struct Args {
+    /// A graph file, or the folder of a run.
+    model: PathBuf,
+    /// File of time steps, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Print what the model says after every step, not only at the end of a window.
+    #[arg(long)]
+    stream: bool,
+    /// Write decisions to a file: CSV if its name says so, otherwise JSON lines.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What the model says.
+#[derive(Serialize)]
+struct Decision<'a> {
+    /// Windows before this one.
+    window: u64,
+    /// Steps read so far.
+    step: u64,
+    /// Name of the class with the highest score, if the model has classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
+    scores: &'a [f32],
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> Result {
+    let model = Model::load(&args.model)?;
+    let task = &model.graph.task;
+    let executor = Executor::new(&model.graph)?;
+    let mut input = TimeSteps::open(&args.input, &task.channels)?;
+    if input.channels() > 0 {
+        check_channels(&model.graph, &executor, input.channels())?;
+    }
+    match &args.output {
+        None => {
+            let format = if ui.json { Format::Json } else { Format::Text };
+            stream(args, task, &executor, &mut input, format, &mut ui.out())?;
+        }
+        Some(path) => {
+            let csv = path.extension().is_some_and(|extension| extension == "csv");
+            let format = if csv { Format::Csv } else { Format::Json };
+            let mut file = AtomicFile::create(path)?;
+            let steps = stream(args, task, &executor, &mut input, format, &mut file)?;
+            file.commit()?;
+            report(path, steps, ui)?;
+        }
+    }
+    if task.window > 0 && !args.stream {
+        let rest = input.steps() % task.window as u64;
+        if rest > 0 {
+            ui.note(format!("the last {rest} steps are no whole window of {}", task.window));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn report(path: &Path, steps: u64, ui: &Ui) -> Result<()> {
+    let text = || format!("{steps} steps, written: {}", path.display());
+    ui.print(text, &serde_json::json!({ "steps": steps, "output": path }))
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Text,
+    Json,
+    Csv,
+}
+
+/// Runs the whole stream; gives the number of steps.
+fn stream(
+    args: &Args,
+    task: &Task,
+    executor: &Executor,
+    input: &mut TimeSteps<'_>,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<u64> {
+    let window = task.window.max(1) as u64;
+    // Without a window the stream is one sequence that never ends.
+    let restarts = task.window > 0;
+    let mut state = executor.state();
+    let mut x = Vec::new();
+    if let Format::Csv = format {
+        writeln!(out, "{}", header(task, executor.output_len()))?;
+    }
+    while input.next_step(&mut x)? {
+        let step = input.steps();
+        normalise(task, &mut x);
+        let scores = executor.step(&mut state, &x).map_err(|error| {
+            Failure::from(error).context(format!("{}, step {step}", args.input.display()))
+        })?;
+        let ends = step.is_multiple_of(window);
+        if ends || args.stream {
+            let class = task.classes.get(argmax(scores)).map(String::as_str);
+            let decision = Decision { window: (step - 1) / window, step, class, scores };
+            decision.write(format, out)?;
+            // Someone waits at the other end of a stream.
+            if args.stream || args.input.as_os_str() == "-" {
+                out.flush()?;
+            }
+        }
+        if ends && restarts {
+            state = executor.state();
+        }
+    }
+    out.flush()?;
+    Ok(input.steps())
+}
+
+fn header(task: &Task, outputs: usize) -> String {
+    let mut names = vec!["window".to_owned(), "step".to_owned(), "class".to_owned()];
+    names.extend((0..outputs).map(|index| match task.classes.get(index) {
+        Some(class) => quoted(class),
+        None => format!("output {index}"),
+    }));
+    names.join(",")
+}
+
+/// A CSV field.
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
+impl Decision<'_> {
+    fn write(&self, format: Format, out: &mut impl Write) -> Result<()> {
+        match format {
+            Format::Json => {
+                serde_json::to_writer(&mut *out, self).map_err(std::io::Error::from)?;
+                writeln!(out)?;
+            }
+            Format::Csv => {
+                write!(out, "{},{},{}", self.window, self.step, quoted(self.class.unwrap_or("")))?;
+                self.scores.iter().try_for_each(|score| write!(out, ",{score}"))?;
+                writeln!(out)?;
+            }
+            Format::Text => {
+                let scores: Vec<String> = self.scores.iter().map(f32::to_string).collect();
+                let class = self.class.unwrap_or("-");
+                writeln!(out, "step {:>8}  {class:<16}  {}", self.step, scores.join(" "))?;
+            }
+        }
+        Ok(())
+    }
+}

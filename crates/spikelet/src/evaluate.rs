@@ -1,0 +1,110 @@
+//! Running a graph over labelled sequences.
+
+use crate::failure::{Failure, Result};
+use spikelet_data::{Sequences, metrics::Confusion, nearest::suggest, normalize::Normalization};
+use spikelet_graph::{Graph, Task};
+use spikelet_runtime::Executor;
+
+/// Sequences run side by side.
+const STREAMS: usize = 64;
+
+/// What a graph made of labelled sequences.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// Truth against prediction.
+    pub confusion: Confusion,
+    /// The class of every sequence as the graph says, in the order given.
+    pub predicted: Vec<u32>,
+}
+
+/// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
+/// its classes in its order.
+pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Sequences> {
+    let task = &graph.task;
+    let mut sequences = match task.channels.is_empty() {
+        true => sequences.clone(),
+        false => {
+            let names: Vec<&str> = task.channels.iter().map(String::as_str).collect();
+            sequences.select_channels(&names)?
+        }
+    };
+    normalise(task, &mut sequences.x);
+    if !task.classes.is_empty() && task.classes != sequences.classes {
+        let order = class_order(&task.classes, &sequences.classes)?;
+        sequences.y.iter_mut().for_each(|class| *class = order[*class as usize]);
+        sequences.classes = task.classes.clone();
+    }
+    Ok(sequences)
+}
+
+/// For every class of the data, its place among the classes of the graph.
+fn class_order(graph: &[String], data: &[String]) -> Result<Vec<u32>> {
+    data.iter()
+        .map(|class| match graph.iter().position(|known| known == class) {
+            Some(place) => Ok(place as u32),
+            None => {
+                let hint = suggest(class, graph.iter().map(String::as_str));
+                Err(Failure::input(format!("the model has no class `{class}`{hint}")))
+            }
+        })
+        .collect()
+}
+
+/// Normalises values `[.., channels]` as the training data was.
+pub fn normalise(task: &Task, x: &mut [f32]) {
+    if !task.mean.is_empty() {
+        Normalization { mean: task.mean.clone(), std: task.std.clone() }.apply(x);
+    }
+}
+
+/// Runs the graph over prepared sequences.
+pub fn evaluate(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result<Evaluation> {
+    let executor = Executor::new(graph)?;
+    check_channels(graph, &executor, sequences.channels)?;
+    let classes = sequences.classes.len();
+    if executor.output_len() != classes {
+        return Err(Failure::input(format!(
+            "{} gives {} values, the data has {classes} classes",
+            graph.name,
+            executor.output_len()
+        )));
+    }
+    let mut predicted = Vec::with_capacity(index.len());
+    let (mut x, mut out) = (Vec::new(), Vec::new());
+    for index in index.chunks(STREAMS) {
+        sequences.batch(index, &mut x);
+        let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
+        out.clear();
+        executor.run_to_end(&mut states, &x, &mut out)?;
+        predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
+    }
+    let confusion = Confusion::of(classes, &sequences.labels(index), &predicted);
+    Ok(Evaluation { confusion, predicted })
+}
+
+/// An error if the data has another number of channels than the graph's input.
+pub fn check_channels(graph: &Graph, executor: &Executor, channels: usize) -> Result<()> {
+    if executor.input_len() == channels {
+        return Ok(());
+    }
+    let names = match graph.task.channels.is_empty() {
+        true => String::new(),
+        false => format!(": {}", graph.task.channels.join(", ")),
+    };
+    Err(Failure::input(format!("the data has {channels} channels")).help(format!(
+        "{} takes {} values a step{names}",
+        graph.name,
+        executor.input_len()
+    )))
+}
+
+/// The first index of the largest value.
+pub fn argmax(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = index;
+        }
+    }
+    best
+}

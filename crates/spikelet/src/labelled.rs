@@ -1,0 +1,109 @@
+//! The labelled data of a command: what the user names with `--data` and `--split`, or what the
+//! model was trained on.
+
+use crate::{
+    evaluate::prepare,
+    failure::{Failure, Result},
+};
+use clap::ValueEnum;
+use spikelet_data::{
+    Sequences,
+    source::{DataConfig, SplitConfig},
+};
+use spikelet_graph::Graph;
+use std::path::{Path, PathBuf};
+
+/// The note in a task record that holds the model's data configuration as JSON.
+pub const DATA_NOTE: &str = "data";
+
+/// Options that choose labelled data.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Source {
+    /// Folder of the data set, or a labelled CSV file [default: where the model's data is found].
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Part of the data [default: test, or validation where there is no test part].
+    #[arg(long, value_name = "PART")]
+    pub split: Option<Part>,
+}
+
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// What the model learned from.
+    Train,
+    /// What chose the best epoch.
+    Validation,
+    /// What neither saw.
+    Test,
+    /// Everything.
+    All,
+}
+
+/// Sequences in the form a graph wants.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// All sequences.
+    pub sequences: Sequences,
+    /// Those of the part.
+    pub index: Vec<usize>,
+    /// Data set, split and part in words.
+    pub name: String,
+}
+
+impl Source {
+    /// Loads the data for a graph.
+    pub fn load(&self, graph: &Graph) -> Result<Labelled> {
+        let config = recorded(graph)?;
+        if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
+            return own_file(graph, &config, file);
+        }
+        let divided = config.load(self.data.as_deref())?;
+        let split = &divided.split;
+        let (part, index) = match self.split {
+            Some(Part::Train) => ("training part", split.train.clone()),
+            Some(Part::Validation) => ("validation part", split.val.clone()),
+            Some(Part::Test) => ("test part", split.test.clone()),
+            Some(Part::All) => ("all parts", (0..divided.sequences.n).collect()),
+            None if split.test.is_empty() => ("validation part", split.val.clone()),
+            None => ("test part", split.test.clone()),
+        };
+        if index.is_empty() {
+            return Err(Failure::usage(format!("the {part} is empty: {}", divided.split_name))
+                .help("choose another part with --split"));
+        }
+        let name = format!("{}, {}, {part}", config.dataset, divided.split_name);
+        Ok(Labelled { sequences: prepare(graph, &divided.sequences)?, index, name })
+    }
+}
+
+/// A file of the user's own is not divided.
+fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
+    let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
+    let sequences = prepare(graph, &config.csv_file(file, &graph.task.classes)?)?;
+    let index = (0..sequences.n).collect();
+    Ok(Labelled { sequences, index, name: file.display().to_string() })
+}
+
+/// The data configuration a graph remembers, or one made of its task record.
+fn recorded(graph: &Graph) -> Result<DataConfig> {
+    let task = &graph.task;
+    if let Some(text) = task.notes.get(DATA_NOTE) {
+        return serde_json::from_str(text).map_err(|error| {
+            Failure::from(error).context(format!("note `{DATA_NOTE}` of {}", graph.name))
+        });
+    }
+    let dataset = task.dataset.clone().unwrap_or_default();
+    let split = match dataset.as_str() {
+        "braille" => SplitConfig::Official { index: 0 },
+        _ => SplitConfig::Subject { fold: 0, folds: 5, validation: 0.1, seed: 0 },
+    };
+    let mut config = DataConfig::new(&dataset, split);
+    if task.window > 0 {
+        config.window = task.window;
+    }
+    if dataset == "wisdm-watch" {
+        config.classes = task.classes.join(",");
+    }
+    Ok(config)
+}
