@@ -9,6 +9,7 @@ use crate::csv::{self, CsvConfig};
 use crate::error::{DataError, Result};
 use crate::find::{find, find_shipped};
 use crate::sequences::Sequences;
+use crate::sequences_file;
 use crate::split::{Split, by_group, stratified};
 use crate::synthetic::{self, SyntheticConfig};
 use crate::wisdm::{self, WisdmConfig};
@@ -18,7 +19,7 @@ use crate::{braille, registry};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `wisdm-watch`, `braille`, `synthetic` or the path of a CSV file.
+    /// `wisdm-watch`, `braille`, `synthetic`, or the path of a CSV file or a file of sequences.
     pub dataset: String,
     /// Class set of WISDM: `hand`, `all`, or activity letters such as `FGO`.
     #[serde(default = "hand")]
@@ -173,13 +174,20 @@ impl DataConfig {
                 Ok((wisdm::load(&dir, &config)?, None))
             }
             "synthetic" => Ok((synthetic::generate(&SyntheticConfig::default()), None)),
-            path if path.contains(['.', '/', '\\']) => {
-                Ok((self.csv_file(Path::new(path), &[])?, None))
-            }
+            path if path.contains(['.', '/', '\\']) => Ok((self.file(Path::new(path), &[])?, None)),
             name => Err(DataError::request(format!(
-                "data.dataset = {name:?}: {}; the name of a CSV file has an ending",
+                "data.dataset = {name:?}: {}; the name of a file has an ending",
                 registry::how_to_get(name)
             ))),
+        }
+    }
+
+    /// Reads a file of the user's own: sequences (`.safetensors`) or labelled CSV. `classes` gives
+    /// names and order of the classes of a CSV file; empty: as in the file.
+    pub fn file(&self, path: &Path, classes: &[String]) -> Result<Sequences> {
+        match path.extension().is_some_and(|extension| extension == "safetensors") {
+            true => sequences_file::load(path),
+            false => self.csv_file(path, classes),
         }
     }
 

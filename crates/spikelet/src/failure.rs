@@ -157,8 +157,8 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
         let mut kind = Kind::Input;
         let mut next: Option<&(dyn Error + 'static)> = Some(&error);
         while let Some(cause) = next {
-            if let Some(io) = cause.downcast_ref::<std::io::Error>()
-                && io.kind() == std::io::ErrorKind::BrokenPipe
+            if let Some(io) = cause.downcast_ref::<io::Error>()
+                && io.kind() == io::ErrorKind::BrokenPipe
             {
                 kind = Kind::OutputClosed;
             }

@@ -19,7 +19,7 @@ pub const DATA_NOTE: &str = "data";
 /// Options that choose labelled data.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Source {
-    /// Folder of the data set, or a labelled CSV file [default: where the model's data is found].
+    /// Folder of the data set, or a labelled CSV or sequences file [default: where the model's data is found].
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Part of the data [default: test, or validation where there is no test part].
@@ -80,7 +80,7 @@ impl Source {
 /// A file of the user's own is not divided.
 fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
     let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
-    let sequences = prepare(graph, &config.csv_file(file, &graph.task.classes)?)?;
+    let sequences = prepare(graph, &config.file(file, &graph.task.classes)?)?;
     let index = (0..sequences.n).collect();
     Ok(Labelled { sequences, index, name: file.display().to_string() })
 }

@@ -12,6 +12,9 @@
 //! | [`data`] | data formats, splits, metrics, checkpoint readers |
 //! | [`kernels`] | the hot loops |
 //! | `train` | models, learning rules, the trainer, lowering (feature `train`) |
+// The training commands use more of the shared modules than the others do; marking each such item
+// by hand would say nothing.
+#![cfg_attr(not(feature = "train"), allow(dead_code))]
 
 pub use spikelet_data as data;
 pub use spikelet_graph as graph;

@@ -44,13 +44,14 @@ fn a_data_set_that_is_not_here_is_exit_code_1() {
 }
 
 #[test]
-fn check_refuses_a_damaged_copy() {
+fn a_damaged_copy_is_exit_code_1() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("braille7.safetensors"), [255; 100]).expect("written");
     let folder = folder.path().display().to_string();
     let run = spikelet(["data", "check", "braille", "--data", &folder]);
-    assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("braille7.safetensors"), "{}", run.stderr);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let problem = run.stdout.lines().find(|line| line.starts_with("PROBLEM"));
+    assert!(problem.expect("a problem").contains("braille7.safetensors"), "{}", run.stdout);
 }
 
 #[test]
@@ -60,7 +61,25 @@ fn check_reads_a_whole_data_set() {
     let run = spikelet(["data", "check", "braille", "--data", &folder, "--json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let checked: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!(checked["samples"], 1158);
+    assert_eq!(checked["counts"][0], serde_json::json!(["samples", 1158]));
+}
+
+#[test]
+fn import_keeps_labelled_csv_as_sequences() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows: String =
+        (0..40).map(|t| format!("{t},{},{}\n", t % 5, ["no", "yes"][t / 20])).collect();
+    let (csv, out) = (folder.path().join("mine.csv"), folder.path().join("mine.safetensors"));
+    std::fs::write(&csv, format!("t,force,label\n{rows}")).expect("written");
+    let (csv, path) = (csv.display().to_string(), out.display().to_string());
+    let run = spikelet(["data", "import", &csv, "--time", "t", "--window", "10", "--out", &path]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let sequences = spikelet_data::sequences_file::load(&out).expect("a file of sequences");
+    assert_eq!((sequences.n, sequences.time, sequences.channels), (4, 10, 1));
+    assert_eq!(sequences.classes, ["no", "yes"]);
+    let run = spikelet(["data", "import", &csv, "--label", "lable", "--out", &path]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("lable"), "{}", run.stderr);
 }
 
 #[test]

@@ -7,12 +7,13 @@ use crate::{
 };
 use serde::Serialize;
 use spikelet_data::{
-    Sequences, atomic, braille,
+    atomic, check,
     find::Places,
-    idx, lines,
+    lines,
     nearest::suggest,
     registry::{self, DATA_SETS, DataSet},
-    wisdm::{self, WisdmConfig},
+    sequences_file,
+    source::{DataConfig, SplitConfig},
     wisdm_pack::Packed,
     wisdm_text,
 };
@@ -31,7 +32,7 @@ Examples:
   spikelet data list                       every data set and where it was found
   spikelet data info braille               what it is, its licence, where to get it
   spikelet data check wisdm-watch --data ~/wisdm
-  spikelet data import wisdm-watch --data ~/wisdm-dataset --out data/wisdm-watch
+  spikelet data import mine.csv --window 50 --group subject --out mine.safetensors
 
 A data set is looked for in --data, then in $SPIKELET_DATA, then in data/ of the repository, then in
 ../shared/data, then in the user's cache folder.")]
@@ -58,17 +59,34 @@ enum Action {
         #[command(flatten)]
         place: Where,
     },
-    /// Turn the raw text of wisdm-watch into the compact lossless form.
-    Import {
-        /// Name of the data set.
-        #[arg(value_parser = ["wisdm-watch"])]
-        name: String,
-        #[command(flatten)]
-        place: Where,
-        /// Folder to write to; a file for each subject.
-        #[arg(long, value_name = "FOLDER")]
-        out: PathBuf,
-    },
+    /// Convert data: a labelled CSV file to one file of sequences, wisdm-watch to its compact form.
+    Import(Import),
+}
+
+#[derive(Debug, clap::Args)]
+struct Import {
+    /// A labelled CSV file, or the name wisdm-watch.
+    source: String,
+    /// File of sequences (.safetensors) to write; for wisdm-watch, a folder.
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    #[command(flatten)]
+    place: Where,
+    /// Rows of a sequence.
+    #[arg(long, default_value_t = 40)]
+    window: usize,
+    /// Overlap of successive sequences, 0 to below 1.
+    #[arg(long, default_value_t = 0.0)]
+    overlap: f64,
+    /// Column of the class.
+    #[arg(long, default_value = "label")]
+    label: String,
+    /// Column of the time; where it goes backwards, a new recording starts.
+    #[arg(long)]
+    time: Option<String>,
+    /// Column of the subject or recording.
+    #[arg(long)]
+    group: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,25 +104,13 @@ pub struct Found {
     folder: Option<PathBuf>,
 }
 
-/// What a whole read of a data set gave.
-#[derive(Serialize)]
-struct Checked {
-    name: &'static str,
-    folder: PathBuf,
-    samples: usize,
-    /// Of a sample: steps and channels, or height and width.
-    shape: Vec<usize>,
-    groups: usize,
-    classes: Vec<(String, usize)>,
-}
-
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     match &args.action {
         Action::List(place) => list(place.data.as_deref(), ui),
         Action::Info { name, place } => info(known(name)?, place.data.as_deref(), ui),
         Action::Check { name, place } => check(known(name)?, place.data.as_deref(), ui),
-        Action::Import { name, place, out } => import(name, place.data.as_deref(), out, ui),
+        Action::Import(import) => import.run(ui),
     }
 }
 
@@ -163,44 +169,77 @@ fn info(set: &'static DataSet, named: Option<&Path>, ui: &Ui) -> Result {
 }
 
 fn check(set: &'static DataSet, named: Option<&Path>, ui: &Ui) -> Result {
-    let folder = Places::here(named).find(set.name)?;
-    let checked = match set.name {
-        "wisdm-watch" => {
-            let sequences = wisdm::load(&folder, &WisdmConfig::default())?;
-            Checked::sequences(set.name, folder, &sequences)?
+    let report = check::check(set.name, &Places::here(named).find(set.name)?)?;
+    let text = || {
+        let mut table = Table::new(["count", ""]);
+        table.row(["files with the right hash".to_owned(), report.hashed.to_string()]);
+        for (name, count) in &report.counts {
+            table.row([name.clone(), count.to_string()]);
         }
-        "braille" => {
-            Checked::sequences(set.name, folder.clone(), &braille::load(&folder)?.sequences)?
-        }
-        _ => Checked::images(set.name, folder)?,
+        let problems: String =
+            report.problems.iter().map(|problem| format!("PROBLEM {problem}\n")).collect();
+        let verdict = if report.is_good() { "nothing is wrong\n" } else { "" };
+        format!("{}\n\n{}\n{problems}{verdict}", report.folder.display(), table.text())
     };
-    ui.print(|| checked.text(), &checked)?;
-    Ok(Outcome::Done)
+    ui.print(text, &report)?;
+    Ok(if report.is_good() { Outcome::Done } else { Outcome::No })
 }
 
-/// Packs the raw text of every subject; what is there already is written again.
-fn import(name: &str, named: Option<&Path>, out: &Path, ui: &Ui) -> Result {
-    let folder = Places::here(named).find(name)?;
-    let subjects = wisdm_text::subjects(&folder)?;
-    if subjects.is_empty() {
-        return Err(Failure::input(format!("{} holds no raw text", folder.display()))
-            .help(known(name)?.layout));
+impl Import {
+    fn run(&self, ui: &Ui) -> Result {
+        match self.source.as_str() {
+            "wisdm-watch" => self.pack_wisdm(ui),
+            file => self.sequences(Path::new(file), ui),
+        }
     }
-    std::fs::create_dir_all(out)
-        .map_err(|error| Failure::from(error).context(format!("cannot make {}", out.display())))?;
-    let progress = ui.progress(subjects.len() as u64, "subjects");
-    let mut bytes = 0;
-    for (subject, [accel, gyro]) in &subjects {
-        let packed = Packed::from_text(*subject, &text_of(accel)?, &text_of(gyro)?).encode();
-        atomic::write(&out.join(format!("{subject}.wisdm")), &packed)?;
-        bytes += packed.len() as u64;
-        progress.inc(1);
+
+    fn sequences(&self, file: &Path, ui: &Ui) -> Result {
+        let split = SplitConfig::Random { validation: 0.2, test: 0.2, seed: 0 };
+        let config = DataConfig {
+            window: self.window,
+            overlap: self.overlap,
+            label: self.label.clone(),
+            time: self.time.clone(),
+            group: self.group.clone(),
+            ..DataConfig::new("", split)
+        };
+        let sequences = config.csv_file(file, &[])?;
+        sequences_file::save(&self.out, &sequences)?;
+        let out = &self.out;
+        let (n, classes) = (sequences.n, sequences.classes.len());
+        let text = || format!("{n} sequences of {classes} classes: {}", out.display());
+        ui.print(text, &serde_json::json!({ "sequences": n, "classes": classes, "out": out }))?;
+        Ok(Outcome::Done)
     }
-    progress.finish_and_clear();
-    let count = subjects.len();
-    let text = || format!("{count} subjects, {}: {}", crate::table::bytes(bytes), out.display());
-    ui.print(text, &serde_json::json!({ "subjects": count, "bytes": bytes, "out": out }))?;
-    Ok(Outcome::Done)
+
+    /// Packs the raw text of every subject; what is there already is written again.
+    fn pack_wisdm(&self, ui: &Ui) -> Result {
+        let out = &self.out;
+        let folder = Places::here(self.place.data.as_deref()).find("wisdm-watch")?;
+        let subjects = wisdm_text::subjects(&folder)?;
+        if subjects.is_empty() {
+            let layout = known("wisdm-watch")?.layout;
+            return Err(Failure::input(format!("{} holds no raw text", folder.display()))
+                .help(format!("expected: {layout}")));
+        }
+        std::fs::create_dir_all(out).map_err(|error| {
+            Failure::from(error).context(format!("cannot make the folder {}", out.display()))
+        })?;
+        let progress = ui.progress(subjects.len() as u64, "subjects");
+        let mut bytes = 0;
+        for (subject, [accel, gyro]) in &subjects {
+            let packed = Packed::from_text(*subject, &text_of(accel)?, &text_of(gyro)?).encode();
+            atomic::write(&out.join(format!("{subject}.wisdm")), &packed)?;
+            bytes += packed.len() as u64;
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        let count = subjects.len();
+        let text =
+            || format!("{count} subjects, {}: {}", crate::table::bytes(bytes), out.display());
+        ui.print(text, &serde_json::json!({ "subjects": count, "bytes": bytes, "out": out }))?;
+        Ok(Outcome::Done)
+    }
 }
 
 fn text_of(path: &Path) -> Result<Vec<u8>> {
@@ -208,51 +247,4 @@ fn text_of(path: &Path) -> Result<Vec<u8>> {
     let read = lines::open(path)?.take(MOST_TEXT).read_to_end(&mut text);
     read.map_err(|error| Failure::from(error).context(path.display()))?;
     Ok(text)
-}
-
-impl Checked {
-    fn sequences(name: &'static str, folder: PathBuf, sequences: &Sequences) -> Result<Self> {
-        sequences.validate()?;
-        Ok(Checked {
-            name,
-            folder,
-            samples: sequences.n,
-            shape: vec![sequences.time, sequences.channels],
-            groups: sequences.groups().len(),
-            classes: sequences.classes.iter().cloned().zip(sequences.class_counts()).collect(),
-        })
-    }
-
-    fn images(name: &'static str, folder: PathBuf) -> Result<Self> {
-        let train = idx::load(&folder, idx::Part::Train)?;
-        let test = idx::load(&folder, idx::Part::Test)?;
-        let mut counts = vec![0; idx::CLASSES];
-        let labels = train.labels.iter().chain(&test.labels);
-        labels.for_each(|label| counts[usize::from(*label)] += 1);
-        Ok(Checked {
-            name,
-            folder,
-            samples: counts.iter().sum(),
-            shape: vec![train.height, train.width],
-            groups: 1,
-            classes: counts.into_iter().enumerate().map(|(k, n)| (k.to_string(), n)).collect(),
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut table = Table::new(["class", "samples"]);
-        for (class, count) in &self.classes {
-            table.row([class.clone(), count.to_string()]);
-        }
-        let shape: Vec<String> = self.shape.iter().map(usize::to_string).collect();
-        format!(
-            "{}: {} samples of {}, {} groups; every file whole, every value finite\n{}\n\n{}",
-            self.name,
-            self.samples,
-            shape.join(" x "),
-            self.groups,
-            self.folder.display(),
-            table.text()
-        )
-    }
 }
