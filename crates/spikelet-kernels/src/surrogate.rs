@@ -10,7 +10,7 @@ use crate::math::exp;
 /// A surrogate for the derivative of the spike function, `ds/dx` at `x = v - threshold`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields))]
+#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields))]
 pub enum Surrogate {
     /// `(alpha / 2) / (1 + (pi / 2 * alpha * x)^2)`, the derivative of an arctangent (Fang et al.
     /// 2021).

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use spikelet_kernels::legendre::{
-    Discretisation, Form, Legendre, LegendreError, MAX_ORDER, continuous,
+    Discretization, Form, Legendre, LegendreError, MAX_ORDER, continuous,
 };
 
 fn golden() -> PathBuf {
@@ -22,7 +22,7 @@ fn compare(path: PathBuf, order: usize, theta: f64) -> usize {
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let ours =
-        Legendre::new(order, theta, Discretisation::ZeroOrderHold, Form::Official).expect("valid");
+        Legendre::new(order, theta, Discretization::ZeroOrderHold, Form::Official).expect("valid");
     let mut compared = 0;
     for (name, tensor) in file.iter() {
         let stem = name.trim_end_matches(".weight");
@@ -108,7 +108,7 @@ fn integrate(order: usize, theta: f64, mut m: Vec<f64>, u: f64) -> Vec<f64> {
 fn zero_order_hold_is_the_solution_of_the_differential_equation() {
     for (order, theta) in [(1, 1.0), (2, 3.5), (6, 6.0), (9, 2.0), (24, 40.0), (48, 784.0)] {
         let new =
-            |form| Legendre::new(order, theta, Discretisation::ZeroOrderHold, form).expect("valid");
+            |form| Legendre::new(order, theta, Discretization::ZeroOrderHold, form).expect("valid");
         let (conventional, official) = (new(Form::Conventional), new(Form::Official));
         let columns = [0, order / 2, order - 1];
         for j in columns {
@@ -138,7 +138,7 @@ fn bilinear_satisfies_its_equation() {
     for (order, theta) in [(1, 1.0), (5, 4.0), (12, 3.0), (40, 100.0)] {
         let (a, b) = continuous(order);
         let half = |i: usize, j: usize| a[i * order + j] / theta / 2.0;
-        let memory = Legendre::new(order, theta, Discretisation::Bilinear, Form::Conventional)
+        let memory = Legendre::new(order, theta, Discretization::Bilinear, Form::Conventional)
             .expect("valid");
         for i in 0..order {
             let left = |k| identity(i, k) - half(i, k);
@@ -163,7 +163,7 @@ fn bilinear_satisfies_its_equation() {
 
 #[test]
 fn euler_is_one_explicit_step() {
-    let memory = Legendre::new(2, 4.0, Discretisation::Euler, Form::Official).expect("valid");
+    let memory = Legendre::new(2, 4.0, Discretization::Euler, Form::Official).expect("valid");
     assert_eq!(memory.a, [0.75, 0.75, -0.25, 0.25]);
     assert_eq!(memory.b, [0.25, -0.75]);
 }
@@ -173,9 +173,9 @@ fn euler_is_one_explicit_step() {
 #[test]
 fn a_memory_remembers() {
     let (order, theta) = (8, 20.0);
-    for discretisation in [Discretisation::ZeroOrderHold, Discretisation::Bilinear] {
+    for discretization in [Discretization::ZeroOrderHold, Discretization::Bilinear] {
         let memory =
-            Legendre::new(order, theta, discretisation, Form::Conventional).expect("valid");
+            Legendre::new(order, theta, discretization, Form::Conventional).expect("valid");
         let mut m = vec![0.0_f32; order];
         for _ in 0..200 {
             m = (0..order)
@@ -192,7 +192,7 @@ fn a_memory_remembers() {
 
 #[test]
 fn impossible_settings_are_refused() {
-    let new = |order, theta| Legendre::new(order, theta, Discretisation::Euler, Form::Official);
+    let new = |order, theta| Legendre::new(order, theta, Discretization::Euler, Form::Official);
     assert_eq!(new(0, 1.0), Err(LegendreError::Order(0)));
     assert_eq!(new(MAX_ORDER + 1, 1.0), Err(LegendreError::Order(MAX_ORDER + 1)));
     for theta in [0.0, -1.0, f64::INFINITY] {
@@ -200,8 +200,8 @@ fn impossible_settings_are_refused() {
     }
     assert!(matches!(new(4, f64::NAN), Err(LegendreError::Theta(_))));
     assert!(matches!(new(4, 1e-300), Err(LegendreError::Overflow { .. })));
-    for discretisation in [Discretisation::ZeroOrderHold, Discretisation::Bilinear] {
-        let tiny = Legendre::new(4, 1e-300, discretisation, Form::Official);
+    for discretization in [Discretization::ZeroOrderHold, Discretization::Bilinear] {
+        let tiny = Legendre::new(4, 1e-300, discretization, Form::Official);
         assert!(tiny.is_err() || tiny.unwrap().a.iter().all(|a| a.is_finite()));
     }
 }

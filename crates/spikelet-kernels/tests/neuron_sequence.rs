@@ -212,7 +212,7 @@ impl Case {
 
     /// Gradients by current, initial potential, initial second value, and parameters.
     fn backward(&self) -> ([Vec<f32>; 3], ParamGradients) {
-        let [_, mut u, mut used, ..] = self.forward();
+        let [_, mut u, used, ..] = self.forward();
         let (mut d_v, mut d_second) = (self.d_v.clone(), self.d_second.clone());
         let needs_current = self.spec.needs_current(self.detach_reset, true);
         let run = Run {
@@ -223,11 +223,11 @@ impl Case {
             initial_v: &self.v,
             initial_second: &self.second,
             current: if needs_current { &self.current } else { &[] },
+            used: &used,
             d_output: &self.d_output,
         };
-        let saved = Saved { u: &mut u, used: &mut used };
         let d_state = State { v: &mut d_v, second: &mut d_second };
-        let d_params = backward(&run, saved, d_state, true).expect("asked for");
+        let d_params = backward(&run, &mut u, d_state, true).expect("asked for");
         ([u, d_v, d_second], d_params)
     }
 

@@ -1,4 +1,4 @@
-//! Square matrices in f64: just what the discretisations need.
+//! Square matrices in f64: just what the discretizations need.
 
 use alloc::vec::Vec;
 

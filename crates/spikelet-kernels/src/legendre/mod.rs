@@ -18,8 +18,8 @@ pub const MAX_ORDER: usize = 512;
 /// How continuous time becomes steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-pub enum Discretisation {
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Discretization {
     /// Exact for an input that stays constant during a step: `A' = exp(A / theta)`.
     #[default]
     ZeroOrderHold,
@@ -32,7 +32,7 @@ pub enum Discretisation {
 /// Which way round `A'` is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Form {
     /// Transposed. The code of the L2MU paper transposes `A'` once too often, so that its networks
     /// and checkpoints compute with the transpose of the memory's matrix.
@@ -102,7 +102,7 @@ impl Legendre {
     pub fn new(
         order: usize,
         theta: f64,
-        discretisation: Discretisation,
+        discretization: Discretization,
         form: Form,
     ) -> Result<Self, LegendreError> {
         if !(1..=MAX_ORDER).contains(&order) {
@@ -111,7 +111,7 @@ impl Legendre {
         if !(theta > 0.0 && theta.is_finite()) {
             return Err(LegendreError::Theta(theta));
         }
-        let (a, b) = discrete(order, theta, discretisation);
+        let (a, b) = discrete(order, theta, discretization);
         let transposed = form == Form::Official;
         let at = |i, j| if transposed { a.at(j, i) } else { a.at(i, j) };
         let a: Vec<f32> = (0..order * order).map(|k| at(k / order, k % order) as f32).collect();
@@ -130,19 +130,19 @@ impl Legendre {
 pub fn continuous(order: usize) -> (Vec<f64>, Vec<f64>) {
     let sign = |odd: bool| if odd { -1.0 } else { 1.0 };
     let scale = |i: usize| (2 * i + 1) as f64;
-    let entry = |i: usize, j: usize| scale(i) * sign(i < j || (i - j) % 2 == 0);
+    let entry = |i: usize, j: usize| scale(i) * sign(i < j || (i - j).is_multiple_of(2));
     let a = (0..order * order).map(|k| entry(k / order, k % order)).collect();
     (a, (0..order).map(|i| scale(i) * sign(i % 2 == 1)).collect())
 }
 
 /// `A'` and `B'`.
-fn discrete(order: usize, theta: f64, discretisation: Discretisation) -> (Matrix, Vec<f64>) {
+fn discrete(order: usize, theta: f64, discretization: Discretization) -> (Matrix, Vec<f64>) {
     let (a, b) = continuous(order);
     let a = Matrix::new(order, |i, j| a[i * order + j] / theta);
     let b: Vec<f64> = b.iter().map(|b| b / theta).collect();
-    match discretisation {
-        Discretisation::Euler => (a.map(|i, j, a| a + f64::from(u8::from(i == j))), b),
-        Discretisation::Bilinear => {
+    match discretization {
+        Discretization::Euler => (a.map(|i, j, a| a + f64::from(u8::from(i == j))), b),
+        Discretization::Bilinear => {
             // (1 - A/2) [A' B'] = [1 + A/2  B], solved for all columns at once.
             let identity = |i, j| f64::from(u8::from(i == j));
             let left = a.map(|i, j, a| identity(i, j) - 0.5 * a);
@@ -151,7 +151,7 @@ fn discrete(order: usize, theta: f64, discretisation: Discretisation) -> (Matrix
             left.solve(&mut right, &mut column);
             (right, column)
         }
-        Discretisation::ZeroOrderHold => {
+        Discretization::ZeroOrderHold => {
             // exp [A B; 0 0] = [A' B'; 0 1]
             let augmented = Matrix::new(order + 1, |i, j| match (i < order, j < order) {
                 (true, true) => a.at(i, j),

@@ -17,7 +17,7 @@ use alloc::{vec, vec::Vec};
 
 use super::columns::{WIDTH, blocks, for_each, pieces};
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, mask, with_membrane};
-use super::{Model, NeuronSpec, Param, Params, Reset, Saved, State};
+use super::{Model, NeuronSpec, Param, Params, Reset, State};
 use crate::{simd::dispatch, surrogate::Surrogate};
 
 /// A finished forward run, seen from the backward pass.
@@ -37,6 +37,8 @@ pub struct Run<'a> {
     pub initial_second: &'a [f32],
     /// The input currents, `[time, width]`, where [`needs_current`](NeuronSpec::needs_current).
     pub current: &'a [f32],
+    /// The second values the forward run saved, `[time, width]`, or empty.
+    pub used: &'a [f32],
     /// Gradient with respect to the output, `[time, width]`.
     pub d_output: &'a [f32],
 }
@@ -71,19 +73,20 @@ impl NeuronSpec {
 
 /// Back-propagates through a [`sequence`](super::sequence).
 ///
-/// On return `saved.u` holds the gradient with respect to the current. `d_state` is the gradient
+/// `u` are the potentials the forward run saved; on return it holds the gradient with respect to
+/// the current. `d_state` is the gradient
 /// with respect to the final state on entry, to the initial state on return. Sums over time and
 /// batch have a fixed order, so that the result does not depend on the number of threads.
 ///
 /// # Panics
-/// When slices do not fit the shape of `saved.u`, or the currents are missing.
+/// When slices do not fit the shape of `u`, or the currents are missing.
 pub fn backward(
     run: &Run,
-    saved: Saved,
+    u: &mut [f32],
     d_state: State,
     param_gradients: bool,
 ) -> Option<ParamGradients> {
-    let (spec, width, total) = (run.spec, d_state.v.len(), saved.u.len());
+    let (spec, width, total) = (run.spec, d_state.v.len(), u.len());
     let count = |wanted: bool| if wanted { width } else { 0 };
     let [adaptive, second] = [spec.model == Model::AdaptiveLif, spec.has_second()];
     // Sums over time of the gradients of every column, in the order of `ParamGradients`.
@@ -95,27 +98,26 @@ pub fn backward(
     ];
     if total > 0 {
         spec.check(width, d_state.second.len(), total);
-        run.check(&saved, width, param_gradients);
+        run.check(total, width, param_gradients);
         let mut sum_pieces: Vec<[&mut [f32]; 4]> = {
             let [a, b, c, d] = sums.each_mut().map(|sum| pieces(sum, width).into_iter());
             a.zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [a, b, c, d]).collect()
         };
-        let items: Vec<_> = blocks(saved.u, width)
+        let items: Vec<_> = blocks(u, width)
             .into_iter()
             .zip(pieces(d_state.v, width))
             .zip(pieces(d_state.second, width))
             .zip(sum_pieces.drain(..))
             .enumerate()
             .collect();
-        let used = &*saved.used;
         for_each(items, total, |(block, (((mut u, d_v), d_second), sums))| {
             let mut work = Work::new(run, block * WIDTH, d_v, d_second);
             with_membrane!(spec, |M, DELAYED| dispatch(
                 #[inline(always)]
                 || if param_gradients {
-                    work.block::<M, DELAYED, true>(run, width, &mut u, used);
+                    work.block::<M, DELAYED, true>(run, width, &mut u);
                 } else {
-                    work.block::<M, DELAYED, false>(run, width, &mut u, used);
+                    work.block::<M, DELAYED, false>(run, width, &mut u);
                 },
             ));
             work.finish(d_v, d_second, sums);
@@ -153,10 +155,9 @@ fn reduce(param: Param, columns: &[f32], clamped: bool) -> Vec<f32> {
 }
 
 impl Run<'_> {
-    fn check(&self, saved: &Saved, width: usize, param_gradients: bool) {
-        let total = saved.u.len();
+    fn check(&self, total: usize, width: usize, param_gradients: bool) {
         let second = |len| if self.spec.has_second() { len } else { 0 };
-        assert_eq!(saved.used.len(), second(total), "one saved second value per current");
+        assert_eq!(self.used.len(), second(total), "one saved second value per current");
         assert_eq!(self.d_output.len(), total, "one output gradient per current");
         assert_eq!(self.initial_v.len(), width, "one initial potential per neuron");
         assert_eq!(self.initial_second.len(), second(width), "initial second value per neuron");
@@ -241,14 +242,13 @@ impl Work {
         run: &Run,
         width: usize,
         u: &mut [&mut [f32]],
-        used: &[f32],
     ) {
         let (start, len, time) = (self.start, self.len, u.len());
         let zeros = [0.0; WIDTH];
         let piece = |t: usize| t * width + start..t * width + start + len;
         let current =
             |t: usize| if run.current.is_empty() { &zeros[..len] } else { &run.current[piece(t)] };
-        let second = |t: usize| if M::SECOND { &used[piece(t)] } else { &zeros[..len] };
+        let second = |t: usize| if M::SECOND { &run.used[piece(t)] } else { &zeros[..len] };
         let last = time - 1;
         self.find_slopes::<M>(run.surrogate, u[last], second(last));
         let output = &run.d_output[piece(last)];
