@@ -1,24 +1,9 @@
 //! Reads the networks of other projects under `weights/` of the shared data.
 
-use spikelet_data::checkpoint::Checkpoint;
-use std::path::PathBuf;
-
-/// The folder, or `None` (with the reason printed) where the data is absent.
-fn weights() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("SPIKELET_DATA").map(PathBuf::from);
-    let folders = named.into_iter().chain([root.join("data"), root.join("../shared/data")]);
-    let found = folders.map(|folder| folder.join("weights")).find(|folder| folder.is_dir());
-    if found.is_none() {
-        let reason = "the folder weights is neither in $SPIKELET_DATA, data nor ../shared/data";
-        assert!(std::env::var("CI").is_err(), "{reason}");
-        println!("skipped: {reason}");
-    }
-    found
-}
+use spikelet_data::{checkpoint::Checkpoint, find::for_test};
 
 fn check(file: &str, expected: &[(&str, &[usize])], total: usize) {
-    let Some(folder) = weights() else { return };
+    let Some(folder) = for_test("weights") else { return };
     let checkpoint = Checkpoint::open(&folder.join(file)).unwrap_or_else(|error| panic!("{error}"));
     for (name, shape) in expected {
         let tensor = checkpoint.tensor(name).unwrap_or_else(|error| panic!("{error}"));
@@ -82,7 +67,7 @@ fn neurobench_wisdm() {
         ("optimizer_states.0.state.0.exp_avg", &[200, 6, 2]),
     ];
     check("neurobench_wisdm_scnn.ckpt", expected, 37);
-    let Some(folder) = weights() else { return };
+    let Some(folder) = for_test("weights") else { return };
     let checkpoint = Checkpoint::open(&folder.join("neurobench_wisdm_scnn.ckpt")).unwrap();
     assert_eq!(checkpoint.state_dict_prefix(), "state_dict.");
     assert_eq!(checkpoint.value().get("epoch").and_then(|epoch| epoch.as_i64()), Some(100));

@@ -24,6 +24,7 @@ pub use spikelet_runtime as runtime;
 pub use spikelet_train as train;
 
 pub mod cli;
+pub mod convert;
 mod commands;
 #[cfg(feature = "train")]
 mod config;
