@@ -24,10 +24,10 @@ pub use spikelet_runtime as runtime;
 pub use spikelet_train as train;
 
 pub mod cli;
-pub mod convert;
 mod commands;
 #[cfg(feature = "train")]
 mod config;
+pub mod convert;
 mod evaluate;
 #[cfg(feature = "train")]
 mod experiments;

@@ -129,12 +129,8 @@ fn braille_checkpoint_gets_264_of_280() {
     let validation = data.split(9).unwrap().val;
     let sequences = &data.sequences;
     let size = sequences.time * sequences.channels;
-    let samples: Vec<_> =
-        validation.iter().map(|&i| &sequences.x[i * size..][..size]).collect();
-    let right = correct(
-        &results(&graph, &samples),
-        validation.iter().map(|&i| sequences.y[i]),
-    );
+    let samples: Vec<_> = validation.iter().map(|&i| &sequences.x[i * size..][..size]).collect();
+    let right = correct(&results(&graph, &samples), validation.iter().map(|&i| sequences.y[i]));
     assert_eq!((right, samples.len()), (264, 280));
 }
 

@@ -34,6 +34,8 @@ pub(super) fn convert(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let module = Module::find(weights);
     let is_braille = weights.has("e_x.weight");
     let matrix = |name: &str| if is_braille { format!("{name}.weight") } else { name.to_owned() };
+    // The HAR generation imports what snnTorch 0.8 removed.
+    weights.old_snntorch = !is_braille;
     weights.require(&required(weights, &module, matrix))?;
 
     let mut graph = GraphBuilder::new("l2mu");
@@ -87,7 +89,8 @@ pub(super) fn convert(weights: &mut Weights) -> Result<Graph, ConvertError> {
 fn required(weights: &Weights, module: &Module, matrix: impl Fn(&str) -> String) -> Vec<String> {
     let linear = ["weight", "bias"].as_slice();
     let cuba = weights.has("spk_u.alpha");
-    let neuron: &[&str] = if cuba { &["beta", "threshold", "alpha"] } else { &["beta", "threshold"] };
+    let neuron: &[&str] =
+        if cuba { &["beta", "threshold", "alpha"] } else { &["beta", "threshold"] };
     let mut names: Vec<String> = MATRICES.iter().map(|name| matrix(name)).collect();
     let mut part = |module: &str, parts: &[&str]| {
         names.extend(parts.iter().map(|part| format!("{module}.{part}")));

@@ -2,7 +2,7 @@
 
 use super::{
     ConvertError,
-    weights::{Population, Weights, neuron},
+    weights::{Population, Weights},
 };
 use spikelet_graph::{GraphBuilder, Layout, Param, Reset, Tensor};
 
@@ -120,8 +120,8 @@ impl Module {
         graph.linear("channels", "input", &matrix, Some(biases), Layout::ByInput);
 
         let channels = self.channel_neurons(weights)?;
-        let reset = channels[0].reset;
-        if let Some(odd) = channels.iter().position(|neuron| neuron.reset != reset) {
+        let all = channels[0];
+        if let Some(odd) = channels.iter().position(|neuron| neuron.reset != all.reset) {
             let name = format!("{}.reset_mechanism_val", self.neuron(odd));
             let problem = "all channels must reset the same way";
             return Err(weights.setting(&name, "different", problem));
@@ -132,10 +132,11 @@ impl Module {
             Ok(Param::Tensor(graph.tensor(&format!("populations.{name}"), tensor)))
         };
         let beta = param("beta", channels.iter().map(|neuron| neuron.beta).collect())?;
-        let threshold = param("threshold", channels.iter().map(|neuron| neuron.threshold).collect())?;
+        let threshold =
+            param("threshold", channels.iter().map(|neuron| neuron.threshold).collect())?;
         let alphas: Vec<f32> = channels.iter().filter_map(|neuron| neuron.alpha).collect();
         let alpha = if alphas.is_empty() { None } else { Some(param("alpha", alphas)?) };
-        graph.neuron("populations", &["channels"], neuron(beta, threshold, alpha, reset));
+        graph.neuron("populations", &["channels"], all.neuron_with(beta, threshold, alpha));
         Ok(neurons)
     }
 
@@ -159,7 +160,7 @@ impl Module {
         for channel in 0..self.channels {
             let (beta, threshold) = (number("beta", channel), number("threshold", channel));
             let alpha = cuba.then(|| number("alpha", channel));
-            neurons.push(Population::new(beta, threshold, alpha, Reset::Subtract));
+            neurons.push(weights.population_of(beta, threshold, alpha, Reset::Subtract));
         }
         if missing.is_empty() {
             let note = "neurons of the input module taken from the hyper-parameters";

@@ -38,10 +38,8 @@ pub(super) fn convert(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let (channels, features) = (first.shape[1], second.shape[0]);
     graph.input("input", Signal::Dense, &[1, 1, channels]);
     // The first layer sees real values, all of them: rows of dense products.
-    let layers = [
-        ("input", first, Layout::ByOutput, PADDING),
-        ("leaky1", second, Layout::ByInput, 0),
-    ];
+    let layers =
+        [("input", first, Layout::ByOutput, PADDING), ("leaky1", second, Layout::ByInput, 0)];
     for (index, (from, kernel, layout, padding)) in layers.into_iter().enumerate() {
         let conv = LAYERS[index];
         let bias = weights.read_as(&format!("{conv}.bias"), &[kernel.shape[0]])?;

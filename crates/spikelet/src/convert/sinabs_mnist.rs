@@ -33,7 +33,8 @@ pub(super) fn convert(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let mut from = "input".to_owned();
     for (index, name) in NAMES[..3].iter().enumerate() {
         let kernel = weights.read(name, 4)?;
-        let [conv, relu, pool] = ["conv", "relu", "pool"].map(|node| format!("{node}{}", index + 1));
+        let [conv, relu, pool] =
+            ["conv", "relu", "pool"].map(|node| format!("{node}{}", index + 1));
         graph.conv2d(&conv, &from, &kernel, None, Layout::ByOutput, [1, 1], [0, 0], 1);
         rectify(&mut graph, &relu, &conv);
         let (kernel, stride, padding) = ([2, 2], [2, 2], [0, 0]);

@@ -6,7 +6,8 @@ use spikelet_graph::{Membrane, Neuron, Param, Reset, Tensor};
 use std::collections::BTreeSet;
 
 /// Keys under which trainers keep hyper-parameters, also nested.
-const WRAPPERS: [&str; 6] = ["hyper_parameters", "hparams", "params", "config", "args", "parameters"];
+const WRAPPERS: [&str; 6] =
+    ["hyper_parameters", "hparams", "params", "config", "args", "parameters"];
 
 pub(super) struct Weights<'a> {
     pub checkpoint: &'a Checkpoint,
@@ -14,11 +15,22 @@ pub(super) struct Weights<'a> {
     root: String,
     used: BTreeSet<String>,
     pub notes: Vec<String>,
+    /// Up to snnTorch 0.7 the soft reset of `Leaky` is inside of the decay,
+    /// `v = beta (v' - [v' > threshold] threshold) + I`, which is an immediate reset. Its
+    /// `Synaptic`, and all neurons later, reset one step late and after the decay.
+    pub old_snntorch: bool,
 }
 
 impl<'a> Weights<'a> {
     pub fn new(checkpoint: &'a Checkpoint, arch: &'static str, root: String) -> Self {
-        Self { checkpoint, arch, root, used: BTreeSet::new(), notes: Vec::new() }
+        Self {
+            checkpoint,
+            arch,
+            root,
+            used: BTreeSet::new(),
+            notes: Vec::new(),
+            old_snntorch: false,
+        }
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -97,12 +109,27 @@ impl<'a> Weights<'a> {
         };
         let factor_name = format!("{name}.graded_spikes_factor");
         match self.optional_scalar(&factor_name)? {
-            None | Some(1.0) => Ok(Population::new(beta, threshold, alpha, reset)),
+            None | Some(1.0) => Ok(self.population_of(beta, threshold, alpha, reset)),
             Some(factor) => {
                 let problem = "only spikes of size 1 can be converted";
                 Err(self.setting(&factor_name, &factor.to_string(), problem))
             }
         }
+    }
+
+    /// A population of snnTorch with these parameters.
+    pub fn population_of(
+        &self,
+        beta: f32,
+        threshold: f32,
+        alpha: Option<f32>,
+        reset: Reset,
+    ) -> Population {
+        // snnTorch clamps decays as it runs; the graph holds the value that takes effect.
+        let clamp = |decay: f32| decay.clamp(0.0, 1.0);
+        let reset_delayed = !self.old_snntorch || alpha.is_some();
+        let (beta, alpha) = (clamp(beta), alpha.map(clamp));
+        Population { beta, threshold, alpha, reset, reset_delayed }
     }
 
     pub fn setting(&self, name: &str, value: &str, problem: &'static str) -> ConvertError {
@@ -159,28 +186,24 @@ pub(super) struct Population {
     /// Only CuBa-LIF has a synaptic decay.
     pub alpha: Option<f32>,
     pub reset: Reset,
+    pub reset_delayed: bool,
 }
 
 impl Population {
-    /// snnTorch clamps decays as it runs; the graph holds the value that takes effect.
-    pub fn new(beta: f32, threshold: f32, alpha: Option<f32>, reset: Reset) -> Self {
-        let clamp = |decay: f32| decay.clamp(0.0, 1.0);
-        Self { beta: clamp(beta), threshold, alpha: alpha.map(clamp), reset }
-    }
-
     pub fn neuron(self) -> Neuron {
         let alpha = self.alpha.map(Param::Shared);
-        neuron(Param::Shared(self.beta), Param::Shared(self.threshold), alpha, self.reset)
+        self.neuron_with(Param::Shared(self.beta), Param::Shared(self.threshold), alpha)
     }
-}
 
-/// A population of snnTorch: fires above the threshold, resets one step late.
-pub(super) fn neuron(beta: Param, threshold: Param, alpha: Option<Param>, reset: Reset) -> Neuron {
-    let membrane = match alpha {
-        None => Membrane::Lif { beta, input_decay: false },
-        Some(alpha) => Membrane::CubaLif { alpha, beta },
-    };
-    Neuron { membrane, threshold, fires_at_threshold: false, reset, reset_delayed: true }
+    /// A neuron that resets like this one, with other parameters.
+    pub fn neuron_with(self, beta: Param, threshold: Param, alpha: Option<Param>) -> Neuron {
+        let membrane = match alpha {
+            None => Membrane::Lif { beta, input_decay: false },
+            Some(alpha) => Membrane::CubaLif { alpha, beta },
+        };
+        let Self { reset, reset_delayed, .. } = self;
+        Neuron { membrane, threshold, fires_at_threshold: false, reset, reset_delayed }
+    }
 }
 
 fn find_number(value: Value, name: &str, depth: usize) -> Option<f64> {

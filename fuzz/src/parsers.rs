@@ -1,0 +1,171 @@
+//! One function a parser: feeds it arbitrary bytes, which must neither panic nor take memory or
+//! time that the size of the input does not justify.
+//!
+//! `cargo +nightly fuzz run NAME` calls them, and so does the test `fuzz_corpus` of the crate
+//! `spikelet` with every file of `fuzz/corpus/NAME` and damaged copies of it.
+
+use flate2::{Compression, write::ZlibEncoder};
+use spikelet_data::{
+    braille,
+    checkpoint::Checkpoint,
+    csv::{self, CsvConfig},
+    idx, npy,
+    stream::{Format, TimeSteps},
+    wisdm_pack::Packed,
+    wisdm_text,
+};
+use spikelet_graph::Graph;
+use spikelet_runtime::Executor;
+use std::io::Write;
+
+/// All parsers by the name of their target.
+pub const PARSERS: [(&str, fn(&[u8])); 12] = [
+    ("braille", braille),
+    ("checkpoint", checkpoint),
+    ("csv", csv),
+    ("graph", graph),
+    ("idx", idx),
+    ("npy", npy),
+    ("pickle", pickle),
+    ("safetensors", safetensors),
+    ("stream", stream),
+    ("torch_zip", torch_zip),
+    ("wisdm_pack", wisdm_pack),
+    ("wisdm_text", wisdm_text),
+];
+
+/// A checkpoint file of any format.
+pub fn checkpoint(data: &[u8]) {
+    let Ok(checkpoint) = Checkpoint::from_bytes("fuzz", data.to_vec()) else { return };
+    checkpoint.value().to_json(1000);
+    let names: Vec<_> = checkpoint.names().take(100).map(str::to_owned).collect();
+    for name in names {
+        let _ = checkpoint.info(&name);
+        let _ = checkpoint.tensor(&name);
+    }
+}
+
+/// A bare pickle.
+pub fn pickle(data: &[u8]) {
+    checkpoint(&[&[0x80, 2], data].concat());
+}
+
+/// The `data.pkl` of a torch archive with one storage, "0", of 64 bytes.
+pub fn torch_zip(data: &[u8]) {
+    let storage: Vec<u8> = (0..64).collect();
+    checkpoint(&archive(&[("a/data.pkl", data), ("a/data/0", &storage)]));
+}
+
+/// Header and data of a safetensors file; its length is put before it.
+pub fn safetensors(data: &[u8]) {
+    let header = data.iter().rposition(|&byte| byte == b'}').map_or(data.len(), |at| at + 1);
+    checkpoint(&[&(header as u64).to_le_bytes(), data].concat());
+}
+
+/// A NumPy array.
+pub fn npy(data: &[u8]) {
+    if let Ok(array) = npy::read(data, "fuzz") {
+        array.to_f32();
+        array.to_i64();
+    }
+}
+
+/// Labelled CSV.
+pub fn csv(data: &[u8]) {
+    let config = CsvConfig {
+        time: None,
+        channels: vec![],
+        label: "label".into(),
+        group: None,
+        classes: vec![],
+        window: 2,
+        hop: 1,
+        step_ms: 1.0,
+    };
+    let _ = csv::read(data, "fuzz", &config);
+    let (time, group) = (Some("time".into()), Some("group".into()));
+    let _ = csv::read(data, "fuzz", &CsvConfig { time, group, ..config });
+}
+
+/// Time steps in each of the four formats.
+pub fn stream(data: &[u8]) {
+    let formats = [Format::Csv, Format::Jsonl, Format::Npy, Format::Safetensors];
+    for format in formats.into_iter().map(Some).chain([None]) {
+        for names in [&[][..], &["x".to_owned(), "y".to_owned()]] {
+            let Ok(mut steps) = TimeSteps::new(data, "fuzz", names, format) else { continue };
+            let mut step = Vec::new();
+            // An array of no columns has steps without end.
+            for _ in 0..=data.len() {
+                if !matches!(steps.next_step(&mut step), Ok(true)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Images or labels in idx form.
+pub fn idx(data: &[u8]) {
+    let _ = idx::read(data, "fuzz");
+}
+
+/// The lines of one WISDM recording.
+pub fn wisdm_text(data: &[u8]) {
+    let _ = wisdm_text::read(data, "fuzz", None);
+}
+
+/// The packed form of a subject; the bytes as they are, and as the content before compression.
+pub fn wisdm_pack(data: &[u8]) {
+    let mut packer = ZlibEncoder::new(b"WISDMPK1".to_vec(), Compression::none());
+    let packed = packer.write_all(data).and_then(|()| packer.finish()).unwrap_or_default();
+    for bytes in [data, &packed] {
+        if let Ok(packed) = Packed::decode(bytes, "fuzz") {
+            packed.text();
+            let _ = packed.recordings("fuzz");
+        }
+    }
+}
+
+/// The Braille data set.
+pub fn braille(data: &[u8]) {
+    if let Ok(braille) = braille::read(data, "fuzz") {
+        let _ = braille.split(0);
+    }
+}
+
+/// A graph file. What is valid and small must also run.
+pub fn graph(data: &[u8]) {
+    let Ok(graph) = Graph::from_bytes(data) else { return };
+    let elements = graph.nodes.iter().fold(0usize, |sum, node| sum.saturating_add(node.len()));
+    let delays = graph.edges.iter().map(|edge| edge.delay).max().unwrap_or(0);
+    if elements.saturating_mul(delays + 1) > 1 << 16 {
+        return;
+    }
+    let Ok(executor) = Executor::new(&graph) else { return };
+    let mut state = executor.state();
+    let x = vec![1.0; executor.input_len()];
+    for _ in 0..3 {
+        let _ = executor.step(&mut state, &x);
+    }
+}
+
+/// A zip archive of stored entries without checksums.
+fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in entries {
+        let offset = file.len() as u32;
+        let size = (content.len() as u32).to_le_bytes();
+        let common = [&[20, 0, 0, 0, 0, 0][..], &[0; 8], &size, &size].concat();
+        let lengths = [name.len() as u8, 0, 0, 0];
+        file.extend([b"PK\x03\x04", &common[..], &lengths, name.as_bytes(), content].concat());
+        let place = [&[0; 10][..], &offset.to_le_bytes(), name.as_bytes()].concat();
+        directory.extend([b"PK\x01\x02\x14\x00", &common[..], &lengths, &place].concat());
+    }
+    let (count, size, offset) =
+        ([entries.len() as u8, 0], directory.len() as u32, file.len() as u32);
+    file.extend(directory);
+    file.extend([b"PK\x05\x06\0\0\0\0", &count[..], &count].concat());
+    file.extend([size.to_le_bytes(), offset.to_le_bytes()].concat());
+    file.extend([0, 0]);
+    file
+}
