@@ -1,3 +1,20 @@
-//! Training.
+//! Training: Burn modules over the kernels, learning rules, the trainer, the model zoo, lowering.
 
+pub mod config;
+pub mod constraint;
+pub mod evaluate;
+pub mod init;
+pub mod loss;
+pub mod lower;
+pub mod model;
+pub mod models;
 pub mod neuron;
+pub mod ops;
+pub mod optimizer;
+pub mod params;
+pub mod prepare;
+pub mod raise;
+pub mod rule;
+pub mod run;
+pub mod schedule;
+pub mod trainer;

@@ -1,0 +1,137 @@
+//! Dense matrix products on one thread, through the crate `gemm` where there is `std`.
+
+/// `out[m, n] = a[m, k] b[n, k]^T`, all row-major; `accumulate` adds to `out` instead.
+///
+/// # Panics
+/// If a slice is shorter than its shape.
+pub fn matmul_nt(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3], accumulate: bool) {
+    assert!(out.len() >= m * n && a.len() >= m * k && b.len() >= n * k, "matmul_nt: short slice");
+    if m == 0 || n == 0 {
+        return;
+    }
+    product(out, a, [k, 1], b, [1, k], [m, n, k], accumulate);
+}
+
+/// `out[m, n] = a[m, k] b[k, n]`, all row-major; `accumulate` adds to `out` instead.
+///
+/// # Panics
+/// If a slice is shorter than its shape.
+pub fn matmul_nn(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3], accumulate: bool) {
+    assert!(out.len() >= m * n && a.len() >= m * k && b.len() >= n * k, "matmul_nn: short slice");
+    if m == 0 || n == 0 {
+        return;
+    }
+    product(out, a, [k, 1], b, [n, 1], [m, n, k], accumulate);
+}
+
+/// `out[m, n] = a[k, m]^T b[k, n]`, all row-major; `accumulate` adds to `out` instead.
+///
+/// # Panics
+/// If a slice is shorter than its shape.
+pub fn matmul_tn(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3], accumulate: bool) {
+    assert!(out.len() >= m * n && a.len() >= m * k && b.len() >= n * k, "matmul_tn: short slice");
+    if m == 0 || n == 0 {
+        return;
+    }
+    product(out, a, [1, m], b, [n, 1], [m, n, k], accumulate);
+}
+
+/// Strides are `[row, column]`. The callers above have checked every length.
+#[cfg(feature = "std")]
+#[allow(unsafe_code)]
+fn product(
+    out: &mut [f32],
+    a: &[f32],
+    a_strides: [usize; 2],
+    b: &[f32],
+    b_strides: [usize; 2],
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    // SAFETY: `out` holds m * n values, `a` m * k and `b` n * k (asserted by the callers), and
+    // with these strides the largest offsets touched are m * n - 1, m * k - 1 and n * k - 1.
+    // `out` is borrowed mutably, so it overlaps neither operand.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.as_ptr(),
+            a_strides[1] as isize,
+            a_strides[0] as isize,
+            b.as_ptr(),
+            b_strides[1] as isize,
+            b_strides[0] as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(not(feature = "std"))]
+fn product(
+    out: &mut [f32],
+    a: &[f32],
+    a_strides: [usize; 2],
+    b: &[f32],
+    b_strides: [usize; 2],
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    for i in 0..m {
+        for j in 0..n {
+            let mut sum = if accumulate { out[i * n + j] } else { 0.0 };
+            for l in 0..k {
+                sum +=
+                    a[i * a_strides[0] + l * a_strides[1]] * b[l * b_strides[0] + j * b_strides[1]];
+            }
+            out[i * n + j] = sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{vec, vec::Vec};
+    use proptest::prelude::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        (0..n as u32)
+            .map(|i| ((i.wrapping_mul(2654435761).wrapping_add(seed)) % 17) as f32 - 8.0)
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Small integers: every product is exact, so the three forms must agree to the bit.
+        #[test]
+        fn three_layouts_agree(m in 0usize..9, n in 0usize..9, k in 0usize..9, seed: u32) {
+            let (a, b) = (numbers(m * k, seed), numbers(k * n, seed ^ 99));
+            let transpose = |x: &[f32], rows: usize, cols: usize| -> Vec<f32> {
+                (0..rows * cols).map(|i| x[(i % rows) * cols + i / rows]).collect()
+            };
+            let mut expected = vec![1.0; m * n];
+            for i in 0..m { for j in 0..n { for l in 0..k {
+                expected[i * n + j] += a[i * k + l] * b[l * n + j];
+            }}}
+            let mut nn = vec![1.0; m * n];
+            matmul_nn(&mut nn, &a, &b, [m, n, k], true);
+            let mut nt = vec![1.0; m * n];
+            matmul_nt(&mut nt, &a, &transpose(&b, k, n), [m, n, k], true);
+            let mut tn = vec![1.0; m * n];
+            matmul_tn(&mut tn, &transpose(&a, m, k), &b, [m, n, k], true);
+            prop_assert_eq!(&nn, &expected);
+            prop_assert_eq!(&nt, &expected);
+            prop_assert_eq!(&tn, &expected);
+        }
+    }
+}

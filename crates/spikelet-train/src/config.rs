@@ -1,0 +1,90 @@
+//! Everything a training run is made of, as TOML.
+
+use crate::{models::ModelConfig, optimizer::Optimizer, rule::LearningRule, schedule::Schedule};
+use serde::{Deserialize, Serialize};
+pub use spikelet_data::source::{DataConfig, SplitConfig};
+
+/// A training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is learned from.
+    pub data: DataConfig,
+    /// What learns.
+    pub model: ModelConfig,
+    /// How it learns.
+    pub train: TrainConfig,
+    /// Where this recipe comes from and what it is known to give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+}
+
+/// A preset's own record of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// One line.
+    pub summary: String,
+    /// Paper or code the recipe follows.
+    #[serde(default)]
+    pub source: String,
+    /// The figure published for it, with its conditions.
+    #[serde(default)]
+    pub published: String,
+    /// "run here" with the figure, or "not run here" with the reason.
+    #[serde(default)]
+    pub here: String,
+}
+
+/// How a model learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the training part.
+    pub epochs: usize,
+    /// Sequences in a batch; the last batch of an epoch may be smaller.
+    #[serde(default = "batch_size")]
+    pub batch_size: usize,
+    /// `bptt`, `sltt` or `sltt-k=K`.
+    #[serde(default)]
+    pub rule: LearningRule,
+    /// Decides initial weights, order of the data, augmentation and SLTT-K's steps.
+    #[serde(default)]
+    pub seed: u64,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How the learning rate changes.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Limit on the norm of the whole gradient; 0 for none.
+    #[serde(default)]
+    pub clip_norm: f32,
+    /// Stop after this many epochs without a better validation accuracy; 0 for never.
+    #[serde(default)]
+    pub patience: usize,
+    /// Weigh classes in the loss by the inverse of their frequency.
+    #[serde(default)]
+    pub class_weights: bool,
+    /// What the logits are multiplied by in the loss. Spike counts over many steps saturate the
+    /// soft maximum; a factor below 1 softens them.
+    #[serde(default = "one")]
+    pub logit_scale: f32,
+    /// Start from the weights of this run or graph instead of fresh ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Fraction of each weight matrix kept at zero: magnitude pruning at the start, masked since.
+    #[serde(default)]
+    pub prune: f64,
+    /// Train through weights rounded to this many bits (8 or 4); 0 for float.
+    #[serde(default)]
+    pub quantize_bits: u32,
+}
+
+fn batch_size() -> usize {
+    64
+}
+
+fn one() -> f32 {
+    1.0
+}

@@ -1,0 +1,64 @@
+//! Accuracy and loss of a model on a part of the data.
+
+use crate::{
+    loss::cross_entropy,
+    model::{SequenceModel, read_out},
+    prepare::Prepared,
+    trainer::targets,
+};
+use burn::tensor::Device;
+
+/// Result on one part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross entropy.
+    pub loss: f64,
+    /// Fraction right.
+    pub accuracy: f64,
+    /// Class predicted for each sequence of the part, in its order.
+    pub predicted: Vec<u32>,
+    /// Class of each.
+    pub labels: Vec<u32>,
+}
+
+/// Sequences run at once.
+const BATCH: usize = 256;
+
+/// Evaluates `model` (on the plain device) on the sequences of `part`.
+pub fn evaluate<M: SequenceModel>(
+    model: &M,
+    data: &Prepared,
+    part: &[usize],
+    logit_scale: f32,
+) -> Evaluation {
+    let device = Device::flex();
+    let mut result = Evaluation { loss: 0.0, accuracy: 0.0, predicted: vec![], labels: vec![] };
+    for batch in part.chunks(BATCH) {
+        let x = data.batch(batch, &device);
+        let labels = data.sequences.labels(batch);
+        let logits = read_out(model.readout(), model.sequence(x));
+        let scaled = logits.clone().mul_scalar(logit_scale);
+        let loss: f32 = cross_entropy(scaled, targets(&labels, &device), None).into_scalar();
+        result.loss += f64::from(loss) * batch.len() as f64;
+        let [_, classes] = logits.dims();
+        let logits = logits.into_data().try_into_vec::<f32>().expect("f32 logits");
+        result.predicted.extend(logits.chunks_exact(classes).map(argmax));
+        result.labels.extend(labels);
+    }
+    let right = result.predicted.iter().zip(&result.labels).filter(|(p, y)| p == y).count();
+    let n = part.len().max(1) as f64;
+    result.accuracy = right as f64 / n;
+    result.loss /= n;
+    result
+}
+
+/// The first index of the maximum (PyTorch's rule for ties).
+pub fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = i;
+        }
+    }
+    best as u32
+}

@@ -1,0 +1,47 @@
+//! Lowering: a trained model as an event graph.
+
+use crate::{model::SequenceModel, params, prepare::Prepared};
+use burn::module::Param;
+use burn::tensor::Tensor;
+use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task};
+
+/// The graph of a trained model with its task record: input, the model's nodes, read-out, output.
+///
+/// # Errors
+/// If the model's nodes do not form a valid graph, for instance because a weight is not finite.
+pub fn lower<M: SequenceModel>(
+    model: &M,
+    name: &str,
+    data: &Prepared,
+) -> Result<Graph, GraphError> {
+    let sequences = &data.sequences;
+    let mut graph = GraphBuilder::new(name);
+    let binary = data.normalization.is_none() && data.is_binary();
+    let signal = if binary { Signal::Binary } else { Signal::Dense };
+    graph.input("input", signal, &[sequences.channels]);
+    let output = model.lower(&mut graph, "input");
+    graph.readout("readout", &output, model.readout());
+    graph.output("output", "readout");
+    let (mean, std) = match &data.normalization {
+        Some(n) => (n.mean.clone(), n.std.clone()),
+        None => (vec![], vec![]),
+    };
+    graph.task(Task {
+        dataset: Some(data.dataset.clone()),
+        classes: sequences.classes.clone(),
+        channels: sequences.channel_names.clone(),
+        window: sequences.time,
+        step_ms: (sequences.step_ms > 0.0).then_some(sequences.step_ms),
+        mean,
+        std,
+        notes: [("split".to_owned(), data.split_name.clone())].into(),
+    });
+    graph.finish()
+}
+
+/// A parameter as a tensor of the graph, same shape and order.
+pub fn tensor<const D: usize>(param: &Param<Tensor<D>>) -> spikelet_graph::Tensor {
+    let value = param.val();
+    let shape = value.dims();
+    spikelet_graph::Tensor::f32(&shape, params::values(value)).expect("the shape of its values")
+}

@@ -1,0 +1,64 @@
+//! What the trainer asks of a model.
+
+use crate::raise::RaiseError;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use spikelet_graph::{Graph, GraphBuilder, Readout};
+
+/// Everything a step hands to the next, each tensor `[batch, values]`.
+pub type State = Vec<Tensor<2>>;
+
+/// A model that reads a sequence step by step and is read out over time.
+///
+/// Inputs are `[time, batch, channels]`, outputs `[time, batch, classes]`.
+pub trait SequenceModel: Module {
+    /// The state before the first step.
+    fn initial_state(&self, batch: usize, device: &Device) -> State;
+
+    /// One time step: `[batch, channels]` to `[batch, classes]`.
+    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State);
+
+    /// All time steps from a zero state. A faster form must agree with the steps.
+    fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        step_by_step(self, x)
+    }
+
+    /// How outputs over time become logits.
+    fn readout(&self) -> Readout;
+
+    /// Adds the model to an event graph behind the node `input`; returns the name of the node
+    /// whose value is the output of a step.
+    fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String;
+
+    /// The model of a graph that [`lower`](Self::lower) made.
+    ///
+    /// # Errors
+    /// If the graph is not one of this model.
+    fn from_graph(graph: &Graph, device: &Device) -> Result<Self, RaiseError>;
+}
+
+/// The outputs of all steps from a zero state.
+pub fn step_by_step<M: SequenceModel>(model: &M, x: Tensor<3>) -> Tensor<3> {
+    let [_, batch, _] = x.dims();
+    let mut state = model.initial_state(batch, &x.device());
+    let mut outputs = Vec::new();
+    for x in x.iter_dim(0) {
+        let (out, next) = model.step(x.squeeze_dim::<2>(0), state);
+        outputs.push(out);
+        state = next;
+    }
+    Tensor::stack(outputs, 0)
+}
+
+/// Logits `[batch, classes]` of outputs `[time, batch, classes]`.
+pub fn read_out(readout: Readout, outputs: Tensor<3>) -> Tensor<2> {
+    match readout {
+        Readout::Sum => outputs.sum_dim(0).squeeze_dim(0),
+        Readout::Mean => outputs.mean_dim(0).squeeze_dim(0),
+        Readout::Max => outputs.max_dim(0).squeeze_dim(0),
+        Readout::Last => {
+            let last = outputs.dims()[0] - 1;
+            outputs.narrow(0, last, 1).squeeze_dim(0)
+        }
+    }
+}

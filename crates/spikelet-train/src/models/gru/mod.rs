@@ -1,0 +1,9 @@
+//! GRU: a dense baseline.
+
+mod checkpoint;
+mod config;
+mod lower;
+mod model;
+
+pub use config::GruConfig;
+pub use model::Gru;

@@ -1,0 +1,9 @@
+//! LSTM: the dense baseline.
+
+mod checkpoint;
+mod config;
+mod lower;
+mod model;
+
+pub use config::LstmConfig;
+pub use model::Lstm;

@@ -1,0 +1,47 @@
+//! The model zoo: one folder a model, with the same file names in each.
+
+pub mod gru;
+pub mod l2mu;
+pub mod lmu;
+pub mod lstm;
+
+use crate::neuron::NeuronConfigError;
+use serde::{Deserialize, Serialize};
+use spikelet_kernels::legendre::LegendreError;
+
+/// Settings no model can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The Legendre memory.
+    #[error(transparent)]
+    Legendre(#[from] LegendreError),
+    /// A population.
+    #[error(transparent)]
+    Neuron(#[from] NeuronConfigError),
+}
+
+/// A model with its sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ModelConfig {
+    /// L2MU: a Legendre Memory Unit of spiking neurons.
+    L2mu(l2mu::L2muConfig),
+    /// The classical Legendre Memory Unit.
+    Lmu(lmu::LmuConfig),
+    /// Long short-term memory.
+    Lstm(lstm::LstmConfig),
+    /// Gated recurrent unit.
+    Gru(gru::GruConfig),
+}
+
+impl ModelConfig {
+    /// The name `kind` has in a configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ModelConfig::L2mu(_) => "l2mu",
+            ModelConfig::Lmu(_) => "lmu",
+            ModelConfig::Lstm(_) => "lstm",
+            ModelConfig::Gru(_) => "gru",
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Optimisers by name, and clipping of the gradient by its global norm.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{
+    AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
+    momentum::MomentumConfig,
+};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// An optimiser with its constants; defaults are PyTorch's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Learning rate.
+        lr: f64,
+        /// Momentum; 0 for none.
+        #[serde(default)]
+        momentum: f64,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Adam.
+    Adam {
+        /// Learning rate.
+        lr: f64,
+        /// Decay of the first moment.
+        #[serde(default = "beta_1")]
+        beta_1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta_2")]
+        beta_2: f32,
+        /// Added to the denominator.
+        #[serde(default = "epsilon")]
+        epsilon: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Adam with decoupled weight decay.
+    AdamW {
+        /// Learning rate.
+        lr: f64,
+        /// Decay of the first moment.
+        #[serde(default = "beta_1")]
+        beta_1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta_2")]
+        beta_2: f32,
+        /// Added to the denominator.
+        #[serde(default = "epsilon")]
+        epsilon: f32,
+        /// Fraction of the learning rate by which weights shrink.
+        #[serde(default = "decoupled")]
+        weight_decay: f32,
+    },
+}
+
+fn beta_1() -> f32 {
+    0.9
+}
+
+fn beta_2() -> f32 {
+    0.999
+}
+
+fn epsilon() -> f32 {
+    1e-8
+}
+
+fn decoupled() -> f32 {
+    0.01
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        let (beta_1, beta_2, epsilon) = (beta_1(), beta_2(), epsilon());
+        Optimizer::Adam { lr: 1e-3, beta_1, beta_2, epsilon, weight_decay: 0.0 }
+    }
+}
+
+impl Optimizer {
+    /// The full learning rate, before any schedule.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Optimizer::Sgd { lr, .. }
+            | Optimizer::Adam { lr, .. }
+            | Optimizer::AdamW { lr, .. } => *lr,
+        }
+    }
+
+    /// An optimiser without state.
+    pub fn init(&self) -> ModuleOptimizer {
+        let decay = |penalty: f32| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty));
+        match *self {
+            Optimizer::Sgd { momentum, weight_decay, .. } => {
+                let momentum = (momentum > 0.0).then(|| {
+                    // PyTorch's momentum has no dampening.
+                    MomentumConfig::new().with_momentum(momentum).with_dampening(0.0)
+                });
+                SgdConfig::new()
+                    .with_momentum(momentum)
+                    .with_weight_decay(decay(weight_decay))
+                    .init()
+            }
+            Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => AdamConfig::new()
+                .with_beta_1(beta_1)
+                .with_beta_2(beta_2)
+                .with_epsilon(epsilon)
+                .with_weight_decay(decay(weight_decay))
+                .init(),
+            Optimizer::AdamW { beta_1, beta_2, epsilon, weight_decay, .. } => AdamWConfig::new()
+                .with_beta_1(beta_1)
+                .with_beta_2(beta_2)
+                .with_epsilon(epsilon)
+                .with_weight_decay(weight_decay)
+                .init(),
+        }
+    }
+}
+
+/// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before.
+pub fn clip_norm<M: Module>(
+    module: &M,
+    gradients: GradientsParams,
+    limit: f32,
+) -> (GradientsParams, f32) {
+    struct Norm<'a> {
+        gradients: &'a GradientsParams,
+        squares: f64,
+    }
+    impl ModuleVisitor for Norm<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(g) = self.gradients.get::<D>(param.id) {
+                self.squares += f64::from(g.powi_scalar(2).sum().into_scalar::<f32>());
+            }
+        }
+    }
+    struct Scale {
+        gradients: GradientsParams,
+        factor: f32,
+    }
+    impl ModuleVisitor for Scale {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(g) = self.gradients.remove::<D>(param.id) {
+                self.gradients.register::<D>(param.id, g.mul_scalar(self.factor));
+            }
+        }
+    }
+    let mut norm = Norm { gradients: &gradients, squares: 0.0 };
+    module.visit(&mut norm);
+    let found = norm.squares.sqrt() as f32;
+    if found <= limit {
+        return (gradients, found);
+    }
+    let mut scale = Scale { gradients, factor: limit / found };
+    module.visit(&mut scale);
+    (scale.gradients, found)
+}
