@@ -17,4 +17,5 @@ pub mod raise;
 pub mod rule;
 pub mod run;
 pub mod schedule;
+pub mod session;
 pub mod trainer;
