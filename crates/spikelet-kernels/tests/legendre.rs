@@ -140,7 +140,7 @@ fn bilinear_satisfies_its_equation() {
         let half = |i: usize, j: usize| a[i * order + j] / theta / 2.0;
         let memory = Legendre::new(order, theta, Discretization::Bilinear, Form::Conventional)
             .expect("valid");
-        for i in 0..order {
+        for (i, b) in b.iter().enumerate() {
             let left = |k| identity(i, k) - half(i, k);
             let residual = |column: &dyn Fn(usize) -> f32, want: f64| {
                 let (mut got, mut size) = (0.0, 1.0 + want.abs());
@@ -156,7 +156,7 @@ fn bilinear_satisfies_its_equation() {
             for j in 0..order {
                 residual(&|k| memory.a[k * order + j], identity(i, j) + half(i, j));
             }
-            residual(&|k| memory.b[k], b[i] / theta);
+            residual(&|k| memory.b[k], b / theta);
         }
     }
 }

@@ -321,7 +321,9 @@ impl Work {
         let (u, used, used_next) = (&u[..len], &used[..len], &used_next[..len]);
         let (current_next, d_output) = (&current_next[..len], &d_output[..len]);
         let d_current = if PHASE == LAST { &mut [] } else { &mut d_current[..len] };
+        // Copies: stores to `self` may not stand between the loop and its constants.
         let (rule, subtract, zero) = (self.rule, self.subtract, self.zero);
+        let (attached, erased, input_decay) = (self.attached, self.erased, self.input_decay);
         // The initial potential of an immediate reset has its reset behind it.
         let resets = !M::LINEAR && (DELAYED || PHASE != FIRST);
         for j in 0..len {
@@ -342,7 +344,7 @@ impl Work {
                 }
                 if PARAMS {
                     let stored = if DELAYED { u[j] } else { rule.reset(u[j], fired, th) };
-                    let decayed = stored - keep(self.input_decay, current_next[j]);
+                    let decayed = stored - keep(input_decay, current_next[j]);
                     self.d_beta[j] += d_w * decayed;
                     if M::CURRENT {
                         self.d_second_decay[j] += d_drive * used[j];
@@ -361,9 +363,9 @@ impl Work {
                     (0.0, 0.0)
                 } else {
                     let drive = if M::CURRENT { used_next[j] } else { c.drive * current_next[j] };
-                    (next, keep(self.erased, c.beta * u[j] + drive))
+                    (next, keep(erased, c.beta * u[j] + drive))
                 };
-                let mut d_spike = -keep(self.attached, (keep(subtract, th) + lost) * d_reset);
+                let mut d_spike = -keep(attached, (keep(subtract, th) + lost) * d_reset);
                 let mut d_th = -keep(fired & subtract, d_reset);
                 if !DELAYED {
                     d_v = keep(!(fired & zero), d_v);
