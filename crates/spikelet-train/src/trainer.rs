@@ -121,16 +121,16 @@ pub enum TrainError {
         /// Why.
         source: io::Error,
     },
-    /// The loss is no longer a number.
+    /// The loss or a weight is no longer a number.
     #[error(
-        "the loss became {loss} in epoch {epoch}, batch {batch}: lower `train.optimizer.lr` or set `train.clip_norm`"
+        "the loss or a weight became {loss} in epoch {epoch}, batch {batch}: lower `train.optimizer.lr` or set `train.clip_norm`"
     )]
     Diverged {
         /// From 1.
         epoch: usize,
         /// From 1.
         batch: usize,
-        /// The loss.
+        /// What it became.
         loss: f32,
     },
 }
@@ -260,6 +260,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
                 self.save()?;
                 return Ok(End::Interrupted);
             }
+            self.check_weights()?;
             let report = self.finish_epoch(started);
             append_line(&metrics_path(self.run), &report)?;
             self.save()?;
@@ -323,6 +324,19 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         self.position.loss_sum += f64::from(outcome.loss) * batch.len() as f64;
         self.position.seen += batch.len();
         Ok(outcome.loss)
+    }
+
+    /// A spiking network can have a finite loss with weights that are no longer numbers.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        let weights = params::collect(&self.model);
+        match weights.values().flat_map(|(_, values)| values).find(|w| !w.is_finite()) {
+            None => Ok(()),
+            Some(&loss) => Err(TrainError::Diverged {
+                epoch: self.position.epoch + 1,
+                batch: self.position.batch,
+                loss,
+            }),
+        }
     }
 
     fn finish_epoch(&mut self, started: Instant) -> EpochReport {

@@ -1,0 +1,179 @@
+//! Training as a whole: learning, resuming to the same bits, rules, constraints, the way to a
+//! graph and back.
+
+use spikelet_data::Sequences;
+use spikelet_graph::{Graph, Op};
+use spikelet_runtime::Executor;
+use spikelet_train::{
+    config::Config,
+    prepare::Prepared,
+    session::{Outcome, run},
+    trainer::{End, EpochReport, Observer, Silent, metrics_path},
+};
+use std::path::Path;
+
+const QUICK: &str = include_str!("../../../presets/quick/synthetic.toml");
+
+/// The quick preset with some of its lines replaced.
+fn config(changes: &[(&str, &str)]) -> Config {
+    let mut text = QUICK.to_owned();
+    for (old, new) in changes {
+        assert!(text.contains(old), "the preset has no line `{old}`");
+        text = text.replace(old, new);
+    }
+    toml::from_str(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn prepared(config: &Config) -> Prepared {
+    Prepared::new(&config.data, None).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn train(config: &Config, folder: &Path, observer: &mut dyn Observer) -> Outcome {
+    run(config, &prepared(config), None, folder, observer).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn trained(config: &Config) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    train(config, folder.path(), &mut Silent)
+}
+
+/// Stops after a number of batches, as Ctrl-C would.
+struct StopAfter(usize);
+
+impl Observer for StopAfter {
+    fn batch(&mut self, _: usize, _: usize, _: usize, _: f32) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+
+    fn epoch(&mut self, _: &EpochReport) {}
+}
+
+fn bytes(graph: &Graph) -> Vec<u8> {
+    graph.to_bytes().unwrap()
+}
+
+#[test]
+fn l2mu_learns_and_repeats_bit_for_bit() {
+    let config = config(&[]);
+    let one = trained(&config);
+    let accuracy = one.result.as_ref().unwrap().accuracy;
+    assert!(accuracy > 0.95, "accuracy {accuracy}");
+    assert_eq!(bytes(&one.graph), bytes(&trained(&config).graph));
+}
+
+#[test]
+fn interrupted_anywhere_and_resumed_gives_the_same_bits() {
+    let config = config(&[("epochs = 20", "epochs = 3"), ("\"adam\"", "\"adam_w\"")]);
+    let whole = trained(&config);
+    for stop in [1, 4, 9] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut parts = 0;
+        let resumed = loop {
+            let outcome = train(&config, folder.path(), &mut StopAfter(stop));
+            if outcome.end != End::Interrupted {
+                break outcome;
+            }
+            parts += 1;
+        };
+        assert!(parts > 0, "the run was never interrupted");
+        assert_eq!(bytes(&resumed.graph), bytes(&whole.graph), "stopped after {stop} batches");
+        let metrics = std::fs::read_to_string(metrics_path(folder.path())).unwrap();
+        assert_eq!(metrics.lines().count(), config.train.epochs);
+    }
+}
+
+#[test]
+fn every_rule_and_model_learns() {
+    let models = [
+        "kind = \"lmu\"\nmemories = 4\norder = 3\ntheta = 10\nhidden = 16\n",
+        "kind = \"lstm\"\nhidden = 16\n",
+        "kind = \"gru\"\nhidden = 16\nreadout = \"mean\"\n",
+    ];
+    let (head, tail) = QUICK.split_once("[model]\n").unwrap();
+    let (l2mu, tail) = tail.split_once("[train]\n").unwrap();
+    let models = models.into_iter().chain([l2mu]);
+    for model in models {
+        for rule in ["bptt", "sltt", "sltt-k=5"] {
+            let text = format!("{head}[model]\n{model}\n[train]\nrule = \"{rule}\"\n{tail}");
+            let text = text.replace("epochs = 20", "epochs = 4");
+            let config: Config = toml::from_str(&text).unwrap_or_else(|e| panic!("{e}"));
+            let folder = tempfile::tempdir().unwrap();
+            let outcome = train(&config, folder.path(), &mut Silent);
+            let metrics = std::fs::read_to_string(metrics_path(folder.path())).unwrap();
+            let losses: Vec<f64> = metrics
+                .lines()
+                .map(|line| serde_json::from_str::<EpochReport>(line).unwrap().loss)
+                .collect();
+            assert!(losses.last() < losses.first(), "{rule}: losses {losses:?} of\n{model}");
+            agrees_with_the_runtime(&outcome, &prepared(&config));
+        }
+    }
+}
+
+/// The lowered graph predicts what the trained model predicted.
+fn agrees_with_the_runtime(outcome: &Outcome, data: &Prepared) {
+    let result = outcome.result.as_ref().unwrap();
+    let executor = Executor::new(&outcome.graph).unwrap();
+    let Sequences { classes, .. } = &data.sequences;
+    let mut different = 0;
+    for (&i, &predicted) in data.split.test.iter().zip(&result.predicted) {
+        let mut out = Vec::new();
+        let mut states = [executor.state()];
+        executor.run_to_end(&mut states, data.sequences.sample(i), &mut out).unwrap();
+        assert_eq!(out.len(), classes.len());
+        different += (spikelet_train::evaluate::argmax(&out) != predicted) as usize;
+    }
+    // Sums in another order may turn a near tie.
+    assert!(different * 100 <= data.split.test.len(), "{different} predictions differ");
+}
+
+#[test]
+fn a_graph_goes_back_into_training() {
+    let config = config(&[]);
+    let first = trained(&config);
+    let folder = tempfile::tempdir().unwrap();
+    let mut none = config.clone();
+    none.train.epochs = 0;
+    let again = run(&none, &prepared(&config), Some(&first.graph), folder.path(), &mut Silent);
+    let again = again.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(again.graph.tensors, first.graph.tensors);
+    assert_eq!(again.result.unwrap().accuracy, first.result.unwrap().accuracy);
+}
+
+#[test]
+fn pruned_weights_stay_zero_and_rounded_ones_on_their_grid() {
+    let mut config = config(&[("epochs = 20", "epochs = 3")]);
+    config.train.prune = 0.5;
+    config.train.quantize_bits = 4;
+    let outcome = trained(&config);
+    for node in &outcome.graph.nodes {
+        let Op::Linear { weight, .. } = &node.op else { continue };
+        // The input populations have one weight a neuron: their rows round to themselves.
+        if node.name == "channels" {
+            continue;
+        }
+        let tensor = outcome.graph.tensor(&node.name, &weight.tensor).unwrap();
+        let zeros = tensor.zero_count() as f64 / tensor.len() as f64;
+        assert!(zeros >= 0.49, "{}: {zeros} zeros", node.name);
+        let values = tensor.to_f32();
+        // Stored by input: a column is one output with at most 15 levels.
+        let outputs = tensor.shape[1];
+        for o in 0..outputs {
+            let mut levels: Vec<u32> =
+                values.iter().skip(o).step_by(outputs).map(|w| w.to_bits()).collect();
+            levels.sort_unstable();
+            levels.dedup();
+            assert!(levels.len() <= 16, "{} output {o}: {} levels", node.name, levels.len());
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_is_an_error_that_names_the_fix() {
+    let config = config(&[("lr = 0.01", "lr = 1e38")]);
+    let folder = tempfile::tempdir().unwrap();
+    let error = run(&config, &prepared(&config), None, folder.path(), &mut Silent);
+    let error = error.err().expect("training cannot go well").to_string();
+    assert!(error.contains("train.optimizer.lr"), "{error}");
+}
