@@ -4,6 +4,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+mod batch;
 mod blocks;
 pub mod cells;
 pub mod conv;
@@ -13,6 +14,7 @@ pub mod gather;
 pub mod l2mu;
 pub mod legendre;
 pub mod legendre_step;
+pub mod lstm;
 pub mod math;
 pub mod matmul;
 pub mod neuron;

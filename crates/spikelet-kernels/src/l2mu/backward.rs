@@ -23,7 +23,11 @@ use super::{
     forward::Block,
     pack::{Packed, width_h, width_m, width_x},
 };
-use crate::{matmul::matmul_nt, simd::dispatch};
+use crate::{
+    batch::{add, join, map},
+    matmul::matmul_nt,
+    simd::dispatch,
+};
 use alloc::{vec, vec::Vec};
 
 /// Gradients of the parameters, weights as `[output, input]`, and of the input.
@@ -52,40 +56,20 @@ pub fn backward(
 ) -> Gradients {
     let s = &spec.shape;
     assert_eq!(g_out.len(), s.time * s.batch * s.output, "l2mu: length of g_out");
-    let rows = s.block();
-    let run = |(index, block): (usize, &Block)| {
-        let start = index * rows;
-        let rows = rows.min(s.batch - start);
-        let mut pass = Pass::new(spec, w, &saved.packed, block, rows, need_x);
+    let done = map(&saved.blocks, |_, block| {
+        let mut pass = Pass::new(spec, w, &saved.packed, block, need_x);
         for t in (0..s.time).rev() {
-            pass.step(
-                t,
-                &x[(t * s.batch + start) * s.input..],
-                &g_out[(t * s.batch + start) * s.output..],
-            );
+            let first = t * s.batch + block.rows.start;
+            pass.step(t, &x[first * s.input..], &g_out[first * s.output..]);
         }
         pass.done
-    };
-    #[cfg(feature = "std")]
-    let done: Vec<Partial> = {
-        use rayon::prelude::*;
-        saved.blocks.par_iter().enumerate().map(run).collect()
-    };
-    #[cfg(not(feature = "std"))]
-    let done: Vec<Partial> = saved.blocks.iter().enumerate().map(run).collect();
-
+    });
     let mut total = Partial::new(s, 0, false);
-    let mut g_x = need_x.then(|| vec![0.0; x.len()]);
-    for (index, partial) in done.iter().enumerate() {
-        total.add(partial);
-        if let Some(g_x) = &mut g_x {
-            let n = rows.min(s.batch - index * rows) * s.input;
-            for t in 0..s.time {
-                g_x[(t * s.batch + index * rows) * s.input..][..n]
-                    .copy_from_slice(&partial.x[t * n..][..n]);
-            }
-        }
-    }
+    done.iter().for_each(|partial| total.add(partial));
+    let g_x = need_x.then(|| {
+        let parts = saved.blocks.iter().zip(&done).map(|(b, partial)| (&b.rows, &partial.x[..]));
+        join(&parts.collect::<Vec<_>>(), [s.time, s.batch, s.input])
+    });
     Gradients {
         weights: total.packed.unpack(s),
         b_o: total.b_o.clone(),
@@ -120,11 +104,11 @@ impl Partial {
 
     fn add(&mut self, other: &Partial) {
         self.packed.add(&other.packed);
-        add_scaled(&mut self.b_o, &other.b_o, 1.0);
+        add(&mut self.b_o, &other.b_o);
         for k in [U, M, H, OUT] {
-            add_scaled(&mut self.beta[k], &other.beta[k], 1.0);
-            add_scaled(&mut self.threshold[k], &other.threshold[k], 1.0);
-            add_scaled(&mut self.alpha[k], &other.alpha[k], 1.0);
+            add(&mut self.beta[k], &other.beta[k]);
+            add(&mut self.threshold[k], &other.threshold[k]);
+            add(&mut self.alpha[k], &other.alpha[k]);
         }
     }
 
@@ -167,10 +151,10 @@ impl<'a> Pass<'a> {
         w: &'a Weights<'a>,
         packed: &'a Packed,
         block: &'a Block,
-        rows: usize,
         need_x: bool,
     ) -> Pass<'a> {
         let s = &spec.shape;
+        let rows = block.rows.len();
         let zeros = || s.neurons().map(|n| vec![0.0; rows * n]);
         Pass {
             spec,
@@ -209,7 +193,7 @@ impl<'a> Pass<'a> {
             k,
         );
         for row in self.d_h.chunks_exact(width_h(&s)) {
-            add_scaled(&mut self.done.b_o, row, 1.0);
+            add(&mut self.done.b_o, row);
         }
         matmul_nt(&mut self.g[H], &self.d_h, &self.packed.h, [rows, n, width_h(&s)], false);
         dispatch(
@@ -361,7 +345,7 @@ impl<'a> Pass<'a> {
             let v = &self.block.v[k][(t * self.rows + row) * n..][..n];
             let fired = spikes(&mut self.events, v, self.w.populations[k].threshold);
             for &j in &self.events[..fired] {
-                add_scaled(&mut gradient[j as usize * width..][..width], d, 1.0);
+                add(&mut gradient[j as usize * width..][..width], d);
             }
         }
     }

@@ -5,8 +5,13 @@ use super::{
     events::{add_scaled, spikes},
     pack::{Packed, width_h, width_m, width_x},
 };
-use crate::{gather::add_rows, simd::dispatch};
+use crate::{
+    batch::{blocks, join, map},
+    gather::add_rows,
+    simd::dispatch,
+};
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 /// What backward needs of a forward pass: per block of rows, the potentials before reset (and
 /// synaptic currents) of every population, `[time, rows, neurons]`.
@@ -16,6 +21,7 @@ pub struct Saved {
 }
 
 pub(super) struct Block {
+    pub rows: Range<usize>,
     pub v: [Vec<f32>; 4],
     pub i: [Vec<f32>; 4],
 }
@@ -32,32 +38,15 @@ pub fn forward(spec: &Spec, w: &Weights<'_>, x: &[f32], save: bool) -> (Vec<f32>
     w.check(s);
     assert_eq!(x.len(), s.time * s.batch * s.input, "l2mu: length of x");
     let packed = Packed::new(s, w);
-    let rows = s.block();
-    let starts: Vec<usize> = (0..s.batch).step_by(rows).collect();
-    let run = |&start: &usize| {
-        let n = rows.min(s.batch - start);
+    let done = map(&blocks(s.batch), |_, rows| {
         dispatch(
             #[inline(always)]
-            || forward_block(spec, w, &packed, x, start, n, save),
+            || forward_block(spec, w, &packed, x, rows.clone(), save),
         )
-    };
-    #[cfg(feature = "std")]
-    let done: Vec<(Vec<f32>, Block)> = {
-        use rayon::prelude::*;
-        starts.par_iter().map(run).collect()
-    };
-    #[cfg(not(feature = "std"))]
-    let done: Vec<(Vec<f32>, Block)> = starts.iter().map(run).collect();
-
-    let mut out = vec![0.0; s.time * s.batch * s.output];
-    let mut blocks = Vec::with_capacity(done.len());
-    for ((block_out, block), start) in done.into_iter().zip(starts) {
-        let n = rows.min(s.batch - start) * s.output;
-        for t in 0..s.time {
-            out[(t * s.batch + start) * s.output..][..n].copy_from_slice(&block_out[t * n..][..n]);
-        }
-        blocks.push(block);
-    }
+    });
+    let parts: Vec<_> = done.iter().map(|(out, block)| (&block.rows, out.as_slice())).collect();
+    let out = join(&parts, [s.time, s.batch, s.output]);
+    let blocks = done.into_iter().map(|(_, block)| block).collect();
     (out, save.then_some(Saved { packed, blocks }))
 }
 
@@ -101,26 +90,26 @@ fn forward_block(
     w: &Weights<'_>,
     packed: &Packed,
     x: &[f32],
-    start: usize,
-    rows: usize,
+    rows: Range<usize>,
     save: bool,
 ) -> (Vec<f32>, Block) {
     let s = &spec.shape;
-    let saved = |on: bool| s.neurons().map(|n| vec![0.0; if on { s.time * rows * n } else { 0 }]);
-    let mut block = Block { v: saved(save), i: saved(save && spec.synaptic) };
-    let mut out = vec![0.0; s.time * rows * s.output];
-    for row in 0..rows {
+    let n_rows = rows.len();
+    let saved = |on: bool| s.neurons().map(|n| vec![0.0; if on { s.time * n_rows * n } else { 0 }]);
+    let mut out = vec![0.0; s.time * n_rows * s.output];
+    let mut block = Block { rows, v: saved(save), i: saved(save && spec.synaptic) };
+    for row in 0..n_rows {
         let mut state = State::new(s);
         for t in 0..s.time {
-            let x = &x[(t * s.batch + start + row) * s.input..][..s.input];
+            let x = &x[(t * s.batch + block.rows.start + row) * s.input..][..s.input];
             step(spec, w, packed, &mut state, x);
-            let out = &mut out[(t * rows + row) * s.output..][..s.output];
+            let out = &mut out[(t * n_rows + row) * s.output..][..s.output];
             for (out, v) in out.iter_mut().zip(&state.v[OUT]) {
                 *out = (v - w.populations[OUT].threshold > 0.0) as u32 as f32;
             }
             if save {
                 for (k, n) in s.neurons().into_iter().enumerate() {
-                    let at = (t * rows + row) * n;
+                    let at = (t * n_rows + row) * n;
                     block.v[k][at..at + n].copy_from_slice(&state.v[k]);
                     if spec.synaptic {
                         block.i[k][at..at + n].copy_from_slice(&state.i[k]);

@@ -15,9 +15,8 @@
 //! (a row of the packed weights, or of the gradient). Only the gradient that reaches the spikes is
 //! dense, because the arctan surrogate is open everywhere; it is two matrix products a step.
 //!
-//! The batch is cut in blocks of rows that depend on its size alone; a block runs through all
-//! time steps on one thread, and the blocks' gradients are added in order, so results do not
-//! depend on the number of threads.
+//! The batch is cut in blocks whose gradients are added in order, so results do not depend on the
+//! number of threads.
 //!
 //! Inside, a memory state lies order-major (`i * memories + k`), which makes `A` a handful of
 //! vector operations; outside it is memory-major (`k * order + i`) as in the papers' checkpoints.
@@ -115,12 +114,6 @@ impl Shape {
     /// Neurons of each population: `u`, `m`, `h`, output.
     pub fn neurons(&self) -> [usize; 4] {
         [self.memories, self.memories * self.order, self.hidden, self.output]
-    }
-
-    /// Rows of the batch in one block: an even number of blocks of at most 32 rows.
-    fn block(&self) -> usize {
-        let blocks = self.batch.div_ceil(32).next_multiple_of(2);
-        self.batch.div_ceil(blocks.max(1)).max(1)
     }
 }
 

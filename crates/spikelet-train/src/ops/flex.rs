@@ -1,11 +1,12 @@
 //! Access to the memory of Flex tensors.
 
 use burn::backend::{DispatchDevice, flex::FlexTensor};
-use burn::tensor::{Device, Shape, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 
-/// Whether tensors of this device live in Flex memory, where the fused kernels work.
-pub fn runs_on_flex(device: &Device) -> bool {
-    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
+/// Whether the fused kernels can work on this tensor: f32 values in Flex memory.
+pub fn is_f32_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    let device = x.device().inner();
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_)) && x.dtype() == DType::F32
 }
 
 /// A tensor whose values lie contiguously, so that [`values`] can borrow them.

@@ -2,3 +2,4 @@
 
 pub mod flex;
 pub mod l2mu;
+pub mod lstm;

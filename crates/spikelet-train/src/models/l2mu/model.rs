@@ -10,13 +10,13 @@ use crate::{
     models::{ModelError, lmu::legendre_step},
     neuron::{NeuronState, NeuronTensors, Neurons, neuron_step},
     ops::{
-        flex::runs_on_flex,
+        flex::is_f32_on_flex,
         l2mu::{Constants, Parameters, l2mu_sequence},
     },
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout};
 use spikelet_kernels::legendre::Legendre;
 use std::sync::Arc;
@@ -226,7 +226,7 @@ impl SequenceModel for L2mu {
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        if !runs_on_flex(&x.device()) || x.dtype() != DType::F32 {
+        if !is_f32_on_flex(&x) {
             return crate::model::step_by_step(self, x);
         }
         let x = match &self.encoder {

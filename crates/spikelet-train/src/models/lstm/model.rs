@@ -3,7 +3,8 @@
 use super::config::LstmConfig;
 use crate::{
     init::Init,
-    model::{SequenceModel, State},
+    model::{SequenceModel, State, step_by_step},
+    ops::{flex::is_f32_on_flex, lstm::lstm_sequence},
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
@@ -42,19 +43,6 @@ impl Lstm {
         }
     }
 
-    /// The input's part of the gates, `[rows, input]` to `[rows, 4 hidden]`.
-    fn drive(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight_ih.val().transpose()) + self.bias.val().unsqueeze()
-    }
-
-    /// The next hidden and cell state.
-    fn advance(&self, drive: Tensor<2>, h: Tensor<2>, c: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let gates = (drive + h.matmul(self.weight_hh.val().transpose())).chunk(4, 1);
-        let [input, forget, cell, output] = gates.try_into().expect("four gates");
-        let c = sigmoid(forget) * c + sigmoid(input) * cell.tanh();
-        (sigmoid(output) * c.clone().tanh(), c)
-    }
-
     fn head(&self, h: Tensor<2>) -> Tensor<2> {
         h.matmul(self.w_o.val().transpose()) + self.b_o.val().unsqueeze()
     }
@@ -68,29 +56,29 @@ impl SequenceModel for Lstm {
 
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
         let [h, c] = state.try_into().expect("hidden and cell state");
-        let (h, c) = self.advance(self.drive(x), h, c);
+        let gates = x.matmul(self.weight_ih.val().transpose())
+            + h.matmul(self.weight_hh.val().transpose())
+            + self.bias.val().unsqueeze();
+        let [input, forget, cell, output] = gates.chunk(4, 1).try_into().expect("four gates");
+        let c = sigmoid(forget) * c + sigmoid(input) * cell.tanh();
+        let h = sigmoid(output) * c.clone().tanh();
         (self.head(h.clone()), vec![h, c])
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        let [time, batch, inputs] = x.dims();
-        let [_, hidden] = self.weight_hh.val().dims();
-        let device = x.device();
-        let drive = self.drive(x.reshape([time * batch, inputs]));
-        let drive = drive.reshape([time, batch, 4 * hidden]);
-        let mut h = Tensor::<2>::zeros([batch, hidden], &device);
-        let mut c = h.clone();
-        let mut all = Vec::with_capacity(time);
-        for drive in drive.iter_dim(0) {
-            (h, c) = self.advance(drive.squeeze_dim(0), h, c);
-            all.push(h.clone());
+        if !is_f32_on_flex(&x) {
+            return step_by_step(self, x);
         }
-        if self.readout == Readout::Last {
-            // Only the last output counts: the head need not see the others.
-            return self.head(h).unsqueeze_dim(0);
-        }
-        let all: Tensor<3> = Tensor::stack(all, 0);
-        let out = self.head(all.reshape([time * batch, hidden]));
+        let [time, batch, _] = x.dims();
+        let weights = (self.weight_ih.val(), self.weight_hh.val(), self.bias.val());
+        let hidden = lstm_sequence(x, weights.0, weights.1, weights.2);
+        // Where only the last output counts, the head need not see the others.
+        let hidden = match self.readout {
+            Readout::Last => hidden.narrow(0, time - 1, 1),
+            _ => hidden,
+        };
+        let [time, _, units] = hidden.dims();
+        let out = self.head(hidden.reshape([time * batch, units]));
         let [_, classes] = out.dims();
         out.reshape([time, batch, classes])
     }
