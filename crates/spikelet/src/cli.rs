@@ -1,9 +1,9 @@
 //! The command line: global options, the table of sub-commands, and the way out.
 
 #[cfg(feature = "train")]
-use crate::commands::docs;
+use crate::commands::{bench, demo, docs, sweep, train};
 use crate::{
-    commands::{completions, compress, data, doctor, eval, inspect, profile, run},
+    commands::{completions, compress, convert, data, doctor, eval, inspect, profile, run},
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -58,12 +58,21 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "train")]
+    Demo(demo::Args),
+    #[cfg(feature = "train")]
+    Train(train::Args),
+    #[cfg(feature = "train")]
+    Sweep(sweep::Args),
     Eval(eval::Args),
     Run(run::Args),
     Profile(profile::Args),
     Compress(compress::Args),
+    Convert(convert::Args),
     Inspect(inspect::Args),
     Data(data::Args),
+    #[cfg(feature = "train")]
+    Bench(bench::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     #[cfg(feature = "train")]
@@ -74,6 +83,15 @@ enum Command {
 impl Command {
     fn run(self, ui: &Ui) -> Result {
         match self {
+            #[cfg(feature = "train")]
+            Command::Demo(args) => demo::run(&args, ui),
+            #[cfg(feature = "train")]
+            Command::Train(args) => train::run(&args, ui),
+            #[cfg(feature = "train")]
+            Command::Sweep(args) => sweep::run(&args, ui),
+            #[cfg(feature = "train")]
+            Command::Bench(args) => bench::run(&args, ui),
+            Command::Convert(args) => convert::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),

@@ -40,4 +40,8 @@ mod model;
 #[cfg(feature = "train")]
 mod report;
 mod table;
+#[cfg(feature = "train")]
+mod training;
+#[cfg(feature = "train")]
+mod training_report;
 mod ui;

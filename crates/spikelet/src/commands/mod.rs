@@ -1,8 +1,13 @@
 //! The sub-commands, one file each: `Args` for the command line, `run` for the work.
 
+#[cfg(feature = "train")]
+pub mod bench;
 pub mod completions;
 pub mod compress;
+pub mod convert;
 pub mod data;
+#[cfg(feature = "train")]
+pub mod demo;
 #[cfg(feature = "train")]
 pub mod docs;
 pub mod doctor;
@@ -10,3 +15,7 @@ pub mod eval;
 pub mod inspect;
 pub mod profile;
 pub mod run;
+#[cfg(feature = "train")]
+pub mod sweep;
+#[cfg(feature = "train")]
+pub mod train;

@@ -39,6 +39,12 @@ impl Layers {
         Ok(Layers(vec![Layer::parse(&name, &text)?]))
     }
 
+    /// A configuration made by the program.
+    #[cfg(feature = "train")]
+    pub fn of_table(table: Table) -> Result<Self> {
+        Ok(Layers(vec![Layer::parse("this run", &toml::to_string(&table)?)?]))
+    }
+
     /// Adds a layer.
     pub fn push(&mut self, layer: Layer) {
         self.0.push(layer);

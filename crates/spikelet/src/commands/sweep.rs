@@ -1,0 +1,120 @@
+//! `spikelet sweep`.
+
+use crate::{
+    config::Layers,
+    experiments::{
+        grid::{Run, Sweep},
+        results::Results,
+    },
+    failure::{Failure, Outcome, Result},
+    training::{self, Watcher},
+    ui::Ui,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// Train many variants and collect their results
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  spikelet sweep sweeps/braille-splits.toml
+  spikelet sweep sweeps/braille-splits.toml --resume     go on after a kill
+  spikelet sweep sweeps/braille-splits.toml --dry-run    list the runs
+
+Each finished run is a line of docs/results/NAME.jsonl. A run is known by the hash of its whole
+configuration: with --resume, runs already in the file are skipped, and the one that was cut off
+goes on from its checkpoint. `spikelet docs` makes the tables in the documents of these files.")]
+pub struct Args {
+    /// The sweep file.
+    sweep: PathBuf,
+    /// Skip what is done, go on with what was cut off.
+    #[arg(long)]
+    resume: bool,
+    /// List the runs and what is done; train nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder of the data set [default: where it is found].
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Folder of the results.
+    #[arg(long, value_name = "PATH", default_value = "docs/results")]
+    results: PathBuf,
+    /// Folder of the runs.
+    #[arg(long, value_name = "PATH", default_value = "runs")]
+    runs: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> Result {
+    let sweep = Sweep::read(&args.sweep)?;
+    let runs = sweep.runs()?;
+    let results = Results::new(&args.results.join(format!("{}.jsonl", sweep.name)));
+    let lines = results.load()?;
+    let done: BTreeSet<&str> = lines.iter().filter_map(|line| line["hash"].as_str()).collect();
+    if args.dry_run {
+        return list(&runs, &done, ui);
+    }
+    if !args.resume && runs.iter().any(|run| done.contains(run.hash.as_str())) {
+        return Err(Failure::usage(format!("some runs of {} are done already", sweep.name))
+            .help("--resume does the rest; to do all again, move its results file away"));
+    }
+    let stop = ui.catch_ctrl_c()?;
+    let folder = args.runs.join(&sweep.name);
+    let mut finished = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        if done.contains(run.hash.as_str()) {
+            continue;
+        }
+        let name = format!("[{}/{}] {}", index + 1, runs.len(), label(run));
+        let config = Layers::of_table(run.config.clone())?;
+        let config = training::configuration(config)?;
+        let mut watcher = Watcher::new(ui, &name, config.train.epochs, stop.clone());
+        let trained = one(&config, run, &folder, args, &mut watcher)?;
+        drop(watcher);
+        results.append(&trained)?;
+        ui.note(format!("{name}: {:.2} %", 100.0 * trained["accuracy"].as_f64().unwrap_or(0.0)));
+        finished.push(trained);
+    }
+    let text = || format!("{} runs done, {} were done before", finished.len(), done.len());
+    ui.print(text, &json!({ "finished": finished, "before": done.len() }))?;
+    Ok(Outcome::Done)
+}
+
+/// Trains one run and makes its line of the results.
+fn one(
+    config: &spikelet_train::config::Config,
+    run: &Run,
+    folder: &Path,
+    args: &Args,
+    watcher: &mut Watcher,
+) -> Result<Value> {
+    let trained = training::train(config, args.data.as_deref(), &folder.join(&run.hash), watcher)?;
+    let mut line = serde_json::to_value(&trained.result)?;
+    line["hash"] = run.hash.as_str().into();
+    line["variant"] = run.variant.as_str().into();
+    for (path, value) in &run.grid {
+        line[path.as_str()] = serde_json::to_value(value)?;
+    }
+    Ok(line)
+}
+
+fn label(run: &Run) -> String {
+    let grid = run.grid.iter().map(|(path, value)| {
+        format!(" {}={value}", path.rsplit_once('.').map_or(path.as_str(), |(_, key)| key))
+    });
+    std::iter::once(run.variant.clone()).chain(grid).collect()
+}
+
+fn list(runs: &[Run], done: &BTreeSet<&str>, ui: &Ui) -> Result {
+    let state = |run: &Run| if done.contains(run.hash.as_str()) { "done" } else { "to do" };
+    let text = || {
+        runs.iter().map(|run| format!("{}  {:5}  {}\n", run.hash, state(run), label(run))).collect()
+    };
+    let rows =
+        runs.iter().map(|run| json!({ "hash": run.hash, "run": label(run), "state": state(run) }));
+    ui.print(text, &rows.collect::<Vec<_>>())?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,122 @@
+//! The report of a training run: curves, confusion matrix, spikes of one sequence, firing rates.
+
+use crate::{
+    failure::Result,
+    report::{Chart, Confusion, Line, Raster, Rates, Report},
+    training::RunResult,
+};
+use spikelet_data::metrics;
+use spikelet_graph::{Graph, Op};
+use spikelet_runtime::{Executor, Output};
+use spikelet_train::{
+    evaluate::Evaluation,
+    prepare::Prepared,
+    trainer::{EpochReport, metrics_path},
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// The page.
+pub fn page(
+    run: &Path,
+    config: &str,
+    result: &RunResult,
+    evaluation: &Evaluation,
+    graph: &Graph,
+    data: &Prepared,
+) -> Result<String> {
+    let classes = &data.sequences.classes;
+    let confusion =
+        metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted);
+    let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
+    let (rasters, rates) = match part.first() {
+        Some(&sample) => spikes(graph, data, sample)?,
+        None => (vec![], vec![]),
+    };
+    let raster_of = match part.first() {
+        Some(&sample) => {
+            let class = &classes[data.sequences.y[sample] as usize];
+            format!("a sequence of the {} part, class {class}", result.part)
+        }
+        None => String::new(),
+    };
+    let report = Report {
+        title: format!("{} on {}", result.model, data.dataset),
+        summary: summary(result),
+        charts: charts(&epochs(run)?),
+        confusion: Some(Confusion {
+            classes: classes.clone(),
+            counts: crate::commands::eval::rows(&confusion),
+        }),
+        confusion_of: format!("{} part, {}", result.part, result.split),
+        rasters,
+        raster_of,
+        rates,
+        config: config.to_owned(),
+    };
+    Ok(report.html())
+}
+
+fn summary(result: &RunResult) -> Vec<(String, String)> {
+    let percent = |x: f64| format!("{:.2} %", 100.0 * x);
+    [
+        (format!("accuracy, {} part", result.part), percent(result.accuracy)),
+        ("best validation accuracy".into(), percent(result.val_accuracy)),
+        ("split".into(), result.split.clone()),
+        ("best epoch".into(), format!("{} of {}", result.best_epoch, result.epochs)),
+        ("parameters".into(), result.parameters.to_string()),
+        ("sequences".into(), format!("{} training", result.train_sequences)),
+        ("seconds of training".into(), format!("{:.1}", result.seconds)),
+    ]
+    .to_vec()
+}
+
+fn epochs(run: &Path) -> Result<Vec<EpochReport>> {
+    let text = std::fs::read_to_string(metrics_path(run)).unwrap_or_default();
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+fn charts(epochs: &[EpochReport]) -> Vec<Chart> {
+    let chart = |title: &str, lines: [(&str, fn(&EpochReport) -> f64); 2]| Chart {
+        title: title.to_owned(),
+        x_axis: "epoch".to_owned(),
+        lines: lines
+            .map(|(name, value)| Line {
+                name: name.to_owned(),
+                points: epochs.iter().map(|e| (e.epoch as f64, value(e))).collect(),
+            })
+            .to_vec(),
+    };
+    vec![
+        chart("loss", [("training", |e| e.loss), ("validation", |e| e.val_loss)]),
+        chart("accuracy", [("training", |e| e.train_accuracy), ("validation", |e| e.val_accuracy)]),
+    ]
+}
+
+/// Spikes of every population over one sequence, and how often each neuron fired in it.
+fn spikes(graph: &Graph, data: &Prepared, sample: usize) -> Result<(Vec<Raster>, Vec<Rates>)> {
+    let executor = Executor::new(graph)?;
+    let mut seen: BTreeMap<usize, Raster> = BTreeMap::new();
+    let mut out = Vec::new();
+    let x = data.sequences.sample(sample);
+    executor.run_observed(&mut [executor.state()], x, &mut out, |o| {
+        if let (Op::Neuron(_), Output::Spikes(events)) = (&graph.nodes[o.node].op, o.output) {
+            let raster = seen.entry(o.node).or_insert_with(|| Raster {
+                name: o.name.to_owned(),
+                steps: data.sequences.time,
+                neurons: o.shape.iter().product(),
+                spikes: Vec::new(),
+            });
+            raster.spikes.extend(events.iter().map(|&neuron| (o.step as u32, neuron)));
+        }
+    })?;
+    let rasters: Vec<Raster> = seen.into_values().collect();
+    let rates = rasters.iter().map(|raster| {
+        let mut per_neuron = vec![0.0; raster.neurons];
+        for &(_, neuron) in &raster.spikes {
+            per_neuron[neuron as usize] += 1.0 / raster.steps.max(1) as f64;
+        }
+        Rates { name: raster.name.clone(), per_neuron }
+    });
+    let rates = rates.collect();
+    Ok((rasters, rates))
+}
