@@ -13,7 +13,6 @@ use crate::{
     run::Position,
     trainer::{End, Observer, TrainError, train},
 };
-use burn::module::Module;
 use burn::tensor::Device;
 use spikelet_graph::{Graph, GraphError};
 use std::path::Path;

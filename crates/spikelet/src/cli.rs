@@ -1,7 +1,7 @@
 //! The command line: global options, the table of sub-commands, and the way out.
 
 #[cfg(feature = "train")]
-use crate::commands::{bench, demo, docs, sweep, train};
+use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{completions, compress, convert, data, doctor, eval, inspect, profile, run},
     failure::{Failure, Outcome, Result},
@@ -64,6 +64,8 @@ enum Command {
     Train(train::Args),
     #[cfg(feature = "train")]
     Sweep(sweep::Args),
+    #[cfg(feature = "train")]
+    Tune(tune::Args),
     Eval(eval::Args),
     Run(run::Args),
     Profile(profile::Args),
@@ -89,6 +91,8 @@ impl Command {
             Command::Train(args) => train::run(&args, ui),
             #[cfg(feature = "train")]
             Command::Sweep(args) => sweep::run(&args, ui),
+            #[cfg(feature = "train")]
+            Command::Tune(args) => tune::run(&args, ui),
             #[cfg(feature = "train")]
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),

@@ -13,8 +13,6 @@ const STREAMS: usize = 64;
 pub struct Evaluation {
     /// Truth against prediction.
     pub confusion: Confusion,
-    /// The class of every sequence as the graph says, in the order given.
-    pub predicted: Vec<u32>,
 }
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
@@ -79,7 +77,7 @@ pub fn evaluate(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result
         predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
     }
     let confusion = Confusion::of(classes, &sequences.labels(index), &predicted);
-    Ok(Evaluation { confusion, predicted })
+    Ok(Evaluation { confusion })
 }
 
 /// An error if the data has another number of channels than the graph's input.

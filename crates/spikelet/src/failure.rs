@@ -124,11 +124,13 @@ impl Failure {
         self
     }
 
+    #[cfg(test)]
     /// The message without causes.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
+    #[cfg(test)]
     /// The kind of failure.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -70,6 +70,11 @@ fn summary(result: &RunResult) -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// Accuracy on the validation part after every epoch of a run so far.
+pub fn accuracies(run: &Path) -> Result<Vec<f64>> {
+    Ok(epochs(run)?.iter().map(|epoch| epoch.val_accuracy).collect())
+}
+
 fn epochs(run: &Path) -> Result<Vec<EpochReport>> {
     let text = std::fs::read_to_string(metrics_path(run)).unwrap_or_default();
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()

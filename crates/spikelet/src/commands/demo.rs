@@ -186,7 +186,7 @@ impl Report {
         }
         format!(
             "\n{} test sequences of {}\n\n{}\nevents and operations are means a time step\n\
-             energy is modelled, not measured: {}\nwatch one run: {}\n",
+             energy: {}\nwatch one run: {}\n",
             count(self.test_sequences as u64),
             self.data,
             table.text(),

@@ -19,3 +19,5 @@ pub mod run;
 pub mod sweep;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+pub mod tune;

@@ -61,6 +61,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Err(Failure::usage(format!("some runs of {} are done already", sweep.name))
             .help("--resume does the rest; to do all again, move its results file away"));
     }
+    ui.detail(&sweep.about);
     let stop = ui.catch_ctrl_c()?;
     let folder = args.runs.join(&sweep.name);
     let mut finished = Vec::new();

@@ -29,9 +29,9 @@ pub struct Sweep {
     grid: BTreeMap<String, Vec<Value>>,
     /// What is compared.
     variant: Vec<Variant>,
-    /// How the table in the docs is made.
-    #[serde(default)]
-    pub table: Option<super::docs::Layout>,
+    /// How the table in the docs is made: `spikelet docs` reads it, a sweep only checks it.
+    #[serde(default, rename = "table")]
+    _table: Option<super::docs::Layout>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
