@@ -39,7 +39,7 @@ impl Prepared {
         let std = if config.normalize { &unit } else { &fitted.std };
         let augmenter = match config.augment == AugmentConfig::default() {
             true => None,
-            false => Some(Augmenter::new(config.augment.clone(), std)?),
+            false => Some(Augmenter::new(config.augment, std)?),
         };
         let normalization = config.normalize.then_some(fitted);
         let dataset = config.dataset.clone();

@@ -1,0 +1,177 @@
+//! `train`, `sweep`, `tune` and `convert` on the real binary.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+fn spikelet(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_spikelet"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = spikelet(folder, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = spikelet(folder, arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+#[test]
+fn a_run_leaves_everything_about_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = ["train", "quick/synthetic", "--set", "train.epochs=3", "--out", "run", "--json"];
+    let result: Value = serde_json::from_str(&succeeds(dir.path(), &train)).unwrap();
+    assert_eq!(result["epochs"], 3);
+    for file in ["config.toml", "metrics.jsonl", "model.safetensors", "report.html", "result.json"]
+    {
+        assert!(dir.path().join("run").join(file).is_file(), "{file}");
+    }
+    // Another process measures the same.
+    let eval: Value =
+        serde_json::from_str(&succeeds(dir.path(), &["eval", "run", "--json"])).unwrap();
+    assert_eq!(eval["accuracy"], result["accuracy"]);
+    assert!(fails(dir.path(), &train).contains("--resume"));
+}
+
+#[test]
+fn mistakes_in_a_configuration_name_the_key_and_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = fails(dir.path(), &["train", "quick/synthetic", "--set", "train.epoch=3"]);
+    assert!(error.contains("did you mean `epochs`"), "{error}");
+    let error = fails(dir.path(), &["train", "quick/synthetik"]);
+    assert!(error.contains("did you mean `quick/synthetic`"), "{error}");
+    let error = fails(dir.path(), &["train", "quick/synthetic", "--rule", "sltt-k=0"]);
+    assert!(error.contains("sltt-k=0"), "{error}");
+    assert!(!dir.path().join("runs").exists(), "a run was begun");
+}
+
+#[test]
+fn killed_twenty_times_a_run_ends_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = ["--set", "train.epochs=200", "--set", "train.batch_size=8", "--quiet"];
+    succeeds(dir.path(), &[&["train", "quick/synthetic", "--out", "whole"], &set[..]].concat());
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut kills = 0;
+    let mut begun = false;
+    while kills < 20 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spikelet"));
+        command.current_dir(dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        match begun {
+            false => command.args(["train", "quick/synthetic", "--out", "killed"]).args(set),
+            true => command.args(["train", "--resume", "killed", "--quiet"]),
+        };
+        let mut child = command.spawn().expect("the binary runs");
+        // xorshift: another moment every time.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        std::thread::sleep(Duration::from_millis(20 + random % 120));
+        let ended = child.try_wait().expect("its state");
+        assert!(ended.is_none(), "the run ended before kill {}: make it longer", kills + 1);
+        child.kill().expect("SIGKILL");
+        child.wait().expect("it is gone");
+        kills += 1;
+        begun = dir.path().join("killed/checkpoint.safetensors").exists();
+        if !begun {
+            let _ = fs::remove_dir_all(dir.path().join("killed"));
+        }
+    }
+    match begun {
+        true => succeeds(dir.path(), &["train", "--resume", "killed", "--quiet"]),
+        false => panic!("no kill came after the first epoch"),
+    };
+    for file in ["model.safetensors", "config.toml"] {
+        let read = |run: &str| fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("whole") == read("killed"), "{file} differs");
+    }
+    // Times differ; everything else in the metrics is the same, each epoch once.
+    let metrics = |run: &str| -> Vec<Value> {
+        let text = fs::read_to_string(dir.path().join(run).join("metrics.jsonl")).unwrap();
+        let without_time = |line: &str| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            line["seconds"] = Value::Null;
+            line
+        };
+        text.lines().map(without_time).collect()
+    };
+    assert_eq!(metrics("whole"), metrics("killed"));
+}
+
+#[test]
+fn a_sweep_goes_on_where_it_was_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = "name = \"s\"\n[set.train]\nepochs = 1\n[grid]\n\"train.seed\" = [1, 2]\n\
+                 [[variant]]\nname = \"quick\"\nfrom = \"quick/synthetic\"\n";
+    fs::write(dir.path().join("s.toml"), sweep).unwrap();
+    succeeds(dir.path(), &["sweep", "s.toml", "--quiet"]);
+    let results = dir.path().join("docs/results/s.jsonl");
+    let text = fs::read_to_string(&results).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(fails(dir.path(), &["sweep", "s.toml"]).contains("--resume"));
+    // Cut the file in the middle of its second line, as a kill would.
+    let first = text.lines().next().unwrap();
+    fs::write(&results, &text[..first.len() + 20]).unwrap();
+    succeeds(dir.path(), &["sweep", "s.toml", "--resume", "--quiet"]);
+    let again: Vec<Value> = fs::read_to_string(&results)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(again.len(), 2);
+    assert_eq!(again[1]["train.seed"], 2);
+}
+
+#[test]
+fn tune_draws_the_same_trials_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = succeeds_config(dir.path());
+    let tune = format!(
+        "{base}\n[tune]\ntrials = 3\nstop_from_epoch = 1\n[tune.ranges]\n\
+         \"train.optimizer.lr\" = {{ min = 0.001, max = 0.1, log = true }}\n"
+    );
+    fs::write(dir.path().join("mine.toml"), tune).unwrap();
+    succeeds(dir.path(), &["tune", "mine.toml", "--trials", "2", "--results", "a", "--quiet"]);
+    succeeds(dir.path(), &["tune", "mine.toml", "--resume", "--results", "a", "--quiet"]);
+    let whole = ["tune", "mine.toml", "--results", "b", "--runs", "other", "--quiet"];
+    succeeds(dir.path(), &whole);
+    let drawn = |folder: &str| -> Vec<Value> {
+        let text = fs::read_to_string(dir.path().join(folder).join("tune-mine.jsonl")).unwrap();
+        let drawn = |line| serde_json::from_str::<Value>(line).unwrap()["drawn"].clone();
+        text.lines().map(drawn).collect()
+    };
+    assert_eq!(drawn("a").len(), 3);
+    assert_eq!(drawn("a"), drawn("b"));
+}
+
+/// The resolved configuration of a short run.
+fn succeeds_config(folder: &Path) -> String {
+    let train = ["train", "quick/synthetic", "--set", "train.epochs=2", "--out", "base", "--quiet"];
+    succeeds(folder, &train);
+    fs::read_to_string(folder.join("base/config.toml")).unwrap()
+}
+
+#[test]
+fn convert_writes_a_graph_that_inspect_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden/l2mu_braille/l2mu_braille7_best.safetensors");
+    let golden = golden.to_str().unwrap();
+    succeeds(dir.path(), &["convert", golden, "--out", "braille.safetensors"]);
+    let text = succeeds(dir.path(), &["inspect", "braille.safetensors"]);
+    assert!(text.contains("legendre"), "{text}");
+    let error = fails(dir.path(), &["convert", golden, "--arch", "l2mo"]);
+    assert!(error.contains("l2mu"), "{error}");
+}
