@@ -103,12 +103,12 @@ pub fn train(
     outcome.graph.task.notes.insert(DATA_NOTE.to_owned(), note);
     let Some(evaluation) = outcome.result else {
         if outcome.position.best_accuracy.is_some() {
-            outcome.graph.save(&run.join(MODEL_FILE))?;
+            outcome.graph.save(run.join(MODEL_FILE))?;
         }
         let help = format!("go on with: spikelet train --resume {}", run.display());
         return Err(Failure::new(Kind::Interrupted, "stopped; the state is saved").help(help));
     };
-    outcome.graph.save(&run.join(MODEL_FILE))?;
+    outcome.graph.save(run.join(MODEL_FILE))?;
     let result = RunResult {
         model: config.model.kind().to_owned(),
         split: data.split_name.clone(),

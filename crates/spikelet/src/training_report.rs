@@ -81,7 +81,8 @@ fn epochs(run: &Path) -> Result<Vec<EpochReport>> {
 }
 
 fn charts(epochs: &[EpochReport]) -> Vec<Chart> {
-    let chart = |title: &str, lines: [(&str, fn(&EpochReport) -> f64); 2]| Chart {
+    type Value = fn(&EpochReport) -> f64;
+    let chart = |title: &str, lines: [(&str, Value); 2]| Chart {
         title: title.to_owned(),
         x_axis: "epoch".to_owned(),
         lines: lines

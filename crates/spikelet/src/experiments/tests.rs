@@ -173,6 +173,6 @@ fn documents_are_regenerated_between_their_marks() {
 #[test]
 fn the_documents_of_this_repository_are_up_to_date() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let stale = super::docs::update(&docs, false).expect("docs can be read");
+    let stale = docs::update(&docs, false).expect("docs can be read");
     assert!(stale.is_empty(), "run `cargo run --release -- docs` for {stale:?}");
 }
