@@ -18,8 +18,11 @@ use spikelet_graph::Graph;
 use spikelet_runtime::Executor;
 use std::io::Write;
 
+/// Reads bytes; what it makes of them does not matter here.
+pub type Parser = fn(&[u8]);
+
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, fn(&[u8])); 12] = [
+pub const PARSERS: [(&str, Parser); 12] = [
     ("braille", braille),
     ("checkpoint", checkpoint),
     ("csv", csv),

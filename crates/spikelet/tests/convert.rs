@@ -73,7 +73,10 @@ fn state_dict_of(file: &Checkpoint) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         .collect()
 }
 
-fn har(file: &str) -> (Checkpoint, Vec<(String, Vec<usize>, Vec<f32>)>, String) {
+/// Name, shape and values.
+type Named = (String, Vec<usize>, Vec<f32>);
+
+fn har(file: &str) -> (Checkpoint, Vec<Named>, String) {
     let golden = open(&golden("l2mu").join(file));
     let config = golden.value().get("config").and_then(|c| c.as_str()).unwrap().to_owned();
     let tensors = state_dict_of(&golden);
