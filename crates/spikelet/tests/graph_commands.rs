@@ -92,8 +92,9 @@ fn run_reads_every_format_alike() {
     let folder = Folder::new();
     let model = folder.name("model.safetensors");
     // Channels by name, or in the order of the model where there are no names.
-    let rows: Vec<[u32; 2]> =
-        (0..10 * WINDOW).map(|t| if (t / WINDOW) % 2 == 0 { [13, 9] } else { [9, 13] }).collect();
+    let rows: Vec<[u32; 2]> = (0..10 * WINDOW)
+        .map(|t| if (t / WINDOW).is_multiple_of(2) { [13, 9] } else { [9, 13] })
+        .collect();
     let jsonl: String = rows.iter().map(|[a, b]| format!("{{\"b\": {b}, \"a\": {a}}}\n")).collect();
     fs::write(folder.path("data.jsonl"), jsonl).expect("written");
     let header =
