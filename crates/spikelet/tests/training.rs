@@ -174,6 +174,6 @@ fn a_loss_that_is_not_a_number_is_an_error_that_names_the_fix() {
     let config = config(&[("lr = 0.01", "lr = 1e38")]);
     let folder = tempfile::tempdir().unwrap();
     let error = run(&config, &prepared(&config), None, folder.path(), &mut Silent);
-    let error = error.err().expect("training cannot go well").to_string();
+    let error = error.expect_err("training cannot go well").to_string();
     assert!(error.contains("train.optimizer.lr"), "{error}");
 }
