@@ -34,9 +34,10 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// The configuration that a sweep or a search starts from.
 fn base(from: &str) -> Result<Table> {
-    // The search ranges of a preset are no part of a run.
+    // The search ranges of a preset are no part of a run, and what it says about itself must not
+    // make finished runs look like others.
     let (config, _) = Layers::from_argument(from)?.split("tune");
-    Ok(config.merged())
+    Ok(config.split("about").0.merged())
 }
 
 #[cfg(test)]
