@@ -11,9 +11,14 @@ use clap::{ArgAction, ColorChoice, CommandFactory, Parser, Subcommand, error::Er
 use std::process::ExitCode;
 
 #[cfg(feature = "train")]
-const BUILT_WITHOUT: &str = "";
+const AFTERWORD: &str = "
+
+First steps:
+  spikelet demo                            train, compress and run a network on real data
+  spikelet train quick/synthetic --out r   train in seconds, without data
+  spikelet eval r                          measure what came of it";
 #[cfg(not(feature = "train"))]
-const BUILT_WITHOUT: &str =
+const AFTERWORD: &str =
     "\n\nThis binary was built without the feature `train`: it only runs trained models.";
 
 const AFTER_HELP: &str = "\
@@ -27,7 +32,7 @@ With --json, standard output carries JSON only; messages and errors go to standa
 /// Trains spiking and event-based neural networks and runs them, event by event, on CPUs.
 #[derive(Debug, Parser)]
 #[command(name = "spikelet", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = format!("{AFTER_HELP}{BUILT_WITHOUT}"))]
+#[command(after_help = format!("{AFTER_HELP}{AFTERWORD}"))]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -54,6 +54,10 @@ pub struct Labelled {
 impl Source {
     /// Loads the data for a graph.
     pub fn load(&self, graph: &Graph) -> Result<Labelled> {
+        // Data that is made up, or found elsewhere, must not hide a mistyped path.
+        if let Some(path) = self.data.as_deref().filter(|path| !path.exists()) {
+            return Err(Failure::input(format!("--data: there is no {}", path.display())));
+        }
         let config = recorded(graph)?;
         if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
             return own_file(graph, &config, file);

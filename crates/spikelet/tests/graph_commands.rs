@@ -52,6 +52,17 @@ fn eval_refuses_wrong_data() {
 }
 
 #[test]
+fn a_data_path_that_does_not_exist_is_an_error() {
+    let folder = Folder::new();
+    let (model, nowhere) = (folder.name("model.safetensors"), folder.name("nowhere"));
+    for command in ["eval", "profile"] {
+        let run = spikelet([command, &model, "--data", &nowhere]);
+        assert_eq!(run.code, 2, "{command}");
+        assert!(run.stderr.contains("nowhere"), "{command}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn run_decides_once_a_window() {
     let folder = Folder::new();
     let (model, data) = (folder.name("model.safetensors"), folder.name("data.csv"));
