@@ -126,8 +126,7 @@ fn values_are_toml_where_they_can_be() {
 #[test]
 fn another_kind_brings_its_own_keys() {
     let merged = |over: &str| {
-        let mut base: Table =
-            "[split]\nkind = \"subject\"\nfolds = 5\n".parse().expect("valid");
+        let mut base: Table = "[split]\nkind = \"subject\"\nfolds = 5\n".parse().expect("valid");
         merge(&mut base, &over.parse().expect("valid"));
         base["split"].as_table().expect("a table").clone()
     };

@@ -95,7 +95,10 @@ impl Sweep {
         for smaller in &sweep.compress {
             check_name(&smaller.name)?;
             if !matches!(smaller.bits, None | Some(8 | 4)) {
-                return Err(Failure::usage(format!("compress {}: bits must be 8 or 4", smaller.name)));
+                return Err(Failure::usage(format!(
+                    "compress {}: bits must be 8 or 4",
+                    smaller.name
+                )));
             }
         }
         sweep.folder = path.parent().unwrap_or(Path::new("")).to_owned();
