@@ -18,7 +18,7 @@ pub fn lower<M: SequenceModel>(
     let mut graph = GraphBuilder::new(name);
     let binary = data.normalization.is_none() && data.is_binary();
     let signal = if binary { Signal::Binary } else { Signal::Dense };
-    graph.input("input", signal, &[sequences.channels]);
+    graph.input("input", signal, &model.input_shape(sequences.channels));
     let output = model.lower(&mut graph, "input");
     graph.readout("readout", &output, model.readout());
     graph.output("output", "readout");
@@ -36,7 +36,17 @@ pub fn lower<M: SequenceModel>(
         std,
         notes: [("split".to_owned(), data.split_name.clone())].into(),
     });
-    graph.finish()
+    finish(graph)
+}
+
+/// The graph with what can be folded folded: a model says plainly what it computes.
+///
+/// # Errors
+/// Nodes that do not form a valid graph.
+pub fn finish(graph: GraphBuilder) -> Result<Graph, GraphError> {
+    let mut graph = graph.finish()?;
+    graph.fold_scales()?;
+    Ok(graph)
 }
 
 /// A parameter as a tensor of the graph, same shape and order.

@@ -6,7 +6,9 @@ use crate::{
     init::Init,
     lower::lower,
     model::SequenceModel,
-    models::{ModelConfig, ModelError, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm},
+    models::{
+        ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
+    },
     params::{self, LoadError},
     prepare::Prepared,
     raise::RaiseError,
@@ -74,6 +76,10 @@ pub fn run(
         ModelConfig::Lmu(c) => go.with(Lmu::new(c, inputs, classes, &mut init)?, observer),
         ModelConfig::Lstm(c) => go.with(Lstm::new(c, inputs, classes, &mut init), observer),
         ModelConfig::Gru(c) => go.with(Gru::new(c, inputs, classes, &mut init), observer),
+        ModelConfig::Convnet(c) => {
+            // Sequences without a spatial shape are images of one position.
+            go.with(Convnet::new(c, [1, 1, inputs], classes, &mut init)?, observer)
+        }
     }
 }
 

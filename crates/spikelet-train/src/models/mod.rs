@@ -1,5 +1,6 @@
 //! The model zoo: one folder a model, with the same file names in each.
 
+pub mod convnet;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
@@ -18,6 +19,26 @@ pub enum ModelError {
     /// A population.
     #[error(transparent)]
     Neuron(#[from] NeuronConfigError),
+    /// Images that a window does not fit.
+    #[error("layer `{layer}`: a window of {kernel} x {kernel} does not fit {size:?} positions")]
+    Image {
+        /// Which layer.
+        layer: String,
+        /// Its window.
+        kernel: usize,
+        /// What it should look at.
+        size: [usize; 2],
+    },
+    /// A number that makes no network.
+    #[error("`{name}` = {value} is not {range}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        range: &'static str,
+    },
 }
 
 /// A model with its sizes.
@@ -32,6 +53,8 @@ pub enum ModelConfig {
     Lstm(lstm::LstmConfig),
     /// Gated recurrent unit.
     Gru(gru::GruConfig),
+    /// Convolutional spiking network.
+    Convnet(convnet::ConvnetConfig),
 }
 
 impl ModelConfig {
@@ -42,6 +65,7 @@ impl ModelConfig {
             ModelConfig::Lmu(_) => "lmu",
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
+            ModelConfig::Convnet(_) => "convnet",
         }
     }
 }
