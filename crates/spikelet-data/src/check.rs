@@ -7,10 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
 use crate::wisdm::WisdmConfig;
-use crate::{braille, idx, registry, wisdm, wisdm_pack};
+use crate::{braille, idx, image_folder, registry, wisdm, wisdm_pack};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +48,9 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
     let parsed = match name {
         "wisdm-watch" => report.wisdm(dir),
         "braille" => report.braille(dir),
+        "cifar-10" => report.cifar(Cifar::Ten, dir),
+        "cifar-100" => report.cifar(Cifar::Hundred, dir),
+        "imagenet" => report.image_folder(dir),
         _ => report.images(dir),
     };
     if let Err(e) = parsed {
@@ -136,6 +140,38 @@ impl Report {
             self.count(format!("samples of {name}"), n);
         }
         Ok(())
+    }
+
+    fn cifar(&mut self, kind: Cifar, dir: &Path) -> Result<()> {
+        let frames = kind.load(dir)?;
+        frames.validate()?;
+        self.parts(frames.official);
+        for (name, n) in frames.classes.iter().zip(frames.class_counts()) {
+            self.count(format!("images of {name}"), n);
+        }
+        Ok(())
+    }
+
+    fn image_folder(&mut self, dir: &Path) -> Result<()> {
+        let listed = image_folder::list(dir)?;
+        self.count("classes", listed.classes.len());
+        self.parts(listed.official);
+        for (path, _) in &listed.images {
+            if let Err(e) = image_folder::load(path, 1) {
+                self.problems.push(e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sizes of the official parts that there are.
+    fn parts(&mut self, official: Option<[usize; 3]>) {
+        for (part, n) in ["training", "validation", "test"].iter().zip(official.unwrap_or_default())
+        {
+            if n > 0 {
+                self.count(format!("{part} samples"), n);
+            }
+        }
     }
 
     fn images(&mut self, dir: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Data formats, windows, splits, augmentation, checkpoint readers, metrics.
 //!
-//! Every reader gives [`sequences::Sequences`] or says in a [`error::DataError`] which file, line or offset is
+//! Every reader gives [`sequences::Sequences`] or [`frames::Frames`], or says in a [`error::DataError`] which file, line or offset is
 //! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
 
 pub mod atomic;
@@ -8,10 +8,16 @@ pub mod augment;
 pub mod braille;
 pub mod check;
 pub mod checkpoint;
+pub mod cifar;
 pub mod csv;
 pub mod error;
 pub mod find;
+pub mod frame_augment;
+pub mod frames;
+pub mod frames_file;
+pub mod frames_source;
 pub mod idx;
+pub mod image_folder;
 pub mod lines;
 pub mod metrics;
 pub mod nearest;
@@ -33,5 +39,6 @@ pub mod wisdm_pack;
 pub mod wisdm_text;
 
 pub use error::{DataError, Result};
+pub use frames::Frames;
 pub use sequences::Sequences;
 pub use split::Split;

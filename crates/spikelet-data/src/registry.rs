@@ -9,6 +9,8 @@ pub struct DataSet {
     pub name: &'static str,
     /// What it holds.
     pub what: &'static str,
+    /// Form it is loaded in.
+    pub holds: Holds,
     /// What networks learn from it.
     pub task: &'static str,
     /// Licence as far as known, and what is not.
@@ -19,11 +21,22 @@ pub struct DataSet {
     pub get: &'static str,
 }
 
+/// Form that a data set is loaded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// [`crate::sequences::Sequences`].
+    Sequences,
+    /// [`crate::frames::Frames`].
+    Frames,
+}
+
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 4] = [
+pub const DATA_SETS: [DataSet; 7] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
+        holds: Holds::Sequences,
         task: "human activity recognition: 40 samples (2 s) x 6 channels",
         licence: "CC BY 4.0 (UCI)",
         layout: "raw/watch/{accel,gyro}/data_<subject>_{accel,gyro}_watch.txt[.gz], or packed <subject>.wisdm",
@@ -34,6 +47,7 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "braille",
         what: "1,158 event-coded tactile recordings of 7 letters, 12 binary channels, 256 steps of 5 ms",
+        holds: Holds::Sequences,
         task: "letter recognition, ten official training/validation splits",
         licence: "Apache-2.0 (repository L2MU-Braille); that of the original recordings was not verified",
         layout: "braille7.safetensors",
@@ -43,6 +57,7 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "mnist",
         what: "handwritten digits, 28 x 28 grey, 60,000 training and 10,000 test images",
+        holds: Holds::Frames,
         task: "image classification, 10 classes",
         licence: "usually given as CC BY-SA 3.0; not stated by the source",
         layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
@@ -51,10 +66,40 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "fashion-mnist",
         what: "article photographs, 28 x 28 grey, 60,000 training and 10,000 test images",
+        holds: Holds::Frames,
         task: "image classification, 10 classes",
         licence: "MIT",
         layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
-        get: "Debian package dataset-fashion-mnist (/usr/share/datasets/fashion-mnist)",
+        get: "Debian package dataset-fashion-mnist (found where it installs, /usr/share/datasets/fashion-mnist)",
+    },
+    DataSet {
+        name: "cifar-10",
+        what: "photographs, 32 x 32 RGB, 50,000 training and 10,000 test images",
+        holds: Holds::Frames,
+        task: "image classification, 10 classes",
+        licence: "none stated by its authors (Krizhevsky 2009 asks to be cited)",
+        layout: "data_batch_{1..5}.bin, test_batch.bin, batches.meta.txt",
+        get: "\"CIFAR-10 binary version\" (cifar-10-binary.tar.gz) from the University of Toronto's CIFAR page: unpack \
+              it and rename the folder to cifar-10",
+    },
+    DataSet {
+        name: "cifar-100",
+        what: "photographs, 32 x 32 RGB, 50,000 training and 10,000 test images",
+        holds: Holds::Frames,
+        task: "image classification, 100 classes",
+        licence: "none stated by its authors (Krizhevsky 2009 asks to be cited)",
+        layout: "train.bin, test.bin, fine_label_names.txt",
+        get: "\"CIFAR-100 binary version\" (cifar-100-binary.tar.gz) from the University of Toronto's CIFAR page: \
+              unpack it and rename the folder to cifar-100",
+    },
+    DataSet {
+        name: "imagenet",
+        what: "ImageNet-1k: photographs of many sizes, 1,281,167 training and 50,000 validation images",
+        holds: Holds::Frames,
+        task: "image classification, 1,000 classes; the validation images are what is reported",
+        licence: "research and education only, on the terms of image-net.org",
+        layout: "{train,val}/<class>/<image>.JPEG",
+        get: "ILSVRC2012 from image-net.org after registration; the validation images must be sorted into class folders",
     },
 ];
 

@@ -99,7 +99,7 @@ fn recorded(graph: &Graph) -> Result<DataConfig> {
     }
     let dataset = task.dataset.clone().unwrap_or_default();
     let split = match dataset.as_str() {
-        "braille" => SplitConfig::Official { index: 0 },
+        "braille" => SplitConfig::official(0),
         _ => SplitConfig::Subject { fold: 0, folds: 5, validation: 0.1, seed: 0 },
     };
     let mut config = DataConfig::new(&dataset, split);

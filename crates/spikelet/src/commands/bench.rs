@@ -125,7 +125,7 @@ fn eval(args: &Args) -> Result<Rows> {
 /// The second training epoch with the official settings.
 fn epoch(args: &Args) -> Result<Rows> {
     let mut config = training::configuration(Layers::from_argument("l2mu/braille")?)?;
-    config.data.split = SplitConfig::Official { index: 9 };
+    config.data.split = SplitConfig::official(9);
     config.train.epochs = 2;
     let folder = tempfile::tempdir()?;
     let mut clock = Clock { started: None, seconds: 0.0 };
