@@ -25,6 +25,7 @@ pub mod normalize;
 pub mod npy;
 pub mod number;
 pub mod registry;
+pub mod samples;
 pub mod sequences;
 pub mod sequences_file;
 pub mod source;
@@ -40,5 +41,6 @@ pub mod wisdm_text;
 
 pub use error::{DataError, Result};
 pub use frames::Frames;
+pub use samples::Samples;
 pub use sequences::Sequences;
 pub use split::Split;

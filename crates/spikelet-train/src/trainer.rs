@@ -302,7 +302,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         let train = &self.config.train;
         let epoch = self.position.epoch;
         let x = self.data.train_batch(batch, train.seed, epoch, &self.device);
-        let labels = self.data.sequences.labels(batch);
+        let labels = self.data.samples.labels_of(batch);
         let targets = targets(&labels, &self.device);
         // With a constraint on the weights, gradients are taken where the constrained network
         // stands and applied to the free weights (straight-through).

@@ -29,6 +29,12 @@ pub enum ModelError {
         /// What it should look at.
         size: [usize; 2],
     },
+    /// More weights than there may be.
+    #[error("layer `{layer}` takes more weights than there may be")]
+    TooLarge {
+        /// The layer that goes over the limit.
+        layer: String,
+    },
     /// A number that makes no network.
     #[error("`{name}` = {value} is not {range}")]
     Setting {
@@ -58,6 +64,14 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
+    /// How many steps the model wants to be shown a still image for.
+    pub fn steps(&self) -> usize {
+        match self {
+            ModelConfig::Convnet(c) => c.steps,
+            _ => 1,
+        }
+    }
+
     /// The name `kind` has in a configuration.
     pub fn kind(&self) -> &'static str {
         match self {

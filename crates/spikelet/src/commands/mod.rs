@@ -14,6 +14,8 @@ pub mod doctor;
 pub mod eval;
 pub mod inspect;
 pub mod profile;
+#[cfg(feature = "train")]
+mod profile_gradients;
 pub mod run;
 #[cfg(feature = "train")]
 pub mod sweep;

@@ -6,8 +6,7 @@ use crate::{
     compare::{close, gradient, spikes, tolerance},
     files::{Golden, System},
 };
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 use spikelet_graph::{Graph, GraphBuilder, Readout, Signal};
@@ -17,6 +16,7 @@ use spikelet_kernels::{
 };
 use spikelet_runtime::{Executor, Output, State};
 use spikelet_train::{
+    gradients,
     init::Init,
     loss::{Loss, LossConfig, MseTarget},
     lower,
@@ -176,7 +176,7 @@ fn network(case: &Value, golden: &Golden) -> usize {
         };
         close(&format!("{what} loss"), &[out.loss], &[expected], output);
         compared += 2;
-        let found = gradients(&model, &out.gradients);
+        let found = gradients::collect(&model, &out.gradients);
         for name in golden.names(&format!("grad_{prefix}.")) {
             let (shape, values) = golden.tensor(&format!("grad_{prefix}.{name}"));
             let (_, values) = model.from_official_order(name, &shape, &values);
@@ -195,34 +195,13 @@ fn network(case: &Value, golden: &Golden) -> usize {
             compared += same_values(case, &what, "after_sgd_sltt.", golden, &model, &stepped);
         }
     }
+    let cosines =
+        gradients::against_bptt(&LearningRule::Sltt, &model, x.clone(), labels, &loss(config));
+    let expected = case["cos_sltt_vs_bptt"].as_f64().expect("a cosine") as f32;
+    close(&format!("{file} cosine"), &[cosines.total as f32], &[expected], output);
     compared += train_spikes(case, golden, &model, x);
     let graph = evaluation_graph(&model.valid());
-    compared + evaluation(case, golden, &model.valid()) + runtime(case, golden, &graph)
-}
-
-/// Gradients by name.
-fn gradients(model: &Convnet, gradients: &GradientsParams) -> BTreeMap<String, Vec<f32>> {
-    struct Collect<'a> {
-        path: Vec<String>,
-        gradients: &'a GradientsParams,
-        found: BTreeMap<String, Vec<f32>>,
-    }
-    impl ModuleVisitor for Collect<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                self.found.insert(self.path.join("."), params::values(gradient));
-            }
-        }
-    }
-    let mut collect = Collect { path: vec![], gradients, found: BTreeMap::new() };
-    model.visit(&mut collect);
-    collect.found
+    compared + 1 + evaluation(case, golden, &model.valid()) + runtime(case, golden, &graph)
 }
 
 /// The values of `found` that the file has under a prefix.

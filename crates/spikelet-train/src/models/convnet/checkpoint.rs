@@ -1,7 +1,15 @@
 //! Weights of the official code: the same names, kernels and classes in PyTorch's order of axes.
 
-use super::{model::Convnet, network::Op};
-use crate::params::{self, LoadError, Tensors};
+use super::{config::ConvnetConfig, model::Convnet, network::Op};
+use crate::{
+    init::Init,
+    lower::finish,
+    model::SequenceModel,
+    models::ModelError,
+    params::{self, LoadError, Tensors},
+};
+use burn::tensor::Device;
+use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task};
 
 /// How the official code lays a parameter out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,4 +107,43 @@ pub fn from_official(model: Convnet, official: &Tensors) -> Result<Convnet, Load
         }
     }
     params::load(model, &tensors)
+}
+
+/// An official state dictionary that is not the network it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficialError {
+    /// No such network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Names or shapes.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Values that form no graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// The event graph of an official state dictionary.
+///
+/// # Errors
+/// Tensors that are not those of the network.
+pub fn official_graph(
+    config: &ConvnetConfig,
+    input: [usize; 3],
+    classes: usize,
+    official: &Tensors,
+    task: Task,
+) -> Result<Graph, OfficialError> {
+    let mut init = Init::new(0, &Device::flex());
+    // Sizes come from a file: fresh weights must not take more memory than the file's do.
+    let given = official.values().map(|(_, values)| values.len()).sum();
+    let fresh = Convnet::of_size(config, input, classes, given, &mut init)?;
+    let model = from_official(fresh, official)?;
+    let mut graph = GraphBuilder::new(&config.network.to_string());
+    graph.input("input", Signal::Dense, &input);
+    let last = model.lower(&mut graph, "input");
+    graph.readout("readout", &last, model.readout());
+    graph.output("output", "readout");
+    graph.task(task);
+    Ok(finish(graph)?)
 }

@@ -11,6 +11,9 @@ use std::{fmt, str::FromStr};
 pub struct ConvnetConfig {
     /// Layers and their sizes.
     pub network: Architecture,
+    /// How many steps a still image is shown for; recordings have steps of their own.
+    #[serde(default = "six")]
+    pub steps: usize,
     /// Time constant in steps: potentials decay by `1 - 1 / tau` a step.
     #[serde(default = "tau")]
     pub tau: f32,
@@ -26,6 +29,10 @@ pub struct ConvnetConfig {
     pub norm_over_time: bool,
 }
 
+fn six() -> usize {
+    6
+}
+
 fn tau() -> f32 {
     1.1
 }
@@ -38,7 +45,7 @@ impl ConvnetConfig {
     /// A network with the official settings.
     pub fn new(network: Architecture) -> Self {
         let (tau, surrogate) = (tau(), triangle());
-        Self { network, tau, surrogate, dropout: 0.0, norm_over_time: false }
+        Self { network, steps: six(), tau, surrogate, dropout: 0.0, norm_over_time: false }
     }
 
     /// Decay of potentials a step.

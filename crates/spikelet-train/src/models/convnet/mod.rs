@@ -15,8 +15,10 @@ mod nf_resnet;
 mod preact_resnet;
 mod vgg;
 
-pub use checkpoint::{OfficialShape, from_official};
-pub use config::{Architecture, ArchitectureError, Chain, ConvnetConfig, NfResnet, PreactResnet};
+pub use checkpoint::{OfficialError, OfficialShape, from_official, official_graph};
+pub use config::{
+    Architecture, ArchitectureError, Chain, ConvnetConfig, Link, NfResnet, PreactResnet,
+};
 pub use functions::{MOMENTUM, standardized};
 pub use model::Convnet;
 pub use network::{Layer, Network, Op};

@@ -32,15 +32,30 @@ pub(super) const NEURON: NeuronSpec = NeuronSpec {
     fires_at_threshold: true,
 };
 
+/// Four gigabytes of them.
+const MAX_WEIGHTS: usize = 1 << 30;
+
 impl Convnet {
     /// A fresh network for images `[h, w, channels]`.
     ///
     /// # Errors
-    /// Images too small for the network, settings out of range.
+    /// Images too small for the network, settings out of range, more weights than any memory
+    /// holds.
     pub fn new(
         config: &ConvnetConfig,
         input: Shape,
         classes: usize,
+        init: &mut Init,
+    ) -> Result<Convnet, ModelError> {
+        Self::of_size(config, input, classes, MAX_WEIGHTS, init)
+    }
+
+    /// The same with at most so many weights.
+    pub(super) fn of_size(
+        config: &ConvnetConfig,
+        input: Shape,
+        classes: usize,
+        limit: usize,
         init: &mut Init,
     ) -> Result<Convnet, ModelError> {
         let range = |name, value, range| Err(ModelError::Setting { name, value, range });
@@ -62,7 +77,7 @@ impl Convnet {
             matrices: Vec::new(),
             kernels: Vec::new(),
         };
-        let mut builder = Builder::new(input, empty, init);
+        let mut builder = Builder::new(input, empty, limit, init);
         match &config.network {
             Architecture::Chain(chain) => {
                 vgg::build(&mut builder, chain, classes, config.dropout)?;

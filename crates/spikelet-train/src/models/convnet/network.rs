@@ -121,12 +121,20 @@ pub(super) struct Builder<'a> {
     init: &'a mut Init,
     model: Convnet,
     network: Network,
+    /// Values that weights may still take.
+    room: usize,
 }
 
 impl<'a> Builder<'a> {
     /// A network that sees images of this shape.
-    pub(super) fn new(input: Shape, model: Convnet, init: &'a mut Init) -> Builder<'a> {
-        let mut builder = Builder { init, model, network: Network::default() };
+    pub(super) fn new(
+        input: Shape,
+        model: Convnet,
+        limit: usize,
+        init: &'a mut Init,
+    ) -> Builder<'a> {
+        let network = Network::default();
+        let mut builder = Builder { init, model, network, room: limit };
         builder.add("input", Op::Input, &[], input);
         builder
     }
@@ -145,6 +153,16 @@ impl<'a> Builder<'a> {
         self.network.layers.len() - 1
     }
 
+    /// Takes room for weights, before memory is.
+    fn take(&mut self, layer: &str, shape: &[usize]) -> Result<()> {
+        let len = shape.iter().try_fold(1_usize, |len, size| len.checked_mul(*size));
+        match len.and_then(|len| self.room.checked_sub(len)) {
+            Some(room) => self.room = room,
+            None => return Err(ModelError::TooLarge { layer: layer.to_owned() }),
+        }
+        Ok(())
+    }
+
     fn vector(&mut self, name: String, value: f32, len: usize, learned: bool) -> ParamId {
         let param: Param<Tensor<1>> = self.init.constant(value, [len]);
         let param = param.set_require_grad(learned);
@@ -159,6 +177,7 @@ impl<'a> Builder<'a> {
         let padding = kernel / 2;
         let shape = window(name, [h, w], kernel, stride, padding)?;
         let std = (2.0 / (channels * kernel * kernel) as f32).sqrt();
+        self.take(name, &[kernel, kernel, inputs, channels])?;
         let param = self.init.normal(std, [kernel, kernel, inputs, channels]);
         self.model.kernels.push(Named { name: format!("{name}.weight"), param });
         let weight = self.model.kernels.len() - 1;
@@ -227,13 +246,22 @@ impl<'a> Builder<'a> {
     }
 
     /// The classes; weights are normal with this deviation.
-    pub(super) fn linear(&mut self, name: &str, from: LayerId, classes: usize, std: f32) {
-        let inputs = self.shape(from).iter().product();
+    pub(super) fn linear(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        classes: usize,
+        std: f32,
+    ) -> Result<()> {
+        let [h, w, channels] = self.shape(from);
+        self.take(name, &[classes, h, w, channels])?;
+        let inputs = h * w * channels;
         let param = self.init.normal(std, [classes, inputs]);
         self.model.matrices.push(Named { name: format!("{name}.weight"), param });
         let weight = self.model.matrices.len() - 1;
         let bias = self.vector(format!("{name}.bias"), 0.0, classes, true);
         self.add(name, Op::Linear { weight, bias }, &[from], [1, 1, classes]);
+        Ok(())
     }
 }
 

@@ -33,8 +33,7 @@ pub(super) fn build(
         }
     }
     let pooled = builder.adaptive("avgpool", last, 1);
-    builder.linear("fc", pooled, classes, 0.0);
-    Ok(())
+    builder.linear("fc", pooled, classes, 0.0)
 }
 
 fn conv(channels: usize, kernel: usize, stride: usize) -> ConvSize {

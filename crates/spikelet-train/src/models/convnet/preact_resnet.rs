@@ -29,8 +29,7 @@ pub(super) fn build(
     let kept = builder.dropout("drop", pooled, dropout);
     let inputs: usize = builder.shape(kept).iter().product();
     // PyTorch's default has this deviation.
-    builder.linear("linear", kept, classes, 1.0 / (3.0 * inputs as f32).sqrt());
-    Ok(())
+    builder.linear("linear", kept, classes, 1.0 / (3.0 * inputs as f32).sqrt())
 }
 
 fn add_block(

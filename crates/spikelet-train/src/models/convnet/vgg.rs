@@ -34,6 +34,5 @@ pub(super) fn build(
             Link::Adaptive(size) => last = builder.adaptive("avgpool", last, size),
         }
     }
-    builder.linear("classifier.1", last, classes, 0.01);
-    Ok(())
+    builder.linear("classifier.1", last, classes, 0.01)
 }
