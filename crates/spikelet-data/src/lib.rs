@@ -3,6 +3,8 @@
 //! Every reader gives [`sequences::Sequences`] or [`frames::Frames`], or says in a [`error::DataError`] which file, line or offset is
 //! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
 
+pub mod aedat2;
+pub mod aedat3;
 pub mod atomic;
 pub mod augment;
 pub mod braille;
@@ -11,6 +13,10 @@ pub mod checkpoint;
 pub mod cifar;
 pub mod csv;
 pub mod error;
+pub mod event_frames;
+pub mod event_stream;
+pub mod events;
+pub mod evt2;
 pub mod find;
 pub mod frame_augment;
 pub mod frames;
@@ -21,6 +27,7 @@ pub mod image_folder;
 pub mod lines;
 pub mod metrics;
 pub mod nearest;
+pub mod nmnist;
 pub mod normalize;
 pub mod npy;
 pub mod number;
