@@ -11,7 +11,7 @@ use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
 use crate::wisdm::WisdmConfig;
-use crate::{braille, idx, image_folder, registry, wisdm, wisdm_pack};
+use crate::{braille, class_folders, idx, image_file, registry, wisdm, wisdm_pack};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -153,11 +153,11 @@ impl Report {
     }
 
     fn image_folder(&mut self, dir: &Path) -> Result<()> {
-        let listed = image_folder::list(dir)?;
+        let listed = class_folders::list(dir, &image_file::ENDINGS)?;
         self.count("classes", listed.classes.len());
         self.parts(listed.official);
-        for (path, _) in &listed.images {
-            if let Err(e) = image_folder::load(path, 1) {
+        for (path, _) in &listed.files {
+            if let Err(e) = image_file::load(path, 1) {
                 self.problems.push(e.to_string());
             }
         }

@@ -42,8 +42,8 @@ pub trait EventReader {
 /// Endings of the files that [`open`] reads.
 pub const ENDINGS: [&str; 4] = ["aedat", "bin", "es", "raw"];
 
-/// Most events of one sample that are held: some hundred times what the data sets here have.
-pub const MAX_EVENTS: usize = 1 << 26;
+/// Most events of one sample that are held: some ten times the most active gesture.
+pub const MAX_EVENTS: usize = 1 << 24;
 
 /// Opens a recording by the ending of its name: `.bin` is N-MNIST's format, `.aedat` AEDAT 2 or 3.1, `.raw` EVT2,
 /// `.es` Event Stream.
