@@ -15,7 +15,7 @@ use crate::frames_file::{self, FramesWriter};
 use crate::normalize::Normalization;
 use crate::source::{DataConfig, SplitConfig};
 use crate::split::{Split, by_group, carve_stratified, stratified};
-use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry};
+use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry, shd};
 
 /// How frames are made and changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,7 @@ impl DataConfig {
             "dvs128-gesture" | "synthetic-gestures" => {
                 self.gestures(&find(&self.dataset, folder)?)?
             }
+            "shd" | "ssc" => self.spoken(&find(&self.dataset, folder)?)?,
             path if self.is_path() => self.folder(Path::new(path))?,
             name => {
                 return Err(DataError::request(format!(
@@ -133,6 +134,14 @@ impl DataConfig {
         let files = trials.files.iter().flat_map(|trial| [&*trial.recording, &*trial.labels]);
         cached("gestures", &self.how(), root, files, |path| {
             gestures::frames(&trials, &self.frames.events, path)
+        })
+    }
+
+    /// The Heidelberg sets of spoken words.
+    fn spoken(&self, root: &Path) -> Result<Frames> {
+        let files = shd::files(root)?;
+        cached("spoken", &self.how(), root, files.iter().flatten().map(PathBuf::as_path), |path| {
+            shd::frames(&files, &self.frames.events, path)
         })
     }
 

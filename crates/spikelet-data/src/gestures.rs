@@ -90,7 +90,8 @@ fn trials(root: &Path, list: &str) -> Result<Vec<Trial>> {
         let Some(stem) = stem else {
             return Err(lines.error(format!("{name:?} is not the name of an .aedat file")));
         };
-        let digits: String = stem.chars().filter(char::is_ascii_digit).take(9).collect();
+        let from = stem.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let digits: String = from.chars().take_while(char::is_ascii_digit).take(9).collect();
         if trials.len() == MAX_LINES {
             return Err(lines.error(format!("more than {MAX_LINES} recordings")));
         }
@@ -226,12 +227,12 @@ mod tests {
         for (person, first) in [(3, 10), (24, 20)] {
             let events =
                 [event(1, 0), event(100, first), event(199, first), event(205, 1), event(300, 2)];
-            put(&format!("user{person:02}_led.aedat"), &aedat3::encode(&events).unwrap());
+            put(&format!("user{person:02}_led2.aedat"), &aedat3::encode(&events).unwrap());
             let labels = "class,startTime_usec,endTime_usec\n2,100,200\n1,250,900\n";
-            put(&format!("user{person:02}_led_labels.csv"), labels.as_bytes());
+            put(&format!("user{person:02}_led2_labels.csv"), labels.as_bytes());
         }
-        put("trials_to_train.txt", b"user03_led.aedat\n");
-        put("trials_to_test.txt", b"user24_led.aedat\r\n\r\n");
+        put("trials_to_train.txt", b"user03_led2.aedat\n");
+        put("trials_to_test.txt", b"user24_led2.aedat\r\n\r\n");
         let listed = list(dir.path()).unwrap();
         assert_eq!((listed.train, listed.classes.len()), (1, 11));
         let out = dir.path().join("out");
