@@ -11,7 +11,9 @@ use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
 use crate::wisdm::WisdmConfig;
-use crate::{braille, idx, image_folder, registry, wisdm, wisdm_pack};
+use crate::{
+    braille, class_folders, events, gestures, idx, image_file, registry, shd, wisdm, wisdm_pack,
+};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +53,9 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "cifar-10" => report.cifar(Cifar::Ten, dir),
         "cifar-100" => report.cifar(Cifar::Hundred, dir),
         "imagenet" => report.image_folder(dir),
+        "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
+        "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
+        "shd" | "ssc" => report.spoken(dir),
         _ => report.images(dir),
     };
     if let Err(e) = parsed {
@@ -153,15 +158,78 @@ impl Report {
     }
 
     fn image_folder(&mut self, dir: &Path) -> Result<()> {
-        let listed = image_folder::list(dir)?;
+        let listed = class_folders::list(dir, &image_file::ENDINGS)?;
         self.count("classes", listed.classes.len());
         self.parts(listed.official);
-        for (path, _) in &listed.images {
-            if let Err(e) = image_folder::load(path, 1) {
+        for (path, _) in &listed.files {
+            if let Err(e) = image_file::load(path, 1) {
                 self.problems.push(e.to_string());
             }
         }
         Ok(())
+    }
+
+    fn recordings(&mut self, dir: &Path) -> Result<()> {
+        let listed = class_folders::list(dir, &events::ENDINGS)?;
+        self.count("classes", listed.classes.len());
+        self.count("recordings", listed.files.len());
+        self.parts(listed.official);
+        let events = listed.files.iter().map(|(path, _)| self.events(path)).sum();
+        self.count("events", events);
+        Ok(())
+    }
+
+    fn gestures(&mut self, dir: &Path) -> Result<()> {
+        let trials = gestures::list(dir)?;
+        self.count("classes", trials.classes.len());
+        self.count("recordings for training", trials.train);
+        self.count("recordings for testing", trials.files.len() - trials.train);
+        let (mut events, mut labels) = (0, 0);
+        for trial in &trials.files {
+            events += self.events(&trial.recording);
+            let name = trial.labels.display().to_string();
+            let read = lines::open(&trial.labels)
+                .and_then(|input| gestures::labels(input, &name, trials.classes.len()));
+            match read {
+                Ok(read) => labels += read.len(),
+                Err(e) => self.problems.push(e.to_string()),
+            }
+        }
+        self.count("labels", labels);
+        self.count("events", events);
+        Ok(())
+    }
+
+    fn spoken(&mut self, dir: &Path) -> Result<()> {
+        for (name, file) in ["training", "validation", "test"].iter().zip(shd::files(dir)?) {
+            let Some(file) = file else { continue };
+            let mut spoken = shd::Spoken::open(&file)?;
+            self.count(format!("{name} recordings"), spoken.len());
+            let mut spikes = 0;
+            for i in 0..spoken.len() {
+                spikes += spoken.recording(i)?.len();
+            }
+            self.count(format!("{name} spikes"), spikes);
+        }
+        Ok(())
+    }
+
+    /// Reads a recording to its end and counts its events.
+    fn events(&mut self, path: &Path) -> usize {
+        let mut n = 0;
+        let mut read = || {
+            let mut reader = events::open(path)?;
+            let mut block = Vec::new();
+            while reader.read(&mut block)? {
+                n += block.len();
+                block.clear();
+            }
+            Ok::<_, DataError>(())
+        };
+        if let Err(e) = read() {
+            self.problems.push(e.to_string());
+        }
+        n
     }
 
     /// Sizes of the official parts that there are.

@@ -7,21 +7,21 @@ use sha2::{Digest, Sha256};
 
 use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
+use crate::event_frames::EventFramesConfig;
 use crate::find::{cache_folder, find};
 use crate::frame_augment::FrameAugmentConfig;
 use crate::frames::Frames;
 use crate::frames_file::{self, FramesWriter};
-use crate::image_folder;
 use crate::normalize::Normalization;
 use crate::source::{DataConfig, SplitConfig};
 use crate::split::{Split, by_group, carve_stratified, stratified};
-use crate::{idx, registry};
+use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry, shd};
 
 /// How frames are made and changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FramesConfig {
-    /// Height and width that images of a folder are brought to; 0: 224.
+    /// Height and width that images of a folder are brought to; 0: 224. For recordings there is `events.size`.
     #[serde(skip_serializing_if = "is_zero")]
     pub size: usize,
     /// Mean of each channel to normalise with where `data.normalize` is on, of values from 0 to 1; empty: fitted
@@ -29,6 +29,8 @@ pub struct FramesConfig {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, as `mean`.
     pub std: Vec<f32>,
+    /// How recordings become frames.
+    pub events: EventFramesConfig,
     /// Random changes to training samples.
     pub augment: FrameAugmentConfig,
 }
@@ -68,8 +70,15 @@ impl DataConfig {
             "mnist" | "fashion-mnist" => idx::frames(&find(&self.dataset, folder)?)?,
             "cifar-10" => Cifar::Ten.load(&find(&self.dataset, folder)?)?,
             "cifar-100" => Cifar::Hundred.load(&find(&self.dataset, folder)?)?,
-            "imagenet" => self.image_folder(&find(&self.dataset, folder)?)?,
-            path if self.is_path() => self.image_folder(Path::new(path))?,
+            "imagenet" => self.folder(&find(&self.dataset, folder)?)?,
+            "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => {
+                self.recordings(&find(&self.dataset, folder)?)?
+            }
+            "dvs128-gesture" | "synthetic-gestures" => {
+                self.gestures(&find(&self.dataset, folder)?)?
+            }
+            "shd" | "ssc" => self.spoken(&find(&self.dataset, folder)?)?,
+            path if self.is_path() => self.folder(Path::new(path))?,
             name => {
                 return Err(DataError::request(format!(
                     "data.dataset = {name:?} holds no frames; {}",
@@ -91,15 +100,54 @@ impl DataConfig {
         Ok(DividedFrames { frames, split, split_name })
     }
 
-    fn image_folder(&self, root: &Path) -> Result<Frames> {
+    /// A folder of images, or of recordings if it has any.
+    fn folder(&self, root: &Path) -> Result<Frames> {
+        if class_folders::list(root, &events::ENDINGS).is_ok() {
+            return self.recordings(root);
+        }
         let side = if self.frames.size == 0 { 224 } else { self.frames.size };
-        let listed = image_folder::list(root)?;
-        let files = listed.images.iter().map(|(path, _)| path.as_path());
+        let listed = class_folders::list(root, &image_file::ENDINGS)?;
+        let files = listed.files.iter().map(|(path, _)| path.as_path());
         cached("images", &format!("side {side}"), root, files, |path| {
             let mut writer = FramesWriter::create(path, [side, side, 3], 1, 1.0 / 255.0)?;
-            listed.decode(side, &mut writer)?;
+            for (image, class) in &listed.files {
+                writer.push(&image_file::load(image, side)?, *class, 0)?;
+            }
             writer.finish(listed.classes.clone(), listed.official)
         })
+    }
+
+    /// Class folders of recordings.
+    fn recordings(&self, root: &Path) -> Result<Frames> {
+        let listed = class_folders::list(root, &events::ENDINGS)?;
+        // The camera of CIFAR10-DVS lay on its side.
+        let transposed = self.dataset == "cifar10-dvs";
+        let files = listed.files.iter().map(|(path, _)| path.as_path());
+        cached("recordings", &self.how(), root, files, |path| {
+            event_sets::frames(&listed, &self.frames.events, transposed, path)
+        })
+    }
+
+    /// Recordings and labels as the DVS128 Gesture set has them.
+    fn gestures(&self, root: &Path) -> Result<Frames> {
+        let trials = gestures::list(root)?;
+        let files = trials.files.iter().flat_map(|trial| [&*trial.recording, &*trial.labels]);
+        cached("gestures", &self.how(), root, files, |path| {
+            gestures::frames(&trials, &self.frames.events, path)
+        })
+    }
+
+    /// The Heidelberg sets of spoken words.
+    fn spoken(&self, root: &Path) -> Result<Frames> {
+        let files = shd::files(root)?;
+        cached("spoken", &self.how(), root, files.iter().flatten().map(PathBuf::as_path), |path| {
+            shd::frames(&files, &self.frames.events, path)
+        })
+    }
+
+    /// How events become frames, for the name of what is kept.
+    fn how(&self) -> String {
+        format!("{} {:?}", self.dataset, self.frames.events)
     }
 }
 
@@ -249,7 +297,7 @@ mod tests {
         assert_eq!((load(1, "so"), load(2, "so"), load(3, "thus")), (1, 1, 3));
         std::fs::write(&source, "changed").unwrap();
         assert_eq!(load(4, "so"), 4);
-        for path in image_folder::entries(&frames_folder()).unwrap() {
+        for path in class_folders::entries(&frames_folder()).unwrap() {
             if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&name)) {
                 std::fs::remove_file(path).unwrap();
             }

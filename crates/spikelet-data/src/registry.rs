@@ -32,7 +32,7 @@ pub enum Holds {
 }
 
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 7] = [
+pub const DATA_SETS: [DataSet; 14] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
@@ -100,6 +100,69 @@ pub const DATA_SETS: [DataSet; 7] = [
         licence: "research and education only, on the terms of image-net.org",
         layout: "{train,val}/<class>/<image>.JPEG",
         get: "ILSVRC2012 from image-net.org after registration; the validation images must be sorted into class folders",
+    },
+    DataSet {
+        name: "n-mnist",
+        what: "MNIST digits recorded by a moving event camera, 34 x 34, 60,000 training and 10,000 test recordings",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes",
+        licence: "CC BY-SA 4.0",
+        layout: "{Train,Test}/<digit>/<number>.bin",
+        get: "\"N-MNIST\" (Train.zip, Test.zip) of G. Orchard: unpack both into a folder n-mnist",
+    },
+    DataSet {
+        name: "cifar10-dvs",
+        what: "10,000 CIFAR-10 images recorded by an event camera, 128 x 128",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes, no official parts (9:1 is usual)",
+        licence: "CC BY 4.0 (figshare)",
+        layout: "<class>/cifar10_<class>_<number>.aedat (AEDAT 2)",
+        get: "\"CIFAR10-DVS\" on figshare, one archive a class: unpack all into a folder cifar10-dvs",
+    },
+    DataSet {
+        name: "dvs128-gesture",
+        what: "11 hand and arm gestures of 29 persons in 3 kinds of light, event camera of 128 x 128",
+        holds: Holds::Frames,
+        task: "gesture recognition, 23 persons for training, 6 for testing",
+        licence: "CC BY 4.0 (IBM)",
+        layout: "trials_to_{train,test}.txt, user<person>_<light>.aedat (AEDAT 3.1), user<person>_<light>_labels.csv",
+        get: "\"DVS128 Gesture Dataset\" of IBM Research (DvsGesture.tar.gz): unpack and rename to dvs128-gesture",
+    },
+    DataSet {
+        name: "shd",
+        what: "Spiking Heidelberg Digits: spoken digits in English and German as spikes of 700 channels of a cochlea model",
+        holds: Holds::Frames,
+        task: "classification of spikes, 20 classes, 8,156 training and 2,264 test recordings",
+        licence: "CC BY 4.0",
+        layout: "shd_train.h5, shd_test.h5",
+        get: "\"Spiking Heidelberg Digits\" of Cramer et al. (zenkelab.org): unpack both files into a folder shd",
+    },
+    DataSet {
+        name: "ssc",
+        what: "Spiking Speech Commands: spoken words as spikes of 700 channels of a cochlea model",
+        holds: Holds::Frames,
+        task: "classification of spikes, 35 classes, training, validation and test parts",
+        licence: "CC BY 4.0",
+        layout: "ssc_train.h5, ssc_valid.h5, ssc_test.h5",
+        get: "\"Spiking Speech Commands\" of Cramer et al. (zenkelab.org): unpack the files into a folder ssc",
+    },
+    DataSet {
+        name: "synthetic-saccades",
+        what: "SYNTHETIC: MNIST digits before a simulated event camera, in the layout of N-MNIST",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes; says nothing about N-MNIST itself",
+        licence: "that of MNIST",
+        layout: "{Train,Test}/<digit>/<number>.bin",
+        get: "spikelet data synth saccades",
+    },
+    DataSet {
+        name: "synthetic-gestures",
+        what: "SYNTHETIC: moving shapes before a simulated event camera, in the layout of DVS128 Gesture",
+        holds: Holds::Frames,
+        task: "classification of events, 11 classes; says nothing about DVS128 Gesture itself",
+        licence: "none needed: it is made by this program",
+        layout: "trials_to_{train,test}.txt, user<person>_light<n>.aedat (AEDAT 3.1), user<person>_light<n>_labels.csv",
+        get: "spikelet data synth gestures",
     },
 ];
 

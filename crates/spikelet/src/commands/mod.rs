@@ -6,6 +6,7 @@ pub mod completions;
 pub mod compress;
 pub mod convert;
 pub mod data;
+mod data_synth;
 #[cfg(feature = "train")]
 pub mod demo;
 #[cfg(feature = "train")]
