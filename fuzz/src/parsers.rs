@@ -6,10 +6,20 @@
 
 use flate2::{Compression, write::ZlibEncoder};
 use spikelet_data::{
+    Frames,
+    aedat2::Aedat2,
+    aedat3::Aedat3,
     braille,
     checkpoint::Checkpoint,
+    cifar::Cifar,
     csv::{self, CsvConfig},
-    idx, npy,
+    event_frames::{EventFramesConfig, Framer, Slice},
+    event_stream::EventStream,
+    events::{EventReader, read_all},
+    evt2::Evt2,
+    frames_file, gestures, idx, image_file,
+    nmnist::Nmnist,
+    npy,
     stream::{Format, TimeSteps},
     wisdm_pack::Packed,
     wisdm_text,
@@ -22,12 +32,21 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 12] = [
+pub const PARSERS: [(&str, Parser); 21] = [
+    ("aedat2", aedat2),
+    ("aedat3", aedat3),
     ("braille", braille),
     ("checkpoint", checkpoint),
+    ("cifar", cifar),
     ("csv", csv),
+    ("event_stream", event_stream),
+    ("evt2", evt2),
+    ("frames_file", frames_file),
+    ("gesture_labels", gesture_labels),
     ("graph", graph),
     ("idx", idx),
+    ("image", image),
+    ("nmnist", nmnist),
     ("npy", npy),
     ("pickle", pickle),
     ("safetensors", safetensors),
@@ -110,6 +129,85 @@ pub fn stream(data: &[u8]) {
 /// Images or labels in idx form.
 pub fn idx(data: &[u8]) {
     let _ = idx::read(data, "fuzz");
+}
+
+/// Images of both CIFAR sets.
+pub fn cifar(data: &[u8]) {
+    for kind in [Cifar::Ten, Cifar::Hundred] {
+        let mut frames = Frames::empty([32, 32, 3], 1, vec![], 1.0);
+        let _ = kind.read(&mut &*data, "fuzz", &mut frames);
+    }
+}
+
+/// A PNG or JPEG image.
+pub fn image(data: &[u8]) {
+    let _ = image_file::decode(data, 16, "fuzz");
+}
+
+/// The header of a file of frames.
+pub fn frames_file(data: &[u8]) {
+    let _ = frames_file::parse(data, "fuzz");
+}
+
+/// An N-MNIST recording.
+pub fn nmnist(data: &[u8]) {
+    events(&mut Nmnist::new(data, "fuzz"));
+}
+
+/// An AEDAT 2 recording.
+pub fn aedat2(data: &[u8]) {
+    if let Ok(mut reader) = Aedat2::new(data, "fuzz") {
+        events(&mut reader);
+    }
+}
+
+/// An AEDAT 3.1 recording.
+pub fn aedat3(data: &[u8]) {
+    if let Ok(mut reader) = Aedat3::new(data, "fuzz") {
+        events(&mut reader);
+    }
+}
+
+/// An EVT2 recording.
+pub fn evt2(data: &[u8]) {
+    if let Ok(mut reader) = Evt2::new(data, "fuzz") {
+        events(&mut reader);
+    }
+}
+
+/// An Event Stream recording.
+pub fn event_stream(data: &[u8]) {
+    if let Ok(mut reader) = EventStream::new(data, "fuzz") {
+        events(&mut reader);
+    }
+}
+
+/// What is seen when in a gesture recording.
+pub fn gesture_labels(data: &[u8]) {
+    let _ = gestures::labels(data, "fuzz", 11);
+}
+
+/// Reads all events; those of a small sensor also become frames.
+fn events(reader: &mut dyn EventReader) {
+    let sensor = reader.size();
+    let Ok(events) = read_all(reader) else { return };
+    if sensor[0] * sensor[1] > 1 << 16 {
+        return;
+    }
+    for slice in [Slice::Number, Slice::Time, Slice::Voxel] {
+        for window_ms in [0, 1 << 20] {
+            let config = EventFramesConfig {
+                steps: 2,
+                slice,
+                window_ms,
+                denoise_ms: 5,
+                ..Default::default()
+            };
+            if let Ok(mut framer) = Framer::new(&config, sensor) {
+                let _ = framer.frames(&mut events.clone(), |_| Ok(()));
+            }
+        }
+    }
 }
 
 /// The lines of one WISDM recording.

@@ -7,10 +7,13 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
 use crate::wisdm::WisdmConfig;
-use crate::{braille, idx, registry, wisdm, wisdm_pack};
+use crate::{
+    braille, class_folders, events, gestures, idx, image_file, registry, shd, wisdm, wisdm_pack,
+};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +50,12 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
     let parsed = match name {
         "wisdm-watch" => report.wisdm(dir),
         "braille" => report.braille(dir),
+        "cifar-10" => report.cifar(Cifar::Ten, dir),
+        "cifar-100" => report.cifar(Cifar::Hundred, dir),
+        "imagenet" => report.image_folder(dir),
+        "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
+        "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
+        "shd" | "ssc" => report.spoken(dir),
         _ => report.images(dir),
     };
     if let Err(e) = parsed {
@@ -136,6 +145,101 @@ impl Report {
             self.count(format!("samples of {name}"), n);
         }
         Ok(())
+    }
+
+    fn cifar(&mut self, kind: Cifar, dir: &Path) -> Result<()> {
+        let frames = kind.load(dir)?;
+        frames.validate()?;
+        self.parts(frames.official);
+        for (name, n) in frames.classes.iter().zip(frames.class_counts()) {
+            self.count(format!("images of {name}"), n);
+        }
+        Ok(())
+    }
+
+    fn image_folder(&mut self, dir: &Path) -> Result<()> {
+        let listed = class_folders::list(dir, &image_file::ENDINGS)?;
+        self.count("classes", listed.classes.len());
+        self.parts(listed.official);
+        for (path, _) in &listed.files {
+            if let Err(e) = image_file::load(path, 1) {
+                self.problems.push(e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn recordings(&mut self, dir: &Path) -> Result<()> {
+        let listed = class_folders::list(dir, &events::ENDINGS)?;
+        self.count("classes", listed.classes.len());
+        self.count("recordings", listed.files.len());
+        self.parts(listed.official);
+        let events = listed.files.iter().map(|(path, _)| self.events(path)).sum();
+        self.count("events", events);
+        Ok(())
+    }
+
+    fn gestures(&mut self, dir: &Path) -> Result<()> {
+        let trials = gestures::list(dir)?;
+        self.count("classes", trials.classes.len());
+        self.count("recordings for training", trials.train);
+        self.count("recordings for testing", trials.files.len() - trials.train);
+        let (mut events, mut labels) = (0, 0);
+        for trial in &trials.files {
+            events += self.events(&trial.recording);
+            let name = trial.labels.display().to_string();
+            let read = lines::open(&trial.labels)
+                .and_then(|input| gestures::labels(input, &name, trials.classes.len()));
+            match read {
+                Ok(read) => labels += read.len(),
+                Err(e) => self.problems.push(e.to_string()),
+            }
+        }
+        self.count("labels", labels);
+        self.count("events", events);
+        Ok(())
+    }
+
+    fn spoken(&mut self, dir: &Path) -> Result<()> {
+        for (name, file) in ["training", "validation", "test"].iter().zip(shd::files(dir)?) {
+            let Some(file) = file else { continue };
+            let mut spoken = shd::Spoken::open(&file)?;
+            self.count(format!("{name} recordings"), spoken.len());
+            let mut spikes = 0;
+            for i in 0..spoken.len() {
+                spikes += spoken.recording(i)?.len();
+            }
+            self.count(format!("{name} spikes"), spikes);
+        }
+        Ok(())
+    }
+
+    /// Reads a recording to its end and counts its events.
+    fn events(&mut self, path: &Path) -> usize {
+        let mut n = 0;
+        let mut read = || {
+            let mut reader = events::open(path)?;
+            let mut block = Vec::new();
+            while reader.read(&mut block)? {
+                n += block.len();
+                block.clear();
+            }
+            Ok::<_, DataError>(())
+        };
+        if let Err(e) = read() {
+            self.problems.push(e.to_string());
+        }
+        n
+    }
+
+    /// Sizes of the official parts that there are.
+    fn parts(&mut self, official: Option<[usize; 3]>) {
+        for (part, n) in ["training", "validation", "test"].iter().zip(official.unwrap_or_default())
+        {
+            if n > 0 {
+                self.count(format!("{part} samples"), n);
+            }
+        }
     }
 
     fn images(&mut self, dir: &Path) -> Result<()> {

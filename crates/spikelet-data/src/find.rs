@@ -1,14 +1,14 @@
 //! Where data sets are: the one helper that every command, preset, test and bench finds data with.
 //!
 //! In order: the folder the user named (`--data`), `$SPIKELET_DATA`, `data/` in the repository,
-//! `../shared/data` beside it, and `spikelet/data` in the user's cache folder. A named folder is binding:
-//! nothing else is looked at.
+//! `../shared/data` beside it, `spikelet/data` in the user's cache folder, and where Debian's packages put data
+//! sets. A named folder is binding: nothing else is looked at.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Result};
-use crate::{registry, wisdm};
+use crate::{idx, registry, wisdm};
 
 /// The folders that data is looked for in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,12 +44,14 @@ impl Places {
         roots.push(repository.clone());
         roots.extend(shared);
         roots.extend(cache.map(|cache| cache.join(IN_CACHE)));
+        roots.push(SYSTEM.into());
         Self { named: named.map(Path::to_path_buf), roots, repository }
     }
 
     /// The folder of data set `name`. `--data` may name it or the folder that contains it.
     ///
-    /// In the repository there are only twelve subjects of `wisdm-watch`: a full set in a later place is preferred.
+    /// In the repository there are only twelve subjects of `wisdm-watch`, and image sets also come as slices: a full
+    /// set in a later place is preferred to these, but not to what `$SPIKELET_DATA` names.
     pub fn find(&self, name: &str) -> Result<PathBuf> {
         if let Some(named) = &self.named {
             let inner = named.join(name);
@@ -61,11 +63,15 @@ impl Places {
         }
         let mut found = self.roots.iter().map(|root| root.join(name)).filter(|dir| dir.is_dir());
         let first = found.next();
-        let chosen = match name {
-            "wisdm-watch" if first == Some(self.repository.join(name)) => {
-                first.iter().cloned().chain(found).find(|dir| wisdm::is_full(dir)).or(first)
-            }
-            _ => first,
+        let is_full: fn(&Path) -> bool = match name {
+            "wisdm-watch" => wisdm::is_full,
+            "mnist" | "fashion-mnist" => idx::is_full,
+            _ => |_| true,
+        };
+        let by_variable = self.roots.first().filter(|&root| *root != self.repository);
+        let chosen = match by_variable.is_some_and(|root| first == Some(root.join(name))) {
+            true => first,
+            false => first.iter().cloned().chain(found).find(|dir| is_full(dir)).or(first),
         };
         chosen.ok_or_else(|| DataError::NotFound {
             name: name.to_owned(),
@@ -75,6 +81,8 @@ impl Places {
     }
 }
 
+/// Where Debian's packages put data sets.
+const SYSTEM: &str = "/usr/share/datasets";
 /// Folder below the user's cache folder.
 const IN_CACHE: &str = "spikelet/data";
 

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Result};
+use crate::frames::Frames;
 use crate::lines;
 use crate::npy::fill;
 
@@ -141,6 +142,37 @@ pub fn load(dir: &Path, part: Part) -> Result<ImageSet> {
     Ok(ImageSet { pixels: images.values, height, width, labels: labels.values })
 }
 
+/// Loads both parts as frames, training part first.
+pub fn frames(dir: &Path) -> Result<Frames> {
+    let parts = [load(dir, Part::Train)?, load(dir, Part::Test)?];
+    let [train, test] = &parts;
+    let sizes = parts.each_ref().map(|set| [set.height, set.width]);
+    if sizes[0] != sizes[1] {
+        let reason = format!("training images are {:?}, test images {:?}", sizes[0], sizes[1]);
+        return Err(DataError::file(dir, reason));
+    }
+    let classes = (0..CLASSES).map(|class| class.to_string()).collect();
+    let shape = [train.height, train.width, 1];
+    let mut frames = Frames::empty(shape, 1, classes, 1.0 / 255.0);
+    for set in &parts {
+        let images = set.pixels.chunks_exact((set.height * set.width).max(1));
+        for (image, &label) in images.zip(&set.labels) {
+            frames.push(image, u32::from(label), 0);
+        }
+    }
+    frames.official = Some([train.labels.len(), 0, test.labels.len()]);
+    Ok(frames)
+}
+
+/// Whether the folder holds the 60,000 training images of a full set, by the header of their labels.
+pub fn is_full(dir: &Path) -> bool {
+    let mut header = [0; 8];
+    existing(dir, "train-labels-idx1-ubyte")
+        .and_then(|path| lines::open(&path))
+        .is_ok_and(|mut file| file.read_exact(&mut header).is_ok())
+        && u32::from_be_bytes([header[4], header[5], header[6], header[7]]) >= 60_000
+}
+
 fn existing(dir: &Path, name: &str) -> Result<PathBuf> {
     let candidates = [dir.join(name), dir.join(format!("{name}.gz"))];
     let found = candidates.into_iter().find(|p| p.is_file());
@@ -196,6 +228,13 @@ mod tests {
             (set.pixels, set.height, set.width, set.labels),
             (vec![1, 2, 3, 4], 1, 2, vec![9, 0])
         );
+        put("train-images-idx3-ubyte", &file(&[1, 1, 2], &[5, 6]));
+        put("train-labels-idx1-ubyte", &file(&[1], &[4]));
+        let both = frames(dir.path()).unwrap();
+        both.validate().unwrap();
+        assert_eq!((both.official, both.y.clone()), (Some([1, 0, 2]), vec![4, 9, 0]));
+        assert_eq!((both.shape, both.sample(1)), ([1, 2, 1], &[1, 2][..]));
+        assert!(!is_full(dir.path()));
         put("t10k-labels-idx1-ubyte", &file(&[2], &[9, 10]));
         assert!(
             load(dir.path(), Part::Test)

@@ -9,6 +9,8 @@ pub struct DataSet {
     pub name: &'static str,
     /// What it holds.
     pub what: &'static str,
+    /// Form it is loaded in.
+    pub holds: Holds,
     /// What networks learn from it.
     pub task: &'static str,
     /// Licence as far as known, and what is not.
@@ -19,11 +21,22 @@ pub struct DataSet {
     pub get: &'static str,
 }
 
+/// Form that a data set is loaded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// [`crate::sequences::Sequences`].
+    Sequences,
+    /// [`crate::frames::Frames`].
+    Frames,
+}
+
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 4] = [
+pub const DATA_SETS: [DataSet; 14] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
+        holds: Holds::Sequences,
         task: "human activity recognition: 40 samples (2 s) x 6 channels",
         licence: "CC BY 4.0 (UCI)",
         layout: "raw/watch/{accel,gyro}/data_<subject>_{accel,gyro}_watch.txt[.gz], or packed <subject>.wisdm",
@@ -34,6 +47,7 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "braille",
         what: "1,158 event-coded tactile recordings of 7 letters, 12 binary channels, 256 steps of 5 ms",
+        holds: Holds::Sequences,
         task: "letter recognition, ten official training/validation splits",
         licence: "Apache-2.0 (repository L2MU-Braille); that of the original recordings was not verified",
         layout: "braille7.safetensors",
@@ -43,6 +57,7 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "mnist",
         what: "handwritten digits, 28 x 28 grey, 60,000 training and 10,000 test images",
+        holds: Holds::Frames,
         task: "image classification, 10 classes",
         licence: "usually given as CC BY-SA 3.0; not stated by the source",
         layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
@@ -51,10 +66,103 @@ pub const DATA_SETS: [DataSet; 4] = [
     DataSet {
         name: "fashion-mnist",
         what: "article photographs, 28 x 28 grey, 60,000 training and 10,000 test images",
+        holds: Holds::Frames,
         task: "image classification, 10 classes",
         licence: "MIT",
         layout: "{train,t10k}-images-idx3-ubyte[.gz], {train,t10k}-labels-idx1-ubyte[.gz]",
-        get: "Debian package dataset-fashion-mnist (/usr/share/datasets/fashion-mnist)",
+        get: "Debian package dataset-fashion-mnist (found where it installs, /usr/share/datasets/fashion-mnist)",
+    },
+    DataSet {
+        name: "cifar-10",
+        what: "photographs, 32 x 32 RGB, 50,000 training and 10,000 test images",
+        holds: Holds::Frames,
+        task: "image classification, 10 classes",
+        licence: "none stated by its authors (Krizhevsky 2009 asks to be cited)",
+        layout: "data_batch_{1..5}.bin, test_batch.bin, batches.meta.txt",
+        get: "\"CIFAR-10 binary version\" (cifar-10-binary.tar.gz) from the University of Toronto's CIFAR page: unpack \
+              it and rename the folder to cifar-10",
+    },
+    DataSet {
+        name: "cifar-100",
+        what: "photographs, 32 x 32 RGB, 50,000 training and 10,000 test images",
+        holds: Holds::Frames,
+        task: "image classification, 100 classes",
+        licence: "none stated by its authors (Krizhevsky 2009 asks to be cited)",
+        layout: "train.bin, test.bin, fine_label_names.txt",
+        get: "\"CIFAR-100 binary version\" (cifar-100-binary.tar.gz) from the University of Toronto's CIFAR page: \
+              unpack it and rename the folder to cifar-100",
+    },
+    DataSet {
+        name: "imagenet",
+        what: "ImageNet-1k: photographs of many sizes, 1,281,167 training and 50,000 validation images",
+        holds: Holds::Frames,
+        task: "image classification, 1,000 classes; the validation images are what is reported",
+        licence: "research and education only, on the terms of image-net.org",
+        layout: "{train,val}/<class>/<image>.JPEG",
+        get: "ILSVRC2012 from image-net.org after registration; the validation images must be sorted into class folders",
+    },
+    DataSet {
+        name: "n-mnist",
+        what: "MNIST digits recorded by a moving event camera, 34 x 34, 60,000 training and 10,000 test recordings",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes",
+        licence: "CC BY-SA 4.0",
+        layout: "{Train,Test}/<digit>/<number>.bin",
+        get: "\"N-MNIST\" (Train.zip, Test.zip) of G. Orchard: unpack both into a folder n-mnist",
+    },
+    DataSet {
+        name: "cifar10-dvs",
+        what: "10,000 CIFAR-10 images recorded by an event camera, 128 x 128",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes, no official parts (9:1 is usual)",
+        licence: "CC BY 4.0 (figshare)",
+        layout: "<class>/cifar10_<class>_<number>.aedat (AEDAT 2)",
+        get: "\"CIFAR10-DVS\" on figshare, one archive a class: unpack all into a folder cifar10-dvs",
+    },
+    DataSet {
+        name: "dvs128-gesture",
+        what: "11 hand and arm gestures of 29 persons in 3 kinds of light, event camera of 128 x 128",
+        holds: Holds::Frames,
+        task: "gesture recognition, 23 persons for training, 6 for testing",
+        licence: "CC BY 4.0 (IBM)",
+        layout: "trials_to_{train,test}.txt, user<person>_<light>.aedat (AEDAT 3.1), user<person>_<light>_labels.csv",
+        get: "\"DVS128 Gesture Dataset\" of IBM Research (DvsGesture.tar.gz): unpack and rename to dvs128-gesture",
+    },
+    DataSet {
+        name: "shd",
+        what: "Spiking Heidelberg Digits: spoken digits in English and German as spikes of 700 channels of a cochlea model",
+        holds: Holds::Frames,
+        task: "classification of spikes, 20 classes, 8,156 training and 2,264 test recordings",
+        licence: "CC BY 4.0",
+        layout: "shd_train.h5, shd_test.h5",
+        get: "\"Spiking Heidelberg Digits\" of Cramer et al. (zenkelab.org): unpack both files into a folder shd",
+    },
+    DataSet {
+        name: "ssc",
+        what: "Spiking Speech Commands: spoken words as spikes of 700 channels of a cochlea model",
+        holds: Holds::Frames,
+        task: "classification of spikes, 35 classes, training, validation and test parts",
+        licence: "CC BY 4.0",
+        layout: "ssc_train.h5, ssc_valid.h5, ssc_test.h5",
+        get: "\"Spiking Speech Commands\" of Cramer et al. (zenkelab.org): unpack the files into a folder ssc",
+    },
+    DataSet {
+        name: "synthetic-saccades",
+        what: "SYNTHETIC: MNIST digits before a simulated event camera, in the layout of N-MNIST",
+        holds: Holds::Frames,
+        task: "classification of events, 10 classes; says nothing about N-MNIST itself",
+        licence: "that of MNIST",
+        layout: "{Train,Test}/<digit>/<number>.bin",
+        get: "spikelet data synth saccades",
+    },
+    DataSet {
+        name: "synthetic-gestures",
+        what: "SYNTHETIC: moving shapes before a simulated event camera, in the layout of DVS128 Gesture",
+        holds: Holds::Frames,
+        task: "classification of events, 11 classes; says nothing about DVS128 Gesture itself",
+        licence: "none needed: it is made by this program",
+        layout: "trials_to_{train,test}.txt, user<person>_light<n>.aedat (AEDAT 3.1), user<person>_light<n>_labels.csv",
+        get: "spikelet data synth gestures",
     },
 ];
 

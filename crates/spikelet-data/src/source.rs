@@ -1,4 +1,4 @@
-//! Where labelled sequences come from and how they are divided: the `[data]` table of a configuration, and what a
+//! Where labelled data comes from and how it is divided: the `[data]` table of a configuration, and what a
 //! trained model remembers of it.
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use crate::augment::AugmentConfig;
 use crate::csv::{self, CsvConfig};
 use crate::error::{DataError, Result};
 use crate::find::{find, find_shipped};
+use crate::frames_source::FramesConfig;
 use crate::sequences::Sequences;
 use crate::sequences_file;
 use crate::split::{Split, by_group, stratified};
@@ -19,7 +20,7 @@ use crate::{braille, registry};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `wisdm-watch`, `braille`, `synthetic`, or the path of a CSV file or a file of sequences.
+    /// A name of the registry, `synthetic`, or the path of a CSV file, a file of sequences or a folder of images.
     pub dataset: String,
     /// Class set of WISDM: `hand`, `all`, or activity letters such as `FGO`.
     #[serde(default = "hand")]
@@ -53,6 +54,9 @@ pub struct DataConfig {
     /// Random changes to training sequences.
     #[serde(default)]
     pub augment: AugmentConfig,
+    /// Images and event recordings only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub frames: FramesConfig,
 }
 
 /// How training, validation and test parts are chosen.
@@ -86,12 +90,28 @@ pub enum SplitConfig {
         #[serde(default)]
         seed: u64,
     },
-    /// The split that belongs to the data set. Braille: ten validation sets, no test part.
+    /// The split that belongs to the data set. Braille: ten validation sets, no test part. Frames: their training
+    /// and test parts.
     Official {
         /// Which.
         #[serde(default)]
         index: usize,
+        /// Fraction of the training part that becomes the validation part, where the data set has none of its
+        /// own; 0.1 if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        validation: Option<f64>,
+        /// Decides the validation part.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        seed: u64,
     },
+}
+
+fn is_default(frames: &FramesConfig) -> bool {
+    *frames == FramesConfig::default()
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn hand() -> String {
@@ -145,6 +165,7 @@ impl DataConfig {
             split,
             normalize: false,
             augment: AugmentConfig::default(),
+            frames: FramesConfig::default(),
         }
     }
 
@@ -174,7 +195,10 @@ impl DataConfig {
                 Ok((wisdm::load(&dir, &config)?, None))
             }
             "synthetic" => Ok((synthetic::generate(&SyntheticConfig::default()), None)),
-            path if path.contains(['.', '/', '\\']) => Ok((self.file(Path::new(path), &[])?, None)),
+            name if self.has_frames() => Err(DataError::request(format!(
+                "data.dataset = {name:?} holds frames, and sequences are needed here"
+            ))),
+            path if self.is_path() => Ok((self.file(Path::new(path), &[])?, None)),
             name => Err(DataError::request(format!(
                 "data.dataset = {name:?}: {}; the name of a file has an ending",
                 registry::how_to_get(name)
@@ -219,6 +243,11 @@ impl DataConfig {
 }
 
 impl SplitConfig {
+    /// Official split `index`, with the defaults.
+    pub fn official(index: usize) -> Self {
+        Self::Official { index, validation: None, seed: 0 }
+    }
+
     fn divide(
         &self,
         data: &Sequences,
@@ -233,7 +262,10 @@ impl SplitConfig {
                 stratified(&data.y, validation, test, seed)?,
                 format!("random sequences, {test} for testing, seed {seed}"),
             )),
-            SplitConfig::Official { index } => match official {
+            SplitConfig::Official { validation: Some(_), .. } => Err(DataError::request(
+                "data.split.validation: the official splits of this data set fix the validation part",
+            )),
+            SplitConfig::Official { index, .. } => match official {
                 Some(braille) => Ok((braille.split(index)?, format!("official split {index}"))),
                 None => Err(DataError::request(
                     "this data set has no official split: set data.split.kind to \"subject\" or \"random\"",

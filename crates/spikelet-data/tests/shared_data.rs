@@ -1,6 +1,14 @@
 //! The real data sets, where they are found: counts and figures that their READMEs state.
 
-use spikelet_data::{braille, check, find, idx, normalize::Normalization, registry, split, wisdm};
+use spikelet_data::{
+    braille, check, find,
+    frames_source::DividedFrames,
+    idx,
+    normalize::Normalization,
+    registry,
+    source::{DataConfig, SplitConfig},
+    split, wisdm,
+};
 
 #[test]
 fn wisdm_windows_as_its_readme_counts_them() {
@@ -88,4 +96,24 @@ fn every_data_set_here_passes_its_check() {
     let report = check::check("wisdm-watch", &shipped).unwrap();
     assert!(report.is_good() && report.hashed == 12, "{report:?}");
     assert!(report.counts.contains(&("texts as before packing".into(), 24)), "{report:?}");
+}
+
+#[test]
+fn fashion_mnist_loads_divided_and_normalised() {
+    if find::for_test("fashion-mnist").is_none() {
+        return;
+    }
+    let mut config = DataConfig::new("fashion-mnist", SplitConfig::official(0));
+    config.normalize = true;
+    assert!(config.has_frames() && config.load(None).is_err());
+    let DividedFrames { frames, split, .. } = config.load_frames(None).unwrap();
+    let [train, _, test] = frames.official.unwrap();
+    assert_eq!((split.train.len() + split.val.len(), split.test.len()), (train, test));
+    assert!(split.val.len().abs_diff(train / 10) <= 5);
+    let fitted = frames.normalization().unwrap();
+    // What is usually given for this set: 0.2860 and 0.3530.
+    assert!((fitted.mean[0] - 0.286).abs() < 2e-3 && (fitted.std[0] - 0.353).abs() < 2e-3);
+    let mut out = Vec::new();
+    frames.batch(&split.test[..100], &mut out);
+    assert_eq!(out.len(), 100 * 28 * 28);
 }

@@ -20,7 +20,7 @@
 //! | field | meaning |
 //! | --- | --- |
 //! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU |
-//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every value a read-out adds |
+//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds |
 //! | `state_updates` | neurons (or hidden units) whose state is computed anew, whether it changes or not |
 //! | `events_in` | non-zero values that arrived at the node, all ports together |
 //! | `weight_bytes` | bytes of weights and scales read |
@@ -258,6 +258,19 @@ impl Work<'_> {
                 let channels = self.node.shape.last().copied().unwrap_or(1) as u64;
                 self.taps(*kernel, *stride, *padding, [1, 1]).saturating_mul(channels)
             }
+            Op::AdaptivePool2d { size } => {
+                let [Link { node: source, .. }, ..] = self.sources else { return 0 };
+                let input = &self.graph.nodes[*source].shape;
+                let reads = |axis: usize| -> u64 {
+                    let windows = 0..size[axis];
+                    windows
+                        .map(|o| shape::adaptive_window(input[axis], size[axis], o).len() as u64)
+                        .sum()
+                };
+                let channels = self.node.shape.last().copied().unwrap_or(1) as u64;
+                reads(0).saturating_mul(reads(1)).saturating_mul(channels)
+            }
+            Op::Add => self.outputs() * (self.sources.len() as u64).saturating_sub(1),
             Op::Readout { readout: Readout::Last } => 0,
             Op::Readout { .. } => self.outputs(),
             _ => 0,

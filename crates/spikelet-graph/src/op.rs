@@ -125,6 +125,15 @@ pub enum Op {
         /// Padding on both sides.
         padding: [usize; 2],
     },
+    /// Mean over as many windows as the output has positions: output `o` of `n` covers the inputs
+    /// from `floor(o size / n)` to before `ceil((o + 1) size / n)` (PyTorch's
+    /// `AdaptiveAvgPool2d`). There may be more outputs than inputs.
+    AdaptivePool2d {
+        /// Height, width of the output.
+        size: [usize; 2],
+    },
+    /// The sum of the edges into its port, under a name: for sums that have several readers.
+    Add,
     /// To one axis. `[h, w, c]` is flattened in memory order.
     Flatten,
     /// One after the other along the last axis, in the order of the ports.
@@ -203,6 +212,8 @@ impl Op {
             Op::Linear { .. } => "linear",
             Op::Conv2d { .. } => "conv2d",
             Op::Pool2d { .. } => "pool2d",
+            Op::AdaptivePool2d { .. } => "adaptive_pool2d",
+            Op::Add => "add",
             Op::Flatten => "flatten",
             Op::Concat => "concat",
             Op::Slice { .. } => "slice",
@@ -273,6 +284,8 @@ impl Op {
             }
             Op::Input { .. }
             | Op::Pool2d { .. }
+            | Op::AdaptivePool2d { .. }
+            | Op::Add
             | Op::Flatten
             | Op::Concat
             | Op::Slice { .. }

@@ -7,6 +7,7 @@ use crate::{
     tensor::{Tensor, elements},
 };
 use alloc::{format, string::String, vec::Vec};
+use core::ops::Range;
 
 /// The number of input ports of an operation. `connected` is one more than the highest port an
 /// edge goes to: a concatenation has as many ports as are used.
@@ -63,6 +64,13 @@ pub fn infer(
         Op::Pool2d { kernel, stride, padding, .. } => {
             at.pooling(*kernel, *stride, *padding, input).map(Some)
         }
+        Op::AdaptivePool2d { size } => {
+            let &[_, _, channels] = input else { return Err(at.image(input)) };
+            if size.contains(&0) {
+                return Err(at.field("size", format!("{size:?} has no positions")));
+            }
+            Ok(Some(Vec::from([size[0], size[1], channels])))
+        }
         Op::Flatten => {
             elements(input).map(|len| Some(Vec::from([len]))).ok_or_else(|| GraphError::TooLarge {
                 what: format!("node `{}`", node.name),
@@ -94,7 +102,7 @@ pub fn infer(
             Ok(Some(Vec::from([hidden])))
         }
         Op::Input { .. } | Op::Legendre { .. } | Op::Concat => Ok(None),
-        Op::Activation { .. } | Op::Neuron(_) | Op::Readout { .. } | Op::Output => {
+        Op::Activation { .. } | Op::Neuron(_) | Op::Readout { .. } | Op::Output | Op::Add => {
             Ok(Some(input.to_vec()))
         }
     }
@@ -107,6 +115,14 @@ pub(crate) fn kernel(tensor: &Tensor, layout: Layout) -> Option<([usize; 2], usi
         | (Layout::ByOutput, &[_, height, width, inputs]) => Some(([height, width], inputs)),
         _ => None,
     }
+}
+
+/// The inputs along one axis that an output position of adaptive pooling covers.
+pub fn adaptive_window(size: usize, outputs: usize, output: usize) -> Range<usize> {
+    let scaled = |position: usize| position as u128 * size as u128;
+    let start = scaled(output) / outputs as u128;
+    let end = scaled(output + 1).div_ceil(outputs as u128);
+    start as usize..end as usize
 }
 
 /// Positions a window takes along one axis; `None` where it does not fit or a size overflows.

@@ -22,6 +22,42 @@ pub fn max(window: &Window, channels: usize, x: &[f32], out: &mut [f32]) {
     pool(window, channels, x, out, f32::NEG_INFINITY, |y, x| if x > y { x } else { y });
 }
 
+/// Mean over every window of an adaptive pooling: output `o` of `n` along an axis covers the
+/// inputs from `floor(o size / n)` to before `ceil((o + 1) size / n)`.
+///
+/// # Panics
+/// As above.
+pub fn adaptive_average(
+    input: [usize; 2],
+    output: [usize; 2],
+    channels: usize,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    assert_eq!(x.len(), input[0] * input[1] * channels, "input shape");
+    assert_eq!(out.len(), output[0] * output[1] * channels, "output shape");
+    let window = |axis: usize, o: usize| {
+        o * input[axis] / output[axis]..((o + 1) * input[axis]).div_ceil(output[axis])
+    };
+    out.fill(0.0);
+    for oy in 0..output[0] {
+        for ox in 0..output[1] {
+            let start = (oy * output[1] + ox) * channels;
+            let out = &mut out[start..start + channels];
+            let (rows, columns) = (window(0, oy), window(1, ox));
+            for y in rows.clone() {
+                for x_position in columns.clone() {
+                    let from = (y * input[1] + x_position) * channels;
+                    let x = &x[from..from + channels];
+                    out.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                }
+            }
+            let count = (rows.len() * columns.len()) as f32;
+            out.iter_mut().for_each(|y| *y /= count);
+        }
+    }
+}
+
 #[inline(always)]
 fn pool(
     window: &Window,
@@ -67,6 +103,16 @@ mod tests {
     /// Channel 0 counts 0, 1, 2, ...; channel 1 counts down from zero.
     fn image() -> [f32; 24] {
         core::array::from_fn(|i| if i % 2 == 0 { (i / 2) as f32 } else { -((i / 2) as f32) })
+    }
+
+    #[test]
+    fn adaptive_windows_overlap_and_repeat() {
+        let mut out = [0.0; 3];
+        adaptive_average([1, 4], [1, 3], 1, &[1.0, 2.0, 3.0, 4.0], &mut out);
+        assert_eq!(out, [1.5, 2.5, 3.5]);
+        let mut out = [0.0; 8];
+        adaptive_average([1, 1], [2, 2], 2, &[1.0, -2.0], &mut out);
+        assert_eq!(out, [1.0, -2.0, 1.0, -2.0, 1.0, -2.0, 1.0, -2.0]);
     }
 
     #[test]

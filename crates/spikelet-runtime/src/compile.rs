@@ -6,7 +6,8 @@
 //! - A product whose only use is to be added up with others adds directly into their sum.
 //! - A value that is read one step later, and only by nodes that run before its own, stays where
 //!   it is. All other delayed values go through a ring of the last steps.
-//! - What only passes values on (flatten, outputs, the read-out `last`) has no instruction.
+//! - What only passes values on (flatten, sums, outputs, the read-out `last`) has no instruction
+//!   of its own.
 
 use crate::{
     buffers::{Buffer, Content, Wishes},
@@ -244,7 +245,15 @@ impl<'a> Compiler<'a> {
                 let (pooling, channels) = (*pooling, node.shape[2]);
                 self.push(Instruction::Pool { pooling, window, channels, from, to });
             }
-            Op::Flatten | Op::Output | Op::Readout { readout: Readout::Last } => {
+            Op::AdaptivePool2d { size } => {
+                let value = self.port(index, 0);
+                inputs.push(self.native(value));
+                let source = self.source_shape(index);
+                let (from, to) = (self.dense(value), self.own_dense(index));
+                let (input, output, channels) = ([source[0], source[1]], *size, node.shape[2]);
+                self.push(Instruction::AdaptivePool { input, output, channels, from, to });
+            }
+            Op::Flatten | Op::Add | Op::Output | Op::Readout { readout: Readout::Last } => {
                 let value = self.port(index, 0);
                 inputs.push(self.native(value));
                 self.now[index] = Some(value);
@@ -790,7 +799,7 @@ fn channels(node: &Node) -> usize {
 
 /// Whether the output of a node is its input.
 fn passes_on(op: &Op) -> bool {
-    matches!(op, Op::Flatten | Op::Output | Op::Readout { readout: Readout::Last })
+    matches!(op, Op::Flatten | Op::Add | Op::Output | Op::Readout { readout: Readout::Last })
 }
 
 /// Whether the output of a node must survive a step, because it is its state.

@@ -91,6 +91,10 @@ impl Plan {
                     Pooling::Max => pool::max(window, *channels, from, to),
                 }
             }
+            Instruction::AdaptivePool { input, output, channels, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                pool::adaptive_average(*input, *output, *channels, from, to);
+            }
             Instruction::Scale { factor, shift, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);
                 let factor = &self.vectors[*factor];

@@ -70,6 +70,14 @@ pub(crate) enum Instruction {
     CopyChannels { from: Buffer, to: Buffer, widths: [usize; 2], starts: [usize; 2], len: usize },
     /// Pools.
     Pool { pooling: Pooling, window: Window, channels: usize, from: Buffer, to: Buffer },
+    /// Pools to a number of positions.
+    AdaptivePool {
+        input: [usize; 2],
+        output: [usize; 2],
+        channels: usize,
+        from: Buffer,
+        to: Buffer,
+    },
     /// Scales channels.
     Scale { factor: usize, shift: Option<usize>, from: Buffer, to: Buffer },
     /// Applies a function to every value.
@@ -118,6 +126,7 @@ impl Instruction {
             | Self::List { from, to }
             | Self::CopyChannels { from, to, .. }
             | Self::Pool { from, to, .. }
+            | Self::AdaptivePool { from, to, .. }
             | Self::Scale { from, to, .. }
             | Self::Apply { from, to, .. } => {
                 visit(*from);

@@ -1,6 +1,9 @@
 //! Everything a training run is made of, as TOML.
 
-use crate::{models::ModelConfig, optimizer::Optimizer, rule::LearningRule, schedule::Schedule};
+use crate::{
+    loss::LossConfig, models::ModelConfig, optimizer::Optimizer, rule::LearningRule,
+    schedule::Schedule,
+};
 use serde::{Deserialize, Serialize};
 pub use spikelet_data::source::{DataConfig, SplitConfig};
 
@@ -45,9 +48,12 @@ pub struct TrainConfig {
     /// Sequences in a batch; the last batch of an epoch may be smaller.
     #[serde(default = "batch_size")]
     pub batch_size: usize,
-    /// `bptt`, `sltt` or `sltt-k=K`.
+    /// `bptt`, `bptt-checkpoint=N`, `sltt`, `sltt-k=K` or `sltt-at=0,2`.
     #[serde(default)]
     pub rule: LearningRule,
+    /// What is minimised; cross entropy of the read-out by default.
+    #[serde(default)]
+    pub loss: LossConfig,
     /// Decides initial weights, order of the data, augmentation and SLTT-K's steps.
     #[serde(default)]
     pub seed: u64,

@@ -21,8 +21,8 @@ pub struct Evaluation {
     pub labels: Vec<u32>,
 }
 
-/// Sequences run at once.
-const BATCH: usize = 256;
+/// Values of a step that run at once: bounds the memory of activations.
+const BATCH_VALUES: usize = 1 << 18;
 
 /// Evaluates `model` (on the plain device) on the sequences of `part`.
 pub fn evaluate<M: SequenceModel>(
@@ -33,9 +33,10 @@ pub fn evaluate<M: SequenceModel>(
 ) -> Evaluation {
     let device = Device::flex();
     let mut result = Evaluation { loss: 0.0, accuracy: 0.0, predicted: vec![], labels: vec![] };
-    for batch in part.chunks(BATCH) {
+    let batch = (BATCH_VALUES / data.samples.values().max(1)).clamp(16, 256);
+    for batch in part.chunks(batch) {
         let x = data.batch(batch, &device);
-        let labels = data.sequences.labels(batch);
+        let labels = data.samples.labels_of(batch);
         let logits = read_out(model.readout(), model.sequence(x));
         let scaled = logits.clone().mul_scalar(logit_scale);
         let loss: f32 = cross_entropy(scaled, targets(&labels, &device), None).into_scalar();

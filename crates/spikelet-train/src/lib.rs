@@ -3,6 +3,7 @@
 pub mod config;
 pub mod constraint;
 pub mod evaluate;
+pub mod gradients;
 pub mod init;
 pub mod loss;
 pub mod lower;
@@ -19,3 +20,4 @@ pub mod run;
 pub mod schedule;
 pub mod session;
 pub mod trainer;
+pub mod training_step;

@@ -1,6 +1,76 @@
 //! Losses of logits `[batch, classes]` against class indices `[batch]`.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
+use serde::{Deserialize, Serialize};
+
+/// What a loss is made of and where it is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Take the mean of the losses of all steps' outputs, not the loss of the read-out. SLTT
+    /// always does.
+    #[serde(default)]
+    pub per_step: bool,
+    /// Weight of the mean squared error; the cross entropy has the rest.
+    #[serde(default)]
+    pub mse: f32,
+    /// What outputs are squared against.
+    #[serde(default)]
+    pub mse_target: MseTarget,
+}
+
+/// What outputs are squared against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MseTarget {
+    /// 1 for the right class, 0 for the others.
+    #[default]
+    OneHot,
+    /// 1 for every class: a pull against large outputs (Meng et al. 2023).
+    Ones,
+}
+
+/// The loss of a run.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What it is made of.
+    pub config: LossConfig,
+    /// What logits are multiplied by before.
+    pub logit_scale: f32,
+    /// One weight a class, in the cross entropy.
+    pub class_weights: Option<Vec<f32>>,
+}
+
+impl Loss {
+    /// A loss on logits as they are.
+    pub fn new(config: LossConfig) -> Loss {
+        Loss { config, logit_scale: 1.0, class_weights: None }
+    }
+
+    /// The loss of logits `[batch, classes]` and targets `[batch]`.
+    pub fn of(&self, logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let logits = logits.mul_scalar(self.logit_scale);
+        let [_, classes] = logits.dims();
+        let entropy = cross_entropy(logits.clone(), targets.clone(), self.class_weights.as_deref());
+        let share = self.config.mse;
+        if share == 0.0 {
+            return entropy;
+        }
+        let goal = match self.config.mse_target {
+            MseTarget::Ones => logits.ones_like(),
+            MseTarget::OneHot => targets.one_hot::<2>(classes).float().cast(logits.dtype()),
+        };
+        let error = logits - goal;
+        let squared = (error.clone() * error).mean();
+        entropy.mul_scalar(1.0 - share) + squared.mul_scalar(share)
+    }
+
+    /// The mean loss of the outputs `[time, batch, classes]` of all steps.
+    pub fn of_steps(&self, outputs: Tensor<3>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let [time, batch, classes] = outputs.dims();
+        self.of(outputs.reshape([time * batch, classes]), targets.repeat_dim(0, time))
+    }
+}
 
 /// Mean cross entropy; with class weights, the weighted mean (PyTorch's definition).
 pub fn cross_entropy(

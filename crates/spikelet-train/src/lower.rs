@@ -14,11 +14,11 @@ pub fn lower<M: SequenceModel>(
     name: &str,
     data: &Prepared,
 ) -> Result<Graph, GraphError> {
-    let sequences = &data.sequences;
+    let samples = &data.samples;
     let mut graph = GraphBuilder::new(name);
-    let binary = data.normalization.is_none() && data.is_binary();
+    let binary = data.normalization.is_none() && samples.is_binary();
     let signal = if binary { Signal::Binary } else { Signal::Dense };
-    graph.input("input", signal, &[sequences.channels]);
+    graph.input("input", signal, &model.input_shape(samples.values()));
     let output = model.lower(&mut graph, "input");
     graph.readout("readout", &output, model.readout());
     graph.output("output", "readout");
@@ -28,15 +28,25 @@ pub fn lower<M: SequenceModel>(
     };
     graph.task(Task {
         dataset: Some(data.dataset.clone()),
-        classes: sequences.classes.clone(),
-        channels: sequences.channel_names.clone(),
-        window: sequences.time,
-        step_ms: (sequences.step_ms > 0.0).then_some(sequences.step_ms),
+        classes: samples.classes().to_vec(),
+        channels: samples.channel_names().to_vec(),
+        window: samples.time(),
+        step_ms: (samples.step_ms() > 0.0).then(|| samples.step_ms()),
         mean,
         std,
         notes: [("split".to_owned(), data.split_name.clone())].into(),
     });
-    graph.finish()
+    finish(graph)
+}
+
+/// The graph with what can be folded folded: a model says plainly what it computes.
+///
+/// # Errors
+/// Nodes that do not form a valid graph.
+pub fn finish(graph: GraphBuilder) -> Result<Graph, GraphError> {
+    let mut graph = graph.finish()?;
+    graph.fold_scales()?;
+    Ok(graph)
 }
 
 /// A parameter as a tensor of the graph, same shape and order.

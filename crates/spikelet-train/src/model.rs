@@ -5,15 +5,37 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout};
 
-/// Everything a step hands to the next, each tensor `[batch, values]`.
+/// Everything a step hands to the next, each tensor `[batch, values]` (running statistics are
+/// `[1, values]`).
 pub type State = Vec<Tensor<2>>;
 
 /// A model that reads a sequence step by step and is read out over time.
 ///
-/// Inputs are `[time, batch, channels]`, outputs `[time, batch, classes]`.
+/// Inputs are `[time, batch, channels]`, outputs `[time, batch, classes]`. Images come flattened,
+/// channels last.
+///
+/// What a model does differently while it learns (statistics of the batch, drop-out) hangs on the
+/// state: one made by [`training_state`](Self::training_state) holds what that needs, and
+/// [`learned`](Self::learned) takes from it what is to be remembered.
 pub trait SequenceModel: Module {
+    /// The shape of one step of one sequence, whose flattened values have `channels` elements.
+    fn input_shape(&self, channels: usize) -> Vec<usize> {
+        vec![channels]
+    }
+
     /// The state before the first step.
     fn initial_state(&self, batch: usize, device: &Device) -> State;
+
+    /// The state before the first step of a batch to learn from; `seed` decides what is random.
+    fn training_state(&self, batch: usize, device: &Device, _seed: u64) -> State {
+        self.initial_state(batch, device)
+    }
+
+    /// The model with what the last state of a batch says beside the gradients: running
+    /// statistics.
+    fn learned(self, _state: State) -> Self {
+        self
+    }
 
     /// One time step: `[batch, channels]` to `[batch, classes]`.
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State);
@@ -21,6 +43,12 @@ pub trait SequenceModel: Module {
     /// All time steps from a zero state. A faster form must agree with the steps.
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
         step_by_step(self, x)
+    }
+
+    /// All time steps from a training state, and the last state as far as
+    /// [`learned`](Self::learned) needs it.
+    fn training_sequence(&self, x: Tensor<3>, _seed: u64) -> (Tensor<3>, State) {
+        (self.sequence(x), State::new())
     }
 
     /// How outputs over time become logits.
@@ -40,14 +68,22 @@ pub trait SequenceModel: Module {
 /// The outputs of all steps from a zero state.
 pub fn step_by_step<M: SequenceModel>(model: &M, x: Tensor<3>) -> Tensor<3> {
     let [_, batch, _] = x.dims();
-    let mut state = model.initial_state(batch, &x.device());
+    steps_from(model, x.clone(), model.initial_state(batch, &x.device())).0
+}
+
+/// The outputs of all steps from a state, and the last state.
+pub fn steps_from<M: SequenceModel>(
+    model: &M,
+    x: Tensor<3>,
+    mut state: State,
+) -> (Tensor<3>, State) {
     let mut outputs = Vec::new();
     for x in x.iter_dim(0) {
         let (out, next) = model.step(x.squeeze_dim::<2>(0), state);
         outputs.push(out);
         state = next;
     }
-    Tensor::stack(outputs, 0)
+    (Tensor::stack(outputs, 0), state)
 }
 
 /// Logits `[batch, classes]` of outputs `[time, batch, classes]`.

@@ -1,9 +1,10 @@
-//! From a data configuration to sequences, parts and normalisation.
+//! From a data configuration to samples, parts and normalisation.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use spikelet_data::{
-    DataError, Sequences, Split,
+    DataError, Samples, Sequences, Split,
     augment::{AugmentConfig, Augmenter},
+    frame_augment::{FrameAugmentConfig, FrameAugmenter},
     normalize::Normalization,
     source::{DataConfig, Divided},
 };
@@ -13,23 +14,38 @@ use std::path::Path;
 pub struct Prepared {
     /// Name of the data set.
     pub dataset: String,
-    /// All sequences, normalised if asked for.
-    pub sequences: Sequences,
+    /// All samples, normalised if asked for.
+    pub samples: Samples,
     /// The parts.
     pub split: Split,
     /// What normalised them.
     pub normalization: Option<Normalization>,
     /// The split in words, for reports.
     pub split_name: String,
-    augmenter: Option<Augmenter>,
+    changes: Changes,
+}
+
+/// Random changes to training samples.
+enum Changes {
+    None,
+    Sequences(Augmenter),
+    Frames(FrameAugmenter),
 }
 
 impl Prepared {
-    /// Loads, splits and normalises. `folder` is what the user gave as `--data`.
+    /// Loads, splits and normalises. `folder` is what the user gave as `--data`; a still image is
+    /// `shown` so many times.
     ///
     /// # Errors
     /// If the data is not found or broken, or a part would be empty.
-    pub fn new(config: &DataConfig, folder: Option<&Path>) -> Result<Prepared, DataError> {
+    pub fn new(
+        config: &DataConfig,
+        folder: Option<&Path>,
+        shown: usize,
+    ) -> Result<Prepared, DataError> {
+        if config.has_frames() {
+            return Self::frames(config, folder, shown);
+        }
         let Divided { mut sequences, split, split_name } = config.load(folder)?;
         let fitted = Normalization::fit(&sequences, &split.train)?;
         if config.normalize {
@@ -37,39 +53,53 @@ impl Prepared {
         }
         let unit = vec![1.0; sequences.channels];
         let std = if config.normalize { &unit } else { &fitted.std };
-        let augmenter = match config.augment == AugmentConfig::default() {
-            true => None,
-            false => Some(Augmenter::new(config.augment, std)?),
+        let changes = match config.augment == AugmentConfig::default() {
+            true => Changes::None,
+            false => Changes::Sequences(Augmenter::new(config.augment, std)?),
         };
         let normalization = config.normalize.then_some(fitted);
-        let dataset = config.dataset.clone();
-        Ok(Prepared { dataset, sequences, split, normalization, split_name, augmenter })
+        let (dataset, samples) = (config.dataset.clone(), sequences.into());
+        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
     }
 
-    /// Whether all values are 0 or 1.
-    pub fn is_binary(&self) -> bool {
-        self.sequences.x.iter().all(|&v| v == 0.0 || v == 1.0)
+    fn frames(
+        config: &DataConfig,
+        folder: Option<&Path>,
+        shown: usize,
+    ) -> Result<Prepared, DataError> {
+        let divided = config.load_frames(folder)?;
+        let (frames, split, split_name) = (divided.frames, divided.split, divided.split_name);
+        let augment = config.frames.augment;
+        let changes = match augment == FrameAugmentConfig::default() {
+            true => Changes::None,
+            false => Changes::Frames(FrameAugmenter::new(augment, frames.shape)?),
+        };
+        let normalization = frames.normalization().cloned();
+        let (dataset, samples) = (config.dataset.clone(), Samples::Frames { frames, shown });
+        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
     }
 
-    /// Inverse frequency of each class in the training part, 1 on average over its sequences.
+    /// Inverse frequency of each class in the training part, 1 on average over its samples.
     pub fn class_weights(&self) -> Vec<f32> {
-        let mut counts = vec![0usize; self.sequences.classes.len()];
+        let mut counts = vec![0usize; self.samples.classes().len()];
         for &i in &self.split.train {
-            counts[self.sequences.y[i] as usize] += 1;
+            counts[self.samples.labels()[i] as usize] += 1;
         }
         let (n, classes) = (self.split.train.len() as f32, counts.len() as f32);
         counts.into_iter().map(|c| if c > 0 { n / (classes * c as f32) } else { 0.0 }).collect()
     }
 
-    /// Sequences as `[time, batch, channels]`.
+    /// Samples as `[time, batch, values]`.
     pub fn batch(&self, index: &[usize], device: &Device) -> Tensor<3> {
         let mut values = Vec::new();
-        self.sequences.batch(index, &mut values);
-        let shape = [self.sequences.time, index.len(), self.sequences.channels];
-        Tensor::from_data(TensorData::new(values, shape), device)
+        match &self.samples {
+            Samples::Sequences(sequences) => sequences.batch(index, &mut values),
+            Samples::Frames { frames, .. } => frames.batch(index, &mut values),
+        }
+        self.tensor(values, index.len(), device)
     }
 
-    /// Training sequences with this epoch's random changes.
+    /// Training samples with this epoch's random changes.
     pub(crate) fn train_batch(
         &self,
         index: &[usize],
@@ -77,16 +107,34 @@ impl Prepared {
         epoch: usize,
         device: &Device,
     ) -> Tensor<3> {
-        let Some(augmenter) = &self.augmenter else { return self.batch(index, device) };
-        let Sequences { time, channels, .. } = self.sequences;
-        let mut values = vec![0.0; time * index.len() * channels];
-        for (b, &i) in index.iter().enumerate() {
-            let mut sample = self.sequences.sample(i).to_vec();
-            augmenter.apply(&mut sample, seed, epoch as u64, i as u64);
-            for (t, row) in sample.chunks_exact(channels).enumerate() {
-                values[(t * index.len() + b) * channels..][..channels].copy_from_slice(row);
+        let mut values = Vec::new();
+        match (&self.samples, &self.changes) {
+            (Samples::Sequences(sequences), Changes::Sequences(augmenter)) => {
+                let Sequences { time, channels, .. } = *sequences;
+                values.resize(time * index.len() * channels, 0.0);
+                for (b, &i) in index.iter().enumerate() {
+                    let mut sample = sequences.sample(i).to_vec();
+                    augmenter.apply(&mut sample, seed, epoch as u64, i as u64);
+                    for (t, row) in sample.chunks_exact(channels).enumerate() {
+                        let start = (t * index.len() + b) * channels;
+                        values[start..start + channels].copy_from_slice(row);
+                    }
+                }
             }
+            (Samples::Frames { frames, .. }, Changes::Frames(augmenter)) => {
+                frames.train_batch(index, augmenter, seed, epoch as u64, &mut values);
+            }
+            _ => return self.batch(index, device),
         }
-        Tensor::from_data(TensorData::new(values, [time, index.len(), channels]), device)
+        self.tensor(values, index.len(), device)
+    }
+
+    /// Stored steps `[stored, batch, values]` as a tensor of all steps; a still image is not
+    /// copied.
+    fn tensor(&self, values: Vec<f32>, batch: usize, device: &Device) -> Tensor<3> {
+        let (time, per_step) = (self.samples.time(), self.samples.values());
+        let stored = values.len() / (batch * per_step).max(1);
+        let data = TensorData::new(values, [stored, batch, per_step]);
+        Tensor::<3>::from_data(data, device).expand([time, batch, per_step])
     }
 }

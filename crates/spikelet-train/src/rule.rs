@@ -1,6 +1,9 @@
 //! Learning rules: how gradients flow through time.
 
-use crate::model::{SequenceModel, read_out};
+use crate::{
+    loss::Loss,
+    model::{SequenceModel, State, read_out, steps_from},
+};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -10,26 +13,36 @@ use std::{fmt, str::FromStr};
 
 /// A learning rule. It alone decides what is detached, when `backward` runs and how gradients add
 /// up, for every model alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LearningRule {
-    /// Backpropagation through time over the whole sequence; the loss is that of the read-out.
+    /// Backpropagation through time over the whole sequence.
     #[default]
     Bptt,
+    /// The gradients of BPTT, one segment of this many steps at a time: only the states between
+    /// segments are kept, and each segment runs again for its backward pass (Chen et al. 2016).
+    BpttCheckpoint(usize),
     /// Spatial learning through time (Meng et al. 2023): the state is detached after every step
     /// and each step has its own loss, the mean of which is minimised; memory does not grow with
     /// the number of steps.
     Sltt,
     /// SLTT that runs `backward` at `k` steps drawn at random for every batch.
     SlttK(usize),
+    /// SLTT that runs `backward` at these steps, from 0.
+    SlttAt(Vec<usize>),
 }
 
 impl fmt::Display for LearningRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LearningRule::Bptt => write!(f, "bptt"),
+            LearningRule::BpttCheckpoint(steps) => write!(f, "bptt-checkpoint={steps}"),
             LearningRule::Sltt => write!(f, "sltt"),
             LearningRule::SlttK(k) => write!(f, "sltt-k={k}"),
+            LearningRule::SlttAt(steps) => {
+                let steps: Vec<String> = steps.iter().map(usize::to_string).collect();
+                write!(f, "sltt-at={}", steps.join(","))
+            }
         }
     }
 }
@@ -38,16 +51,23 @@ impl FromStr for LearningRule {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "bptt" => Ok(LearningRule::Bptt),
-            "sltt" => Ok(LearningRule::Sltt),
-            _ => match s.strip_prefix("sltt-k=").map(str::parse) {
-                Some(Ok(k)) if k > 0 => Ok(LearningRule::SlttK(k)),
-                _ => Err(format!(
-                    "unknown learning rule `{s}`: use bptt, sltt or sltt-k=K with K of 1 or more"
-                )),
-            },
-        }
+        let number = |text: &str| text.parse().ok().filter(|n: &usize| *n > 0);
+        let listed =
+            |text: &str| text.split(',').map(|t| t.parse().ok()).collect::<Option<Vec<usize>>>();
+        let found = match s.split_once('=') {
+            None if s == "bptt" => Some(LearningRule::Bptt),
+            None if s == "sltt" => Some(LearningRule::Sltt),
+            Some(("bptt-checkpoint", n)) => number(n).map(LearningRule::BpttCheckpoint),
+            Some(("sltt-k", n)) => number(n).map(LearningRule::SlttK),
+            Some(("sltt-at", list)) => listed(list).map(LearningRule::SlttAt),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            format!(
+                "unknown learning rule `{s}`: use bptt, bptt-checkpoint=N (segments of N steps), \
+                 sltt, sltt-k=K (K steps at random) or sltt-at=0,2 (listed steps, from 0)"
+            )
+        })
     }
 }
 
@@ -71,40 +91,47 @@ pub struct Outcome {
     pub gradients: GradientsParams,
     /// The loss that was minimised.
     pub loss: f32,
+    /// Outputs of all steps `[time, batch, classes]`, on the plain device.
+    pub outputs: Tensor<3>,
     /// Logits of the read-out `[batch, classes]`, on the plain device.
     pub logits: Tensor<2>,
+    /// What [`SequenceModel::learned`] takes.
+    pub state: State,
 }
 
 impl LearningRule {
-    /// Gradients of `loss` (of logits `[batch, classes]` and targets `[batch]`) for one batch `x`
-    /// `[time, batch, channels]`. `seed` decides the steps SLTT-K draws.
+    /// Gradients of the loss for one batch `x` `[time, batch, channels]` and its targets
+    /// `[batch]`. `seed` decides the steps SLTT-K draws and what a model drops.
     pub fn gradients<M: SequenceModel>(
-        self,
+        &self,
         model: &M,
         x: Tensor<3>,
         targets: Tensor<1, Int>,
-        loss: &dyn Fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>,
+        loss: &Loss,
         seed: u64,
     ) -> Outcome {
         match self {
             LearningRule::Bptt => {
-                let logits = read_out(model.readout(), model.sequence(x));
-                let value = loss(logits.clone(), targets);
+                let (outputs, state) = model.training_sequence(x, seed);
+                let value = whole(model, outputs.clone(), targets, loss);
                 let gradients = GradientsParams::from_grads(value.backward(), model);
-                Outcome { gradients, loss: value.into_scalar(), logits: logits.inner() }
+                Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
             }
-            LearningRule::Sltt | LearningRule::SlttK(_) => {
+            LearningRule::BpttCheckpoint(steps) => {
+                checkpointed(model, x, targets, loss, *steps, seed)
+            }
+            LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_) => {
                 self.online(model, x, targets, loss, seed)
             }
         }
     }
 
     fn online<M: SequenceModel>(
-        self,
+        &self,
         model: &M,
         x: Tensor<3>,
         targets: Tensor<1, Int>,
-        loss: &dyn Fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>,
+        loss: &Loss,
         seed: u64,
     ) -> Outcome {
         let [time, batch, _] = x.dims();
@@ -112,14 +139,15 @@ impl LearningRule {
         let plain = model.valid();
         let mut sum = GradientsAccumulator::new();
         let mut total = 0.0;
-        let mut state = plain.initial_state(batch, &x.device().inner());
+        let mut state = plain.training_state(batch, &x.device().inner(), seed);
         let mut outputs = Vec::with_capacity(time);
         for (x, learns) in x.iter_dim(0).zip(self.steps(time, seed)) {
             let x = x.squeeze_dim::<2>(0);
             let (out, next) = if learns {
                 let state = state.into_iter().map(Tensor::autodiff).collect();
                 let (out, next) = model.step(x, state);
-                let value = loss(out.clone(), targets.clone()).div_scalar(time as f32);
+                // Divided by all steps, also where few learn, as in the official code.
+                let value = loss.of(out.clone(), targets.clone()).div_scalar(time as f32);
                 // Frees the graph of this step.
                 sum.accumulate(model, GradientsParams::from_grads(value.backward(), model));
                 total += value.into_scalar::<f32>();
@@ -130,17 +158,96 @@ impl LearningRule {
             outputs.push(out);
             state = next;
         }
-        let logits = read_out(model.readout(), Tensor::stack(outputs, 0));
-        Outcome { gradients: sum.grads(), loss: total, logits }
+        Outcome::new(model, sum.grads(), total, Tensor::stack(outputs, 0), state)
     }
 
     /// Which steps run `backward`.
-    fn steps(self, time: usize, seed: u64) -> Vec<bool> {
-        let LearningRule::SlttK(k) = self else { return vec![true; time] };
-        let mut learns: Vec<bool> = (0..time).map(|t| t < k).collect();
-        learns.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        learns
+    fn steps(&self, time: usize, seed: u64) -> Vec<bool> {
+        match self {
+            LearningRule::SlttK(k) => {
+                let mut learns: Vec<bool> = (0..time).map(|t| t < *k).collect();
+                learns.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+                learns
+            }
+            LearningRule::SlttAt(steps) => (0..time).map(|t| steps.contains(&t)).collect(),
+            _ => vec![true; time],
+        }
     }
+}
+
+impl Outcome {
+    fn new<M: SequenceModel>(
+        model: &M,
+        gradients: GradientsParams,
+        loss: f32,
+        outputs: Tensor<3>,
+        state: State,
+    ) -> Outcome {
+        let logits = read_out(model.readout(), outputs.clone());
+        Outcome { gradients, loss, outputs, logits, state }
+    }
+}
+
+/// The loss of a whole sequence.
+fn whole<M: SequenceModel>(
+    model: &M,
+    outputs: Tensor<3>,
+    targets: Tensor<1, Int>,
+    loss: &Loss,
+) -> Tensor<1> {
+    match loss.config.per_step {
+        true => loss.of_steps(outputs, targets),
+        false => loss.of(read_out(model.readout(), outputs), targets),
+    }
+}
+
+/// BPTT in segments of `steps`. The first run has no graph; it gives the outputs, from them the
+/// loss and its gradient at every output, and the state before every segment. Then segments run
+/// again, the last one first: what each minimises is the sum of its outputs and its last state,
+/// weighted by their gradients.
+fn checkpointed<M: SequenceModel>(
+    model: &M,
+    x: Tensor<3>,
+    targets: Tensor<1, Int>,
+    loss: &Loss,
+    steps: usize,
+    seed: u64,
+) -> Outcome {
+    let [time, batch, _] = x.dims();
+    let plain = model.valid();
+    let mut state = plain.training_state(batch, &x.device().inner(), seed);
+    let (mut before, mut outputs) = (Vec::new(), Vec::new());
+    for start in (0..time).step_by(steps) {
+        let x = x.clone().narrow(0, start, steps.min(time - start)).inner();
+        before.push(state.clone());
+        let (out, next) = steps_from(&plain, x, state);
+        outputs.push(out);
+        state = next;
+    }
+    let outputs = Tensor::cat(outputs, 0);
+    let leaf = outputs.clone().autodiff().require_grad();
+    let value = whole(model, leaf.clone(), targets, loss);
+    let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
+
+    let mut sum = GradientsAccumulator::new();
+    let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+    for (segment, state) in before.into_iter().enumerate().rev() {
+        let start = segment * steps;
+        let length = steps.min(time - start);
+        let leaves: State = state.into_iter().map(|t| t.autodiff().require_grad()).collect();
+        let (out, next) = steps_from(model, x.clone().narrow(0, start, length), leaves.clone());
+        let d_out = d_outputs.clone().narrow(0, start, length).autodiff();
+        let mut objective = (out * d_out).sum();
+        for (next, d) in next.into_iter().zip(d_state) {
+            if let Some(d) = d {
+                objective = objective + (next * d.autodiff()).sum();
+            }
+        }
+        let gradients = objective.backward();
+        d_state = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
+        sum.accumulate(model, GradientsParams::from_grads(gradients, model));
+    }
+    Outcome::new(model, sum.grads(), value.into_scalar(), outputs, state)
 }
 
 #[cfg(test)]
@@ -149,10 +256,19 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for rule in [LearningRule::Bptt, LearningRule::Sltt, LearningRule::SlttK(3)] {
+        let rules = [
+            LearningRule::Bptt,
+            LearningRule::BpttCheckpoint(2),
+            LearningRule::Sltt,
+            LearningRule::SlttK(3),
+            LearningRule::SlttAt(vec![0, 4]),
+        ];
+        for rule in rules {
             assert_eq!(rule.to_string().parse::<LearningRule>().unwrap(), rule);
         }
         assert!("sltt-k=0".parse::<LearningRule>().is_err());
+        assert!("bptt-checkpoint=0".parse::<LearningRule>().is_err());
+        assert!("sltt-at=".parse::<LearningRule>().is_err());
         assert!("btt".parse::<LearningRule>().is_err());
     }
 

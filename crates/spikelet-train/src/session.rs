@@ -6,8 +6,10 @@ use crate::{
     init::Init,
     lower::lower,
     model::SequenceModel,
-    models::{ModelConfig, ModelError, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm},
-    params::{self, LoadError},
+    models::{
+        ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
+    },
+    params::{self, LoadError, Tensors},
     prepare::Prepared,
     raise::RaiseError,
     run::Position,
@@ -53,52 +55,92 @@ pub enum SessionError {
     Lower(#[from] GraphError),
 }
 
-/// Trains in the folder `run`, which exists, going on from a checkpoint found there. `initial` is
-/// a graph whose weights take the place of fresh ones.
+/// Weights in the place of fresh ones.
+pub enum Initial {
+    /// Those of a graph of the same model.
+    Graph(Graph),
+    /// Those of a run of the same model, by name.
+    Weights(Tensors),
+}
+
+/// Trains in the folder `run`, which exists, going on from a checkpoint found there.
 ///
 /// # Errors
 /// Settings no model can be made of, files that cannot be used, a loss that diverges.
 pub fn run(
     config: &Config,
     data: &Prepared,
-    initial: Option<&Graph>,
+    initial: Option<&Initial>,
     run: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SessionError> {
+    with_model(config, data, initial, Run { config, data, run, observer })?
+}
+
+/// What is done with a model, whatever it is.
+pub trait WithModel {
+    /// What it gives.
+    type Out;
+
+    /// Does it; the model is on an autodiff device.
+    fn with<M: SequenceModel>(self, model: M) -> Self::Out;
+}
+
+/// Makes the model of a configuration for its data, with given weights or fresh ones.
+///
+/// # Errors
+/// Settings no model can be made of, weights of another model.
+pub fn with_model<W: WithModel>(
+    config: &Config,
+    data: &Prepared,
+    initial: Option<&Initial>,
+    task: W,
+) -> Result<W::Out, SessionError> {
     let mut init = Init::new(config.train.seed, &Device::flex().autodiff());
-    let inputs = data.sequences.channels;
-    let classes = data.sequences.classes.len();
-    let go = Run { config, data, initial, run };
+    let inputs = data.samples.values();
+    let classes = data.samples.classes().len();
     match &config.model {
-        ModelConfig::L2mu(c) => go.with(L2mu::new(c, inputs, classes, &mut init)?, observer),
-        ModelConfig::Lmu(c) => go.with(Lmu::new(c, inputs, classes, &mut init)?, observer),
-        ModelConfig::Lstm(c) => go.with(Lstm::new(c, inputs, classes, &mut init), observer),
-        ModelConfig::Gru(c) => go.with(Gru::new(c, inputs, classes, &mut init), observer),
+        ModelConfig::L2mu(c) => start(L2mu::new(c, inputs, classes, &mut init)?, initial, task),
+        ModelConfig::Lmu(c) => start(Lmu::new(c, inputs, classes, &mut init)?, initial, task),
+        ModelConfig::Lstm(c) => start(Lstm::new(c, inputs, classes, &mut init), initial, task),
+        ModelConfig::Gru(c) => start(Gru::new(c, inputs, classes, &mut init), initial, task),
+        ModelConfig::Convnet(c) => {
+            // Values without a spatial shape are an image of one position.
+            let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
+            start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
+        }
     }
+}
+
+fn start<M: SequenceModel, W: WithModel>(
+    fresh: M,
+    initial: Option<&Initial>,
+    task: W,
+) -> Result<W::Out, SessionError> {
+    let model = match initial {
+        None => fresh,
+        Some(Initial::Weights(weights)) => params::load(fresh, weights)?,
+        Some(Initial::Graph(graph)) => {
+            let given = M::from_graph(graph, &Device::flex())?;
+            params::load(fresh, &params::collect(&given))?
+        }
+    };
+    Ok(task.with(model))
 }
 
 struct Run<'a> {
     config: &'a Config,
     data: &'a Prepared,
-    initial: Option<&'a Graph>,
     run: &'a Path,
+    observer: &'a mut dyn Observer,
 }
 
-impl Run<'_> {
-    fn with<M: SequenceModel>(
-        self,
-        fresh: M,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome, SessionError> {
-        let model = match self.initial {
-            None => fresh,
-            Some(graph) => {
-                let given = M::from_graph(graph, &Device::flex())?;
-                params::load(fresh, &params::collect(&given))?
-            }
-        };
+impl WithModel for Run<'_> {
+    type Out = Result<Outcome, SessionError>;
+
+    fn with<M: SequenceModel>(self, model: M) -> Self::Out {
         let parameters = model.num_params();
-        let trained = train(self.config, model, self.data, self.run, observer)?;
+        let trained = train(self.config, model, self.data, self.run, self.observer)?;
         let graph = lower(&trained.best, self.config.model.kind(), self.data)?;
         let (position, end, result) = (trained.position, trained.end, trained.result);
         Ok(Outcome { graph, parameters, position, end, result })

@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     constraint::Constraint,
     evaluate::{Evaluation, evaluate},
-    loss::cross_entropy,
+    loss::Loss,
     model::SequenceModel,
     optimizer::clip_norm,
     params::{self, LoadError},
@@ -176,7 +176,7 @@ struct Trainer<'a, M> {
     model: M,
     optimizer: ModuleOptimizer,
     constraint: Constraint,
-    class_weights: Option<Vec<f32>>,
+    loss: Loss,
     position: Position,
     best: params::Tensors,
 }
@@ -197,7 +197,11 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             constraint: Constraint::new(&model, train.prune, train.quantize_bits),
             model,
             optimizer: train.optimizer.init(),
-            class_weights: train.class_weights.then(|| data.class_weights()),
+            loss: Loss {
+                config: train.loss,
+                logit_scale: train.logit_scale,
+                class_weights: train.class_weights.then(|| data.class_weights()),
+            },
             position: Position::default(),
             best: params::Tensors::new(),
         };
@@ -298,24 +302,20 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         let train = &self.config.train;
         let epoch = self.position.epoch;
         let x = self.data.train_batch(batch, train.seed, epoch, &self.device);
-        let labels = self.data.sequences.labels(batch);
+        let labels = self.data.samples.labels_of(batch);
         let targets = targets(&labels, &self.device);
-        let (scale, weights) = (train.logit_scale, self.class_weights.as_deref());
-        let loss = |logits: Tensor<2>, targets: Tensor<1, Int>| {
-            cross_entropy(logits.mul_scalar(scale), targets, weights)
-        };
         // With a constraint on the weights, gradients are taken where the constrained network
         // stands and applied to the free weights (straight-through).
         let model = self.constraint.effective(self.model.clone());
         let seed = train.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let outcome = train.rule.gradients(&model, x, targets, &loss, seed);
+        let outcome = train.rule.gradients(&model, x, targets, &self.loss, seed);
         let gradients = match train.clip_norm > 0.0 {
             true => clip_norm(&model, outcome.gradients, train.clip_norm).0,
             false => outcome.gradients,
         };
         let lr = train.optimizer.lr() * train.schedule.factor(done, train.epochs as f64);
         let stepped = self.optimizer.step(lr, self.model.clone(), gradients);
-        self.model = self.constraint.project(stepped);
+        self.model = self.constraint.project(stepped.learned(outcome.state));
 
         let predicted = outcome.logits.argmax(1).into_data();
         let predicted = predicted.iter::<i64>();

@@ -1,7 +1,9 @@
 //! Running a graph over labelled sequences.
 
 use crate::failure::{Failure, Result};
-use spikelet_data::{Sequences, metrics::Confusion, nearest::suggest, normalize::Normalization};
+use spikelet_data::{
+    Frames, Samples, Sequences, metrics::Confusion, nearest::suggest, normalize::Normalization,
+};
 use spikelet_graph::{Graph, Task};
 use spikelet_runtime::Executor;
 
@@ -17,7 +19,7 @@ pub struct Evaluation {
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
 /// its classes in its order.
-pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Sequences> {
+pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Samples> {
     let task = &graph.task;
     let mut sequences = match task.channels.is_empty() {
         true => sequences.clone(),
@@ -32,7 +34,22 @@ pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Sequences> {
         sequences.y.iter_mut().for_each(|class| *class = order[*class as usize]);
         sequences.classes = task.classes.clone();
     }
-    Ok(sequences)
+    Ok(sequences.into())
+}
+
+/// Brings frames into the form a graph wants: its normalisation, its classes in its order; still
+/// images are shown for as many steps as its window has.
+pub fn prepare_frames(graph: &Graph, mut frames: Frames) -> Result<Samples> {
+    let task = &graph.task;
+    let normalization = (!task.mean.is_empty())
+        .then(|| Normalization { mean: task.mean.clone(), std: task.std.clone() });
+    frames.normalize(normalization)?;
+    if !task.classes.is_empty() && task.classes != frames.classes {
+        let order = class_order(&task.classes, &frames.classes)?;
+        frames.y.iter_mut().for_each(|class| *class = order[*class as usize]);
+        frames.classes = task.classes.clone();
+    }
+    Ok(Samples::Frames { frames, shown: task.window })
 }
 
 /// For every class of the data, its place among the classes of the graph.
@@ -56,10 +73,10 @@ pub fn normalise(task: &Task, x: &mut [f32]) {
 }
 
 /// Runs the graph over prepared sequences.
-pub fn evaluate(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result<Evaluation> {
+pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Evaluation> {
     let executor = Executor::new(graph)?;
-    check_channels(graph, &executor, sequences.channels)?;
-    let classes = sequences.classes.len();
+    check_channels(graph, &executor, samples.values())?;
+    let classes = samples.classes().len();
     if executor.output_len() != classes {
         return Err(Failure::input(format!(
             "{} gives {} values, the data has {classes} classes",
@@ -70,13 +87,13 @@ pub fn evaluate(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result
     let mut predicted = Vec::with_capacity(index.len());
     let (mut x, mut out) = (Vec::new(), Vec::new());
     for index in index.chunks(STREAMS) {
-        sequences.batch(index, &mut x);
+        samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         out.clear();
         executor.run_to_end(&mut states, &x, &mut out)?;
         predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
     }
-    let confusion = Confusion::of(classes, &sequences.labels(index), &predicted);
+    let confusion = Confusion::of(classes, &samples.labels_of(index), &predicted);
     Ok(Evaluation { confusion })
 }
 

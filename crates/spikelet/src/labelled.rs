@@ -2,12 +2,12 @@
 //! model was trained on.
 
 use crate::{
-    evaluate::prepare,
+    evaluate::{prepare, prepare_frames},
     failure::{Failure, Result},
 };
 use clap::ValueEnum;
 use spikelet_data::{
-    Sequences,
+    Samples,
     source::{DataConfig, SplitConfig},
 };
 use spikelet_graph::Graph;
@@ -40,11 +40,11 @@ pub enum Part {
     All,
 }
 
-/// Sequences in the form a graph wants.
+/// Samples in the form a graph wants.
 #[derive(Clone, Debug)]
 pub struct Labelled {
-    /// All sequences.
-    pub sequences: Sequences,
+    /// All samples.
+    pub samples: Samples,
     /// Those of the part.
     pub index: Vec<usize>,
     /// Data set, split and part in words.
@@ -62,31 +62,37 @@ impl Source {
         if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
             return own_file(graph, &config, file);
         }
-        let divided = config.load(self.data.as_deref())?;
-        let split = &divided.split;
+        let folder = self.data.as_deref();
+        let (samples, split, split_name) = if config.has_frames() {
+            let divided = config.load_frames(folder)?;
+            (prepare_frames(graph, divided.frames)?, divided.split, divided.split_name)
+        } else {
+            let divided = config.load(folder)?;
+            (prepare(graph, &divided.sequences)?, divided.split, divided.split_name)
+        };
         let (part, index) = match self.split {
             Some(Part::Train) => ("training part", split.train.clone()),
             Some(Part::Validation) => ("validation part", split.val.clone()),
             Some(Part::Test) => ("test part", split.test.clone()),
-            Some(Part::All) => ("all parts", (0..divided.sequences.n).collect()),
+            Some(Part::All) => ("all parts", (0..samples.len()).collect()),
             None if split.test.is_empty() => ("validation part", split.val.clone()),
             None => ("test part", split.test.clone()),
         };
         if index.is_empty() {
-            return Err(Failure::usage(format!("the {part} is empty: {}", divided.split_name))
+            return Err(Failure::usage(format!("the {part} is empty: {split_name}"))
                 .help("choose another part with --split"));
         }
-        let name = format!("{}, {}, {part}", config.dataset, divided.split_name);
-        Ok(Labelled { sequences: prepare(graph, &divided.sequences)?, index, name })
+        let name = format!("{}, {}, {part}", config.dataset, split_name);
+        Ok(Labelled { samples, index, name })
     }
 }
 
 /// A file of the user's own is not divided.
 fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
     let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
-    let sequences = prepare(graph, &config.file(file, &graph.task.classes)?)?;
-    let index = (0..sequences.n).collect();
-    Ok(Labelled { sequences, index, name: file.display().to_string() })
+    let samples = prepare(graph, &config.file(file, &graph.task.classes)?)?;
+    let index = (0..samples.len()).collect();
+    Ok(Labelled { samples, index, name: file.display().to_string() })
 }
 
 /// The data configuration a graph remembers, or one made of its task record.
@@ -99,7 +105,7 @@ fn recorded(graph: &Graph) -> Result<DataConfig> {
     }
     let dataset = task.dataset.clone().unwrap_or_default();
     let split = match dataset.as_str() {
-        "braille" => SplitConfig::Official { index: 0 },
+        "braille" => SplitConfig::official(0),
         _ => SplitConfig::Subject { fold: 0, folds: 5, validation: 0.1, seed: 0 },
     };
     let mut config = DataConfig::new(&dataset, split);

@@ -36,6 +36,7 @@ mod files;
 mod labelled;
 pub mod machine;
 mod measure;
+pub mod memory;
 mod model;
 #[cfg(feature = "train")]
 mod report;

@@ -5,7 +5,7 @@ use crate::{
     machine::{EnergyCounter, EnergyMeter},
 };
 use serde::Serialize;
-use spikelet_data::Sequences;
+use spikelet_data::Samples;
 use spikelet_graph::Graph;
 use spikelet_runtime::Executor;
 use std::time::{Duration, Instant};
@@ -28,22 +28,22 @@ pub struct Measured {
 }
 
 /// Times steps of prepared sequences, one stream, one thread.
-pub fn measure(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result<Measured> {
+pub fn measure(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Measured> {
     let executor = Executor::new(graph)?;
     let meter = EnergyMeter::start(&EnergyCounter::find());
     let (started, mut times, mut steps) = (Instant::now(), Vec::new(), 0u64);
     // The first round warms caches and is not counted.
     let mut warm = false;
     while !warm || started.elapsed() < LEAST_TIME {
-        for sample in index.iter().map(|index| sequences.sample(*index)) {
+        for sample in index.iter().map(|index| samples.sample(*index)) {
             let mut state = executor.state();
             let start = Instant::now();
-            for x in sample.chunks_exact(sequences.channels.max(1)) {
+            for x in sample.chunks_exact(samples.values().max(1)) {
                 executor.step(&mut state, x)?;
             }
-            steps += sequences.time as u64;
+            steps += samples.time() as u64;
             if warm {
-                times.push(start.elapsed().as_secs_f64() / sequences.time.max(1) as f64);
+                times.push(start.elapsed().as_secs_f64() / samples.time().max(1) as f64);
             }
         }
         if warm && index.is_empty() {

@@ -16,7 +16,8 @@ use spikelet_train::{
     config::Config,
     evaluate::Evaluation,
     prepare::Prepared,
-    session,
+    run::Checkpoint,
+    session::{self, Initial},
     trainer::{End, EpochReport, Observer, checkpoint_path},
 };
 use std::{
@@ -88,9 +89,9 @@ pub fn train(
     run: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Finished> {
-    let data = Prepared::new(&config.data, folder)?;
+    let data = Prepared::new(&config.data, folder, config.model.steps())?;
     let initial = match &config.train.init {
-        Some(path) => Some(crate::model::Model::load(Path::new(path))?.graph),
+        Some(path) => Some(initial_weights(Path::new(path))?),
         None => None,
     };
     std::fs::create_dir_all(run).map_err(|e| {
@@ -127,6 +128,18 @@ pub fn train(
     write(&run.join(RESULT_FILE), serde_json::to_string_pretty(&result)?.as_bytes())?;
     report(run, &text, &result, &evaluation, &outcome.graph, &data)?;
     Ok(Finished { result, graph: outcome.graph, data })
+}
+
+/// The best weights of a run's folder, or a graph.
+pub(crate) fn initial_weights(path: &Path) -> Result<Initial> {
+    let checkpoint = checkpoint_path(path);
+    if checkpoint.exists() {
+        let best = Checkpoint::load(&checkpoint)?.best;
+        if !best.is_empty() {
+            return Ok(Initial::Weights(best));
+        }
+    }
+    Ok(Initial::Graph(crate::model::Model::load(path)?.graph))
 }
 
 fn report(

@@ -24,7 +24,7 @@ pub fn page(
     graph: &Graph,
     data: &Prepared,
 ) -> Result<String> {
-    let classes = &data.sequences.classes;
+    let classes = data.samples.classes();
     let confusion =
         metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted);
     let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
@@ -34,7 +34,7 @@ pub fn page(
     };
     let raster_of = match part.first() {
         Some(&sample) => {
-            let class = &classes[data.sequences.y[sample] as usize];
+            let class = &classes[data.samples.labels()[sample] as usize];
             format!("a sequence of the {} part, class {class}", result.part)
         }
         None => String::new(),
@@ -44,7 +44,7 @@ pub fn page(
         summary: summary(result),
         charts: charts(&epochs(run)?),
         confusion: Some(Confusion {
-            classes: classes.clone(),
+            classes: classes.to_vec(),
             counts: crate::commands::eval::rows(&confusion),
         }),
         confusion_of: format!("{} part, {}", result.part, result.split),
@@ -103,12 +103,12 @@ fn spikes(graph: &Graph, data: &Prepared, sample: usize) -> Result<(Vec<Raster>,
     let executor = Executor::new(graph)?;
     let mut seen: BTreeMap<usize, Raster> = BTreeMap::new();
     let mut out = Vec::new();
-    let x = data.sequences.sample(sample);
-    executor.run_observed(&mut [executor.state()], x, &mut out, |o| {
+    let x = data.samples.sample(sample);
+    executor.run_observed(&mut [executor.state()], &x, &mut out, |o| {
         if let (Op::Neuron(_), Output::Spikes(events)) = (&graph.nodes[o.node].op, o.output) {
             let raster = seen.entry(o.node).or_insert_with(|| Raster {
                 name: o.name.to_owned(),
-                steps: data.sequences.time,
+                steps: data.samples.time(),
                 neurons: o.shape.iter().product(),
                 spikes: Vec::new(),
             });

@@ -1,7 +1,6 @@
 //! Training as a whole: learning, resuming to the same bits, rules, constraints, the way to a
 //! graph and back.
 
-use spikelet_data::Sequences;
 use spikelet_graph::{Graph, Op};
 use spikelet_runtime::Executor;
 use spikelet_train::{
@@ -25,7 +24,7 @@ fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 fn prepared(config: &Config) -> Prepared {
-    Prepared::new(&config.data, None).unwrap_or_else(|e| panic!("{e}"))
+    Prepared::new(&config.data, None, config.model.steps()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn train(config: &Config, folder: &Path, observer: &mut dyn Observer) -> Outcome {
@@ -115,12 +114,12 @@ fn every_rule_and_model_learns() {
 fn agrees_with_the_runtime(outcome: &Outcome, data: &Prepared) {
     let result = outcome.result.as_ref().unwrap();
     let executor = Executor::new(&outcome.graph).unwrap();
-    let Sequences { classes, .. } = &data.sequences;
+    let classes = data.samples.classes();
     let mut different = 0;
     for (&i, &predicted) in data.split.test.iter().zip(&result.predicted) {
         let mut out = Vec::new();
         let mut states = [executor.state()];
-        executor.run_to_end(&mut states, data.sequences.sample(i), &mut out).unwrap();
+        executor.run_to_end(&mut states, &data.samples.sample(i), &mut out).unwrap();
         assert_eq!(out.len(), classes.len());
         different += (spikelet_train::evaluate::argmax(&out) != predicted) as usize;
     }

@@ -103,6 +103,8 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::Output
             | Op::Conv2d { .. }
             | Op::Pool2d { .. }
+            | Op::AdaptivePool2d { .. }
+            | Op::Add
             | Op::Flatten
             | Op::Concat
             | Op::Slice { .. } => false,

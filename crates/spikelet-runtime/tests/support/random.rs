@@ -313,6 +313,13 @@ impl Maker {
 
     fn pool(&mut self, from: &str, shape: &[usize]) {
         let name = self.name("pool");
+        if self.random.chance(30) {
+            // One more output than inputs: means over one or two values, which are exact.
+            let size = [shape[0], shape[1]].map(|size| size + self.random.below(2));
+            self.graph.node(&name, Op::AdaptivePool2d { size });
+            self.graph.edge(from, &name, 0);
+            return self.put(name, &[size[0], size[1], shape[2]]);
+        }
         let pooling = self.random.pick(&[Pooling::Sum, Pooling::Average, Pooling::Max]);
         let kernel = [2.min(shape[0]), 2.min(shape[1])];
         let stride = [self.random.within(1, 2), self.random.within(1, 2)];
@@ -324,11 +331,18 @@ impl Maker {
         self.put(name, &[side(0), side(1), shape[2]]);
     }
 
-    /// Joins a node with itself, delayed, or takes a part of it.
+    /// Adds or joins a node to itself, delayed, or takes a part of it.
     fn join(&mut self, from: &str, shape: &[usize]) {
         let channels = shape[shape.len() - 1];
         let outer = &shape[..shape.len() - 1];
         let delay = self.delay();
+        if self.random.chance(30) {
+            let name = self.name("add");
+            self.graph.node(&name, Op::Add);
+            self.graph.edge(from, &name, 0);
+            self.graph.edge((from, self.random.within(1, 2)), &name, 0);
+            return self.put(name, shape);
+        }
         if self.random.chance(50) {
             let name = self.name("concat");
             self.graph.node(&name, Op::Concat);

@@ -191,7 +191,24 @@ impl<'a> Reference<'a> {
                 }
                 out
             }
-            Op::Flatten | Op::Output => self.port(index, 0),
+            Op::AdaptivePool2d { size } => {
+                let source = &self.graph.nodes[self.topology.sources[index][0].node].shape;
+                let (h, w) = (source[0], source[1]);
+                let x = self.port(index, 0);
+                let mut out = Vec::new();
+                for position in 0..node.len() {
+                    let (c, at) = (position % channels, position / channels);
+                    let rows = window(h, size[0], at / size[1]);
+                    let columns = window(w, size[1], at % size[1]);
+                    let values: Vec<f64> = rows
+                        .flat_map(|y| columns.clone().map(move |x| (y * w + x) * channels + c))
+                        .map(|i| x[i])
+                        .collect();
+                    out.push(values.iter().sum::<f64>() / values.len() as f64);
+                }
+                out
+            }
+            Op::Flatten | Op::Add | Op::Output => self.port(index, 0),
             Op::Concat => {
                 let ports = self.topology.sources[index].last().unwrap().port + 1;
                 let parts: Vec<Vec<f64>> = (0..ports).map(|port| self.port(index, port)).collect();
@@ -386,6 +403,12 @@ impl<'a> Reference<'a> {
     fn source_shape(&self, index: usize) -> &'a [usize] {
         &self.graph.nodes[self.topology.sources[index][0].node].shape
     }
+}
+
+/// What an output of adaptive pooling covers.
+fn window(size: usize, outputs: usize, output: usize) -> std::ops::Range<usize> {
+    let (start, end) = (output * size, (output + 1) * size);
+    start / outputs..(end + outputs - 1) / outputs
 }
 
 fn logistic(x: f64) -> f64 {

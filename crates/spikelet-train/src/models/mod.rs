@@ -1,5 +1,6 @@
 //! The model zoo: one folder a model, with the same file names in each.
 
+pub mod convnet;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
@@ -18,6 +19,32 @@ pub enum ModelError {
     /// A population.
     #[error(transparent)]
     Neuron(#[from] NeuronConfigError),
+    /// Images that a window does not fit.
+    #[error("layer `{layer}`: a window of {kernel} x {kernel} does not fit {size:?} positions")]
+    Image {
+        /// Which layer.
+        layer: String,
+        /// Its window.
+        kernel: usize,
+        /// What it should look at.
+        size: [usize; 2],
+    },
+    /// More weights than there may be.
+    #[error("layer `{layer}` takes more weights than there may be")]
+    TooLarge {
+        /// The layer that goes over the limit.
+        layer: String,
+    },
+    /// A number that makes no network.
+    #[error("`{name}` = {value} is not {range}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        range: &'static str,
+    },
 }
 
 /// A model with its sizes.
@@ -32,9 +59,19 @@ pub enum ModelConfig {
     Lstm(lstm::LstmConfig),
     /// Gated recurrent unit.
     Gru(gru::GruConfig),
+    /// Convolutional spiking network.
+    Convnet(convnet::ConvnetConfig),
 }
 
 impl ModelConfig {
+    /// How many steps the model wants to be shown a still image for.
+    pub fn steps(&self) -> usize {
+        match self {
+            ModelConfig::Convnet(c) => c.steps,
+            _ => 1,
+        }
+    }
+
     /// The name `kind` has in a configuration.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -42,6 +79,7 @@ impl ModelConfig {
             ModelConfig::Lmu(_) => "lmu",
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
+            ModelConfig::Convnet(_) => "convnet",
         }
     }
 }

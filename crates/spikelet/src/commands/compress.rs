@@ -97,7 +97,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     if args.source.data.is_some() || args.source.split.is_some() {
         let labelled = args.source.load(&model.graph)?;
         let accuracy = |graph: &Graph| -> Result<f64> {
-            let evaluation = evaluate(graph, &labelled.sequences, &labelled.index)?;
+            let evaluation = evaluate(graph, &labelled.samples, &labelled.index)?;
             Ok(evaluation.confusion.accuracy())
         };
         report.before.accuracy = Some(accuracy(&model.graph)?);

@@ -1,5 +1,6 @@
 //! `spikelet data`.
 
+use super::data_synth as synth;
 use crate::{
     failure::{Failure, Outcome, Result},
     table::Table,
@@ -33,6 +34,7 @@ Examples:
   spikelet data info braille               what it is, its licence, where to get it
   spikelet data check wisdm-watch --data ~/wisdm
   spikelet data import mine.csv --window 50 --group subject --out mine.safetensors
+  spikelet data synth gestures             made-up recordings of a simulated event camera
 
 A data set is looked for in --data, then in $SPIKELET_DATA, then in data/ of the repository, then in
 ../shared/data, then in the user's cache folder.")]
@@ -61,6 +63,8 @@ enum Action {
     },
     /// Convert data: a labelled CSV file to one file of sequences, wisdm-watch to its compact form.
     Import(Import),
+    /// Make synthetic recordings of an event camera; the data set's name says that they are.
+    Synth(synth::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +115,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         Action::Info { name, place } => info(known(name)?, place.data.as_deref(), ui),
         Action::Check { name, place } => check(known(name)?, place.data.as_deref(), ui),
         Action::Import(import) => import.run(ui),
+        Action::Synth(args) => synth::run(args, ui),
     }
 }
 

@@ -156,7 +156,7 @@ fn row(network: &str, graph: &Graph, data: &Prepared, out: &Path) -> Result<Row>
     let model = out.join(format!("{}.safetensors", name.to_lowercase().replace(' ', "-")));
     graph.save(&model)?;
     let test = &data.split.test;
-    let sequences = &data.sequences;
+    let sequences = &data.samples;
     let accuracy = evaluate(graph, sequences, test)?.confusion.accuracy();
     let some = &test[..test.len().min(500)];
     let counters = count_operations(graph, sequences, some)?;

@@ -52,9 +52,9 @@ struct Class {
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
     let labelled = args.source.load(&model.graph)?;
-    let evaluation = evaluate(&model.graph, &labelled.sequences, &labelled.index)?;
+    let evaluation = evaluate(&model.graph, &labelled.samples, &labelled.index)?;
     let report =
-        Report::new(model.path, labelled.name, &labelled.sequences.classes, &evaluation.confusion);
+        Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod compress;
 pub mod convert;
 pub mod data;
+mod data_synth;
 #[cfg(feature = "train")]
 pub mod demo;
 #[cfg(feature = "train")]
@@ -14,6 +15,8 @@ pub mod doctor;
 pub mod eval;
 pub mod inspect;
 pub mod profile;
+#[cfg(feature = "train")]
+mod profile_gradients;
 pub mod run;
 #[cfg(feature = "train")]
 pub mod sweep;

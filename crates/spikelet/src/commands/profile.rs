@@ -9,7 +9,7 @@ use crate::{
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::Sequences;
+use spikelet_data::Samples;
 use spikelet_graph::{Counters, Graph, GraphCounts, NodeCounters, NodeCounts, Op, energy};
 use spikelet_runtime::{Executor, Profiler};
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ Examples:
   spikelet profile runs/braille
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
+  spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
 
 Figures marked * are NeuroBench's, by its definitions; all others are our extension. What each
 means stands in the documentation of spikelet_graph::counts. Energy is modelled, not measured.")]
@@ -35,6 +36,11 @@ pub struct Args {
     /// Sequences to run; 0 for all of them.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    /// Compare gradients of SLTT with those of BPTT instead, layer by layer; the model is then the
+    /// folder of a run, a preset or a configuration file.
+    #[cfg(feature = "train")]
+    #[arg(long, conflicts_with = "measure")]
+    gradients: bool,
     /// Time single steps on one thread (and read the energy counter, where there is one).
     #[arg(long)]
     measure: bool,
@@ -100,14 +106,18 @@ struct Modelled {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
+    #[cfg(feature = "train")]
+    if args.gradients {
+        return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
+    }
     let model = Model::load(&args.model)?;
     let mut labelled = args.source.load(&model.graph)?;
     if args.limit > 0 {
         labelled.index.truncate(args.limit);
     }
-    let counters = count_operations(&model.graph, &labelled.sequences, &labelled.index)?;
+    let counters = count_operations(&model.graph, &labelled.samples, &labelled.index)?;
     let measured = match args.measure {
-        true => Some(measure(&model.graph, &labelled.sequences, &labelled.index)?),
+        true => Some(measure(&model.graph, &labelled.samples, &labelled.index)?),
         false => None,
     };
     let report = Report::new(model, labelled.name, &counters, measured)?;
@@ -116,13 +126,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
 }
 
 /// The counters of a run over prepared sequences.
-pub fn count_operations(graph: &Graph, sequences: &Sequences, index: &[usize]) -> Result<Counters> {
+pub fn count_operations(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Counters> {
     let executor = Executor::new(graph)?;
-    crate::evaluate::check_channels(graph, &executor, sequences.channels)?;
+    crate::evaluate::check_channels(graph, &executor, samples.values())?;
     let mut profiler = Profiler::new(&executor);
     let (mut x, mut out) = (Vec::new(), Vec::new());
     for index in index.chunks(STREAMS) {
-        sequences.batch(index, &mut x);
+        samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         out.clear();
         executor.run_profiled(&mut states, &x, &mut out, &mut profiler)?;

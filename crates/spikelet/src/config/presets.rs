@@ -28,7 +28,18 @@ pub const PRESETS: &[Preset] = presets![
     "baseline/lstm-wisdm",
     "l2mu/braille",
     "l2mu/wisdm",
+    "quick/fashion-mnist",
     "quick/synthetic",
+    "sltt/cifar10",
+    "sltt/cifar100",
+    "sltt/dvs-cifar10",
+    "sltt/dvs-gesture",
+    "sltt/imagenet-101-stage1",
+    "sltt/imagenet-101-stage2",
+    "sltt/imagenet-34-stage1",
+    "sltt/imagenet-34-stage2",
+    "sltt/imagenet-50-stage1",
+    "sltt/imagenet-50-stage2",
 ];
 
 /// The preset of this name.

@@ -63,6 +63,16 @@ pub enum ConvertError {
         /// What the architecture or the other tensors say.
         expected: String,
     },
+    /// The tensors are not those of the network that their sizes say.
+    #[error("{}: not a whole {arch} checkpoint: {problem}", file.display())]
+    Network {
+        /// The file.
+        file: PathBuf,
+        /// The architecture.
+        arch: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
     /// A setting that the event graph does not have.
     #[error("{}: {tensor} is {value}: {problem}", file.display())]
     Setting {

@@ -9,6 +9,8 @@ mod l2mu;
 mod l2mu_input;
 mod neurobench_wisdm;
 mod sinabs_mnist;
+#[cfg(feature = "train")]
+mod sltt;
 mod weights;
 
 pub use error::ConvertError;
@@ -30,7 +32,7 @@ pub struct Architecture {
 }
 
 /// All architectures, in the order in which they are tried.
-pub const ARCHITECTURES: [Architecture; 3] = [
+pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "l2mu",
         what: "L2MU of LIF or CuBa-LIF neurons (Fra et al. 2024), both generations of the official code",
@@ -48,6 +50,27 @@ pub const ARCHITECTURES: [Architecture; 3] = [
         what: "sinabs' MNIST network before its conversion to spikes (three convolutions, two linear layers, ReLU)",
         root: sinabs_mnist::root,
         convert: sinabs_mnist::convert,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "sltt-vgg",
+        what: "spiking VGG with batch normalisation (Meng et al. 2023)",
+        root: sltt::vgg_root,
+        convert: sltt::vgg,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "sltt-resnet",
+        what: "spiking pre-activation ResNet (Meng et al. 2023)",
+        root: sltt::preact_root,
+        convert: sltt::preact,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "sltt-nf-resnet",
+        what: "spiking normaliser-free ResNet (Meng et al. 2023)",
+        root: sltt::nf_root,
+        convert: sltt::nf,
     },
 ];
 

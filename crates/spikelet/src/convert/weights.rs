@@ -3,7 +3,7 @@
 use super::{ConvertError, Report};
 use spikelet_data::checkpoint::{Checkpoint, TensorF32, Value};
 use spikelet_graph::{Membrane, Neuron, Param, Reset, Tensor};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys under which trainers keep hyper-parameters, also nested.
 const WRAPPERS: [&str; 6] =
@@ -162,6 +162,24 @@ impl<'a> Weights<'a> {
 
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.root)
+    }
+
+    /// Every tensor below the root, but counters of batches.
+    pub fn read_all(&mut self) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, ConvertError> {
+        let names = self.checkpoint.names().filter_map(|name| name.strip_prefix(&*self.root));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let mut all = BTreeMap::new();
+        for name in names.into_iter().filter(|name| !name.ends_with(".num_batches_tracked")) {
+            let tensor = self.read_any(&name)?;
+            all.insert(name, (tensor.shape, tensor.data));
+        }
+        Ok(all)
+    }
+
+    /// The error for tensors that do not form the network their sizes say.
+    pub fn not_this_network(&self, problem: String) -> ConvertError {
+        let (file, arch) = (self.checkpoint.path().to_path_buf(), self.arch);
+        ConvertError::Network { file, arch, problem }
     }
 
     fn read_any(&mut self, name: &str) -> Result<TensorF32, ConvertError> {

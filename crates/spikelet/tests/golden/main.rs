@@ -8,6 +8,7 @@ mod compare;
 mod files;
 mod l2mu;
 mod l2mu_braille;
+mod sltt;
 
 #[test]
 fn l2mu() {
@@ -17,4 +18,9 @@ fn l2mu() {
 #[test]
 fn l2mu_braille() {
     l2mu_braille::run();
+}
+
+#[test]
+fn sltt() {
+    sltt::run();
 }

@@ -1,0 +1,111 @@
+//! PNG and JPEG images, brought to one size.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::{ImageReader, Limits};
+
+use crate::error::{DataError, Result};
+
+/// Largest file that is read.
+const MAX_FILE: u64 = 1 << 26;
+/// Largest side of an image.
+const MAX_SIDE: u32 = 1 << 14;
+/// Most bytes that decoding one image may take: a photograph of 100 megapixels is larger.
+const MAX_DECODED: u64 = 1 << 28;
+
+/// Endings of the files that are read.
+pub const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
+
+/// One image as `[side, side, 3]`: the shorter side is scaled to `side` (cubic filter), then the middle is cut out.
+pub fn load(path: &Path, side: usize) -> Result<Vec<u8>> {
+    let size = fs::metadata(path).map_err(|e| DataError::io(path, e))?.len();
+    if size > MAX_FILE {
+        return Err(DataError::file(path, format!("{size} bytes; up to {MAX_FILE} are read")));
+    }
+    decode(&fs::read(path).map_err(|e| DataError::io(path, e))?, side, &path.display().to_string())
+}
+
+/// As [`load`], from the bytes of a file; `file` names it in errors.
+pub fn decode(bytes: &[u8], side: usize, file: &str) -> Result<Vec<u8>> {
+    let wrong = |reason: String| DataError::File { file: file.to_owned(), reason };
+    if !(1..=MAX_SIDE as usize).contains(&side) {
+        return Err(wrong(format!("size {side}; 1 to {MAX_SIDE} are possible")));
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODED);
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|source| DataError::Io { path: file.to_owned(), source })?;
+    reader.limits(limits);
+    let image = reader.decode().map_err(|e| wrong(format!("no readable PNG or JPEG: {e}")))?;
+    let image = image.into_rgb8();
+    let (width, height) = image.dimensions();
+    let (shorter, longer) = (width.min(height), width.max(height));
+    // What is wider than this would take more memory scaled than decoded.
+    if shorter == 0 || longer / shorter > 64 {
+        return Err(wrong(format!("{width} x {height}: the sides differ too much")));
+    }
+    let side = side as u32;
+    let scaled = |length: u32| {
+        ((u64::from(length) * u64::from(side) + u64::from(shorter) / 2) / u64::from(shorter)) as u32
+    };
+    let (w, h) = (scaled(width).max(side), scaled(height).max(side));
+    let image = match (w, h) == (width, height) {
+        true => image,
+        false => image::imageops::resize(&image, w, h, FilterType::CatmullRom),
+    };
+    let (left, top) = ((w - side) / 2, (h - side) / 2);
+    Ok(image::imageops::crop_imm(&image, left, top, side, side).to_image().into_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn the_middle_is_kept_at_the_wanted_size() {
+        let image = RgbImage::from_fn(4, 2, |x, y| Rgb([(10 * x) as u8, y as u8, 7]));
+        let middle = decode(&encoded(&image, ImageFormat::Png), 2, "i").unwrap();
+        assert_eq!(middle, [10, 0, 7, 20, 0, 7, 10, 1, 7, 20, 1, 7]);
+        let grey = RgbImage::from_pixel(40, 30, Rgb([120; 3]));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+            let scaled = decode(&encoded(&grey, format), 8, "i").unwrap();
+            assert_eq!(scaled.len(), 8 * 8 * 3);
+            assert!(scaled.iter().all(|v| v.abs_diff(120) <= 1));
+        }
+    }
+
+    #[test]
+    fn hostile_images() {
+        let image = RgbImage::from_fn(9, 5, |x, y| Rgb([(x * y) as u8, 3, 200]));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+            let good = encoded(&image, format);
+            for at in 0..good.len() {
+                let _ = decode(&good[..at], 4, "i");
+                let mut bytes = good.clone();
+                bytes[at] ^= 0xff;
+                let _ = decode(&bytes, 4, "i");
+            }
+        }
+        // A PNG header that promises 2^31 - 1 pixels in both directions.
+        let mut png = encoded(&image, ImageFormat::Png);
+        png[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        assert!(decode(&png, 4, "i").unwrap_err().to_string().starts_with("i: no readable PNG"));
+        assert!(decode(b"", 4, "i").is_err() && decode(b"GIF89a", 4, "i").is_err());
+        let thin = RgbImage::new(1000, 2);
+        let e = decode(&encoded(&thin, ImageFormat::Png), 4, "i").unwrap_err().to_string();
+        assert!(e.contains("1000 x 2"), "{e}");
+    }
+}

@@ -1,0 +1,154 @@
+//! The layers as functions of tensors `[batch, h, w, channels]`, composed of tensor operations.
+
+use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
+use std::ops::Range;
+
+/// Added to variances.
+const EPSILON: f32 = 1e-5;
+/// Added to the variance of a kernel times its fan-in.
+const KERNEL_EPSILON: f32 = 1e-4;
+/// Weight of a new value in running statistics.
+pub const MOMENTUM: f32 = 0.1;
+
+/// A convolution with the kernel `[kh, kw, in, out]`.
+pub(super) fn conv(
+    x: Tensor<4>,
+    kernel: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    let (x, kernel) = (x.permute([0, 3, 1, 2]), kernel.permute([3, 2, 0, 1]));
+    conv2d(x, kernel, bias, options).permute([0, 2, 3, 1])
+}
+
+/// The kernel `[kh, kw, in, out]` with mean zero and variance one over its fan-in, for every
+/// output, times the gain of the output (ScaledWS).
+pub fn standardized(kernel: Tensor<4>, gain: Tensor<1>) -> Tensor<4> {
+    let shape = kernel.dims();
+    let [kh, kw, inputs, outputs] = shape;
+    let fan_in = kh * kw * inputs;
+    let kernel = kernel.reshape([fan_in, outputs]);
+    let centred = kernel.clone() - kernel.mean_dim(0);
+    let squares = (centred.clone() * centred.clone()).sum_dim(0);
+    let unbiased = (fan_in - 1).max(1) as f32;
+    let variance = squares.mul_scalar(fan_in as f32 / unbiased);
+    let scale = gain.reshape([1, outputs]) / variance.add_scalar(KERNEL_EPSILON).sqrt();
+    (centred * scale).reshape(shape)
+}
+
+/// Scale and shift of a normalisation.
+pub(super) struct Affine {
+    pub(super) weight: Tensor<1>,
+    pub(super) bias: Tensor<1>,
+}
+
+/// Running mean and variance, each `[1, channels]`, on the plain device.
+pub(super) type Statistics = [Tensor<2>; 2];
+
+/// Normalises by the running statistics.
+pub(super) fn normalize(
+    x: Tensor<4>,
+    affine: Affine,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+) -> Tensor<4> {
+    let scale = affine.weight / variance.add_scalar(EPSILON).sqrt();
+    let shift = affine.bias - mean * scale.clone();
+    x * scale.unsqueeze() + shift.unsqueeze()
+}
+
+/// Scale and shift that running statistics amount to, per channel.
+pub(super) fn folded(
+    weight: &[f32],
+    bias: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+) -> [Vec<f32>; 2] {
+    let scale: Vec<f32> =
+        weight.iter().zip(variance).map(|(w, v)| w / (v + EPSILON).sqrt()).collect();
+    let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+    [scale, shift]
+}
+
+/// Normalises each of `groups` equal parts of the batch by its own mean and variance, and lets
+/// the running statistics follow, part after part.
+pub(super) fn normalize_batch(
+    x: Tensor<4>,
+    affine: Affine,
+    groups: usize,
+    running: Statistics,
+) -> (Tensor<4>, Statistics) {
+    let shape = x.dims();
+    let [n, h, w, channels] = shape;
+    let count = n / groups * h * w;
+    let x = x.reshape([groups, count, channels]);
+    let mean = x.clone().mean_dim(1);
+    let centred = x - mean.clone();
+    let variance = (centred.clone() * centred.clone()).mean_dim(1);
+    let scale = variance.clone().add_scalar(EPSILON).sqrt().recip()
+        * affine.weight.reshape([1, 1, channels]);
+    let out = centred * scale + affine.bias.reshape([1, 1, channels]);
+    let unbiased = count as f32 / (count - 1).max(1) as f32;
+    let [mut running_mean, mut running_variance] = running;
+    for group in 0..groups {
+        let of = |t: &Tensor<3>| t.clone().inner().narrow(0, group, 1).reshape([1, channels]);
+        let follow = |old: Tensor<2>, new: Tensor<2>| {
+            old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)
+        };
+        running_mean = follow(running_mean, of(&mean));
+        running_variance = follow(running_variance, of(&variance).mul_scalar(unbiased));
+    }
+    (out.reshape(shape), [running_mean, running_variance])
+}
+
+/// Means over windows: the rows and the columns each are a matrix product.
+pub(super) fn pool(x: Tensor<4>, rows: Windows, columns: Windows) -> Tensor<4> {
+    let [n, h, w, channels] = x.dims();
+    let (oh, ow) = (rows.0.len(), columns.0.len());
+    let device = x.device();
+    let rows = rows.matrix(h, &device).reshape([1, oh, h]);
+    let columns = columns.matrix(w, &device).reshape([1, ow, w]);
+    let x = rows.matmul(x.reshape([n, h, w * channels]));
+    let x = columns.matmul(x.reshape([n * oh, w, channels]));
+    x.reshape([n, oh, ow, channels])
+}
+
+/// What every output position along one axis takes the mean of, and by how many it divides.
+pub(super) struct Windows(Vec<(Range<usize>, usize)>);
+
+impl Windows {
+    /// Windows that slide; padding counts as zeros.
+    pub(super) fn sliding(
+        size: usize,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Windows {
+        let window = |o: usize| {
+            let start = (o * stride).saturating_sub(padding);
+            let end = (o * stride + kernel - padding).min(size);
+            (start..end, kernel)
+        };
+        Windows((0..out).map(window).collect())
+    }
+
+    /// As many as there are outputs, as even as can be.
+    pub(super) fn adaptive(size: usize, out: usize) -> Windows {
+        let window = |o: usize| {
+            let range = o * size / out..((o + 1) * size).div_ceil(out);
+            (range.clone(), range.len())
+        };
+        Windows((0..out).map(window).collect())
+    }
+
+    fn matrix(&self, size: usize, device: &Device) -> Tensor<2> {
+        let mut matrix = vec![0.0; self.0.len() * size];
+        for ((range, count), row) in self.0.iter().zip(matrix.chunks_exact_mut(size)) {
+            row[range.clone()].fill(1.0 / *count as f32);
+        }
+        Tensor::from_data(TensorData::new(matrix, [self.0.len(), size]), device)
+    }
+}

@@ -1,0 +1,24 @@
+//! Convolutional spiking networks: chains in the manner of VGG, pre-activation ResNets and
+//! normaliser-free ResNets, as Meng et al. (2023) train them.
+//!
+//! A network is a list of layers in the order in which they run ([`Network`]); training, lowering
+//! and official names all read that list. Activations are channels-last, `[batch, h, w, channels]`.
+
+mod checkpoint;
+mod config;
+mod functions;
+mod lower;
+mod model;
+mod module;
+mod network;
+mod nf_resnet;
+mod preact_resnet;
+mod vgg;
+
+pub use checkpoint::{OfficialError, OfficialShape, from_official, official_graph};
+pub use config::{
+    Architecture, ArchitectureError, Chain, ConvnetConfig, Link, NfResnet, PreactResnet,
+};
+pub use functions::{MOMENTUM, standardized};
+pub use model::Convnet;
+pub use network::{Layer, Network, Op};

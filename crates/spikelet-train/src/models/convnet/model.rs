@@ -1,0 +1,338 @@
+//! Running a network: one time step, or all of them layer by layer.
+
+pub use super::module::Convnet;
+use super::{
+    config::{Architecture, ConvnetConfig},
+    functions::{Affine, Windows, conv, normalize, normalize_batch, pool, standardized},
+    module::Settings,
+    network::{Builder, Layer, Op, ParamId, Shape},
+    nf_resnet, preact_resnet, vgg,
+};
+use crate::{
+    init::Init,
+    model::{SequenceModel, State, step_by_step},
+    models::ModelError,
+    neuron::{Dynamics, NeuronState, NeuronTensors, neuron_sequence_from},
+    params,
+    raise::RaiseError,
+};
+use burn::module::Param;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spikelet_graph::{Graph, GraphBuilder, Readout};
+use spikelet_kernels::neuron::{Model, NeuronSpec, Reset};
+use std::sync::Arc;
+
+/// The neuron of the paper: `u[t] = (1 - 1/tau) (u[t-1] - s[t-1]) + x[t]`, `s[t] = [u[t] >= 1]`.
+pub(super) const NEURON: NeuronSpec = NeuronSpec {
+    model: Model::Lif { input_decay: false },
+    reset: Reset::Subtract,
+    reset_delayed: false,
+    fires_at_threshold: true,
+};
+
+/// Four gigabytes of them.
+const MAX_WEIGHTS: usize = 1 << 30;
+
+impl Convnet {
+    /// A fresh network for images `[h, w, channels]`.
+    ///
+    /// # Errors
+    /// Images too small for the network, settings out of range, more weights than any memory
+    /// holds.
+    pub fn new(
+        config: &ConvnetConfig,
+        input: Shape,
+        classes: usize,
+        init: &mut Init,
+    ) -> Result<Convnet, ModelError> {
+        Self::of_size(config, input, classes, MAX_WEIGHTS, init)
+    }
+
+    /// The same with at most so many weights.
+    pub(super) fn of_size(
+        config: &ConvnetConfig,
+        input: Shape,
+        classes: usize,
+        limit: usize,
+        init: &mut Init,
+    ) -> Result<Convnet, ModelError> {
+        let range = |name, value, range| Err(ModelError::Setting { name, value, range });
+        if config.tau.is_nan() || config.tau < 1.0 {
+            return range("tau", config.tau, "1 or more");
+        }
+        if !(0.0..1.0).contains(&config.dropout) {
+            return range("dropout", config.dropout, "from 0 to below 1");
+        }
+        let settings = Settings {
+            beta: config.beta(),
+            surrogate: config.surrogate,
+            norm_over_time: config.norm_over_time,
+        };
+        let empty = Convnet {
+            network: Arc::default(),
+            settings,
+            vectors: Vec::new(),
+            matrices: Vec::new(),
+            kernels: Vec::new(),
+        };
+        let mut builder = Builder::new(input, empty, limit, init);
+        match &config.network {
+            Architecture::Chain(chain) => {
+                vgg::build(&mut builder, chain, classes, config.dropout)?;
+            }
+            Architecture::PreactResnet(sizes) => {
+                preact_resnet::build(&mut builder, sizes, classes, config.dropout)?;
+            }
+            Architecture::NfResnet(sizes) => nf_resnet::build(&mut builder, sizes, classes)?,
+        }
+        Ok(builder.finish())
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> &[Layer] {
+        &self.network.layers
+    }
+
+    pub(super) fn vector(&self, id: ParamId) -> Tensor<1> {
+        self.vectors[id].param.val()
+    }
+
+    /// The kernel of a convolution as it is applied.
+    pub(super) fn kernel(&self, weight: ParamId, gain: Option<ParamId>) -> Tensor<4> {
+        let kernel = self.kernels[weight].param.val();
+        match gain {
+            Some(gain) => standardized(kernel, self.vector(gain)),
+            None => kernel,
+        }
+    }
+
+    /// `x` `[time, batch, values]` from a state, layer by layer with time folded into the batch;
+    /// `seen` is shown the output `[time * batch, h, w, channels]` of every layer.
+    pub fn run(
+        &self,
+        x: Tensor<3>,
+        state: State,
+        seen: &mut dyn FnMut(&Layer, &Tensor<4>),
+    ) -> (Tensor<3>, State) {
+        let [time, batch, _] = x.dims();
+        let mut pass = Pass {
+            model: self,
+            training: state.len() > self.network.count(|op| matches!(op, Op::Lif)),
+            time,
+            batch,
+            state: state.into_iter(),
+            next: State::new(),
+        };
+        let last_readers = self.network.last_readers();
+        let mut outputs: Vec<Option<Tensor<4>>> = Vec::new();
+        for (id, layer) in self.network.layers.iter().enumerate() {
+            let mut inputs: Vec<Tensor<4>> = Vec::new();
+            for &input in &layer.inputs {
+                let value = match last_readers[input] == id {
+                    true => outputs[input].take(),
+                    false => outputs[input].clone(),
+                };
+                inputs.push(value.expect("kept until its last reader"));
+            }
+            let [h, w, channels] = layer.shape;
+            let out = match (&layer.op, inputs.pop()) {
+                (_, None) => x.clone().reshape([time * batch, h, w, channels]),
+                (Op::Add, Some(last)) => inputs.into_iter().fold(last, |a, b| a + b),
+                (op, Some(input)) => pass.layer(op, layer.shape, input),
+            };
+            seen(layer, &out);
+            outputs.push(Some(out));
+        }
+        let out = outputs.pop().flatten().expect("a network has an output");
+        let [_, _, _, classes] = out.dims();
+        (out.reshape([time, batch, classes]), pass.next)
+    }
+}
+
+/// One run over the layers.
+struct Pass<'a> {
+    model: &'a Convnet,
+    training: bool,
+    time: usize,
+    batch: usize,
+    state: std::vec::IntoIter<Tensor<2>>,
+    next: State,
+}
+
+impl Pass<'_> {
+    fn layer(&mut self, op: &Op, shape: Shape, x: Tensor<4>) -> Tensor<4> {
+        let model = self.model;
+        match *op {
+            Op::Input | Op::Add => unreachable!("run without this"),
+            Op::Conv { weight, bias, gain, stride, padding } => {
+                let bias = bias.map(|bias| model.vector(bias));
+                conv(x, model.kernel(weight, gain), bias, stride, padding)
+            }
+            Op::BatchNorm { weight, bias, mean, variance } => {
+                let affine = Affine { weight: model.vector(weight), bias: model.vector(bias) };
+                if !self.training {
+                    return normalize(x, affine, model.vector(mean), model.vector(variance));
+                }
+                let groups = if model.settings.norm_over_time { 1 } else { self.time };
+                let running = [self.take(), self.take()].map(Tensor::inner);
+                let (out, running) = normalize_batch(x, affine, groups, running);
+                self.next.extend(running);
+                out
+            }
+            Op::Lif => self.neurons(x),
+            Op::Scale(factor) => x.mul_scalar(factor),
+            Op::Gain { gain, alpha } => x * model.vector(gain).mul_scalar(alpha).unsqueeze(),
+            Op::Dropout(_) if !self.training => x,
+            Op::Dropout(_) => {
+                let mask = self.take();
+                self.next.push(mask.clone());
+                let [n, h, w, channels] = x.dims();
+                let x = x.reshape([self.time, self.batch, h * w * channels]) * mask.unsqueeze();
+                x.reshape([n, h, w, channels])
+            }
+            Op::AveragePool { kernel, stride, padding } => {
+                let [_, h, w, _] = x.dims();
+                let along = |size, out| Windows::sliding(size, out, kernel, stride, padding);
+                pool(x, along(h, shape[0]), along(w, shape[1]))
+            }
+            Op::AdaptivePool => {
+                let [_, h, w, _] = x.dims();
+                pool(x, Windows::adaptive(h, shape[0]), Windows::adaptive(w, shape[1]))
+            }
+            Op::Linear { weight, bias } => {
+                let [n, h, w, channels] = x.dims();
+                let weight = model.matrices[weight].param.val().transpose();
+                let out = x.reshape([n, h * w * channels]).matmul(weight)
+                    + model.vector(bias).unsqueeze();
+                out.reshape([n, 1, 1, shape[2]])
+            }
+        }
+    }
+
+    fn neurons(&mut self, current: Tensor<4>) -> Tensor<4> {
+        let shape = current.dims();
+        let [_, h, w, channels] = shape;
+        let rows = self.batch * h * w;
+        let v = self.take().reshape([rows, channels]);
+        let constant =
+            |value: f32| Tensor::<1>::from_floats([value], &current.device()).cast(current.dtype());
+        let Settings { beta, surrogate, .. } = self.model.settings;
+        let params = NeuronTensors {
+            beta: constant(beta),
+            threshold: constant(1.0),
+            second_decay: None,
+            gain: None,
+        };
+        let dynamics = Dynamics { spec: NEURON, surrogate, detach_reset: false };
+        let state = NeuronState { v, second: None };
+        let current = current.reshape([self.time, rows, channels]);
+        let (spikes, state) = neuron_sequence_from(current, state, params, dynamics);
+        self.next.push(state.v.reshape([self.batch, h * w * channels]));
+        spikes.reshape(shape)
+    }
+
+    fn take(&mut self) -> Tensor<2> {
+        self.state.next().expect("a state of this network")
+    }
+}
+
+impl SequenceModel for Convnet {
+    fn input_shape(&self, _: usize) -> Vec<usize> {
+        self.network.layers[0].shape.to_vec()
+    }
+
+    fn initial_state(&self, batch: usize, device: &Device) -> State {
+        let layers = self.network.layers.iter().filter(|layer| layer.op == Op::Lif);
+        layers.map(|l| Tensor::zeros([batch, l.shape.iter().product()], device)).collect()
+    }
+
+    /// In the order of the layers: potentials, masks of drop-out, running mean and variance.
+    fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let running = |id| self.vector(id).inner().unsqueeze::<2>();
+        let mut state = State::new();
+        for layer in &self.network.layers {
+            let values = layer.shape.iter().product();
+            match layer.op {
+                Op::Lif => state.push(Tensor::zeros([batch, values], device)),
+                Op::Dropout(fraction) => {
+                    let kept = 1.0 / (1.0 - fraction);
+                    let mask = (0..batch * values)
+                        .map(|_| if rng.random::<f32>() < fraction { 0.0 } else { kept });
+                    let mask = TensorData::new(mask.collect(), [batch, values]);
+                    state.push(Tensor::from_data(mask, device));
+                }
+                Op::BatchNorm { mean, variance, .. } => {
+                    state.extend([mean, variance].map(running));
+                }
+                _ => {}
+            }
+        }
+        state
+    }
+
+    fn learned(mut self, state: State) -> Self {
+        let mut state = state.into_iter();
+        let network = self.network.clone();
+        if state.len() == network.count(|op| matches!(op, Op::Lif)) {
+            return self;
+        }
+        for layer in &network.layers {
+            match layer.op {
+                Op::Lif | Op::Dropout(_) => drop(state.next()),
+                Op::BatchNorm { mean, variance, .. } => {
+                    for id in [mean, variance] {
+                        let value = state.next().expect("a training state of this network");
+                        let named = &mut self.vectors[id];
+                        named.param = follow(named.param.clone(), value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self
+    }
+
+    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
+        (out.squeeze_dim(0), state)
+    }
+
+    /// Step by step: activations of all steps together would take as many times the memory.
+    fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        step_by_step(self, x)
+    }
+
+    /// Layer by layer: backpropagation through time keeps all activations anyway.
+    fn training_sequence(&self, x: Tensor<3>, seed: u64) -> (Tensor<3>, State) {
+        let [_, batch, _] = x.dims();
+        let state = self.training_state(batch, &x.device(), seed);
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    /// The mean: its soft maximum is that of a step, and its largest value that of the sum.
+    fn readout(&self) -> Readout {
+        Readout::Mean
+    }
+
+    fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String {
+        super::lower::lower(self, graph, input)
+    }
+
+    fn from_graph(_: &Graph, _: &Device) -> Result<Self, RaiseError> {
+        let expected = "trainable: its normalisation is folded into its weights (start from the \
+                        folder of the run instead)";
+        Err(RaiseError::Kind { node: "input".to_owned(), expected })
+    }
+}
+
+/// The same parameter with the value that running statistics have now.
+fn follow(param: Param<Tensor<1>>, value: Tensor<2>) -> Param<Tensor<1>> {
+    let values = params::values(value.inner());
+    param.map(|old| {
+        let n = values.len();
+        Tensor::from_data(TensorData::new(values, [n]), &old.device())
+    })
+}

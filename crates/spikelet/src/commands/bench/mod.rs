@@ -1,0 +1,91 @@
+//! `spikelet bench`.
+
+mod l2mu;
+mod sltt;
+
+use crate::{
+    failure::{Failure, Outcome, Result},
+    ui::Ui,
+};
+use spikelet_data::nearest::suggest;
+use std::{path::PathBuf, process::Command};
+
+/// Time Spikelet on this machine
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
+  spikelet bench l2mu --case braille/step
+  spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+
+Times are of this machine at this moment: compare only figures of one run (benches/compare).
+Run the suite l2mu from the repository, whose golden files hold the published network.")]
+pub struct Args {
+    /// The suite.
+    #[arg(value_parser = ["l2mu", "sltt"])]
+    suite: String,
+    /// One case only [default: all, each in a process of its own].
+    #[arg(long, value_name = "CASE")]
+    case: Option<String>,
+    /// Folder of the data [default: where it is found].
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+}
+
+/// Metric, value, unit.
+type Rows = Vec<(&'static str, f64, &'static str)>;
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> Result {
+    let cases = match args.suite.as_str() {
+        "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
+        _ => sltt::cases(),
+    };
+    let Some(case) = &args.case else { return all(args, &cases, ui) };
+    if !cases.contains(case) {
+        let hint = suggest(case, cases.iter().map(String::as_str));
+        return Err(Failure::usage(format!("{} has no case `{case}`{hint}", args.suite)));
+    }
+    let rows = match args.suite.as_str() {
+        "l2mu" => l2mu::run(case, args.data.as_deref())?,
+        _ => sltt::run(case)?,
+    };
+    let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
+    for (metric, value, unit) in rows.into_iter().chain(memory) {
+        let row = serde_json::json!({
+            "suite": args.suite, "case": case, "metric": metric, "value": value, "unit": unit,
+        });
+        // Lines for machines even without --json: they are what the suite is.
+        match ui.json {
+            true => println!("{row}"),
+            false => println!("{case:26} {metric:14} {value:10.3} {unit}"),
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Every case in a process of its own, so that peak memory is that of the case.
+fn all(args: &Args, cases: &[String], ui: &Ui) -> Result {
+    for case in cases {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", &args.suite, "--case", case]);
+        if let Some(data) = &args.data {
+            command.arg("--data").arg(data);
+        }
+        if ui.json {
+            command.arg("--json");
+        }
+        if !command.status()?.success() {
+            return Err(Failure::input(format!("case {case} failed")));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Peak resident memory of this process, where the system tells.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
