@@ -65,6 +65,10 @@ impl Reference {
     }
 }
 
+fn param(values: &[f32], per_neuron: bool) -> Param<'_> {
+    if per_neuron { Param::PerNeuron(values) } else { Param::Shared(values[0]) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -84,16 +88,11 @@ proptest! {
         let second_decay = &decays[period..2 * period];
         let threshold = &thresholds[..period];
         let gain = &thresholds[period..2 * period];
-        let param = |values: &'static [f32], k: usize| {
-            if per_neuron[k] { Param::PerNeuron(values) } else { Param::Shared(values[0]) }
-        };
-        // leaked: the closure needs one lifetime for all, and this is a test
-        let leak = |values: &[f32]| -> &'static [f32] { values.to_vec().leak() };
         let params = Params {
-            beta: param(leak(beta), 0),
-            second_decay: param(leak(second_decay), 1),
-            gain: param(leak(gain), 2),
-            threshold: param(leak(threshold), 3),
+            beta: param(beta, per_neuron[0]),
+            second_decay: param(second_decay, per_neuron[1]),
+            gain: param(gain, per_neuron[2]),
+            threshold: param(threshold, per_neuron[3]),
         };
         let of = |values: &[f32], k: usize, j: usize| if per_neuron[k] { values[j % period] } else { values[0] };
 

@@ -135,6 +135,33 @@ fn a_sweep_goes_on_where_it_was_cut_off() {
 }
 
 #[test]
+fn a_sweep_measures_smaller_forms_of_the_best_trial() {
+    let dir = tempfile::tempdir().unwrap();
+    let trials = "{\"val_accuracy\": 0.5, \"drawn\": {\"train.optimizer.lr\": 0.03}}\n\
+                  {\"val_accuracy\": 0.7, \"drawn\": {\"train.optimizer.lr\": 0.02}}\n";
+    fs::write(dir.path().join("tune-quick.jsonl"), trials).unwrap();
+    let sweep = "name = \"s\"\n[set.train]\nepochs = 1\n\
+                 [[variant]]\nname = \"quick\"\nfrom = \"quick/synthetic\"\ntuned = \"tune-quick\"\n\
+                 [[compress]]\nname = \"int8\"\nbits = 8\n\
+                 [[compress]]\nname = \"pruned_int4\"\nbits = 4\nset = { train = { prune = 0.5 } }\n";
+    fs::write(dir.path().join("s.toml"), sweep).unwrap();
+    succeeds(dir.path(), &["sweep", "s.toml", "--quiet"]);
+    let text = fs::read_to_string(dir.path().join("docs/results/s.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(text.trim()).unwrap();
+    assert!(line["accuracy_int8"].is_f64() && line["accuracy_pruned_int4"].is_f64(), "{line}");
+    assert!(line["bytes_pruned_int4"].as_u64() < line["bytes_int8"].as_u64(), "{line}");
+    let runs = dir.path().join("runs/s");
+    let hash = line["hash"].as_str().unwrap();
+    let read = |run: String| fs::read_to_string(runs.join(run).join("config.toml")).unwrap();
+    assert!(read(hash.to_owned()).contains("lr = 0.02"), "the best trial's settings");
+    assert!(read(format!("{hash}-pruned_int4")).contains("prune = 0.5"));
+    fs::write(dir.path().join("s.toml"), sweep.replace("tune-quick", "tune-none")).unwrap();
+    assert!(fails(dir.path(), &["sweep", "s.toml"]).contains("tune-none"));
+    fs::write(dir.path().join("s.toml"), sweep.replace("bits = 4", "bits = 5")).unwrap();
+    assert!(fails(dir.path(), &["sweep", "s.toml"]).contains("bits must be 8 or 4"));
+}
+
+#[test]
 fn tune_draws_the_same_trials_after_a_stop() {
     let dir = tempfile::tempdir().unwrap();
     let base = succeeds_config(dir.path());

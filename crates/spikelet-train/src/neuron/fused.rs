@@ -8,16 +8,16 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, backend_extension};
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
 use spikelet_kernels::neuron::{Param, Params, Run, Saved, State, backward, sequence};
 
 use super::{Dynamics, NeuronState, NeuronTensors};
+use crate::ops::flex::{contiguous, is_f32_on_flex, tensor, values};
 
 /// Whether the fused operation can take this current and state: f32 in Flex memory.
 pub(super) fn applies<const D: usize>(current: &Tensor<D>, state: &NeuronState) -> bool {
-    let f32s = current.dtype() == DType::F32 && state.v.dtype() == DType::F32;
-    f32s && matches!(current.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+    is_f32_on_flex(current) && state.v.dtype() == DType::F32
 }
 
 /// Runs over `current`: as many steps as it is times larger than the state.
@@ -75,18 +75,6 @@ pub trait NeuronBackend: Backend {
         gain: FloatTensor<Self>,
         dynamics: Dynamics,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.layout().contiguous_offsets().is_some() { tensor } else { tensor.to_contiguous() }
-}
-
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice::<f32>().expect("a contiguous f32 tensor")
-}
-
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
 /// Everything but the current, in the order of the operation.

@@ -1,6 +1,10 @@
 //! Access to the memory of Flex tensors.
 
-use burn::backend::{DispatchDevice, flex::FlexTensor};
+use burn::backend::{
+    DispatchDevice, Flex,
+    autodiff::{grads::Gradients, ops::Ops},
+    flex::FlexTensor,
+};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 
 /// Whether the fused kernels can work on this tensor: f32 values in Flex memory.
@@ -25,4 +29,19 @@ pub(crate) fn values(t: &FlexTensor) -> &[f32] {
 /// A tensor that takes over `values`.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// Gives every parent that wants one its gradient, of the shape of the input it belongs to.
+pub(crate) fn register<S, const N: usize>(
+    grads: &mut Gradients,
+    ops: &Ops<S, N>,
+    found: impl IntoIterator<Item = Vec<f32>>,
+    inputs: &[FlexTensor],
+) {
+    for ((parent, values), input) in ops.parents.iter().zip(found).zip(inputs) {
+        if let Some(parent) = parent {
+            let shape = input.layout().shape().clone();
+            grads.register::<Flex>(parent.id, tensor(values, shape));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The L2MU cell over a whole sequence as one differentiable operation.
 
-use super::flex::{contiguous, tensor, values};
+use super::flex::{contiguous, register, tensor, values};
 use burn::backend::{
     Autodiff, Backend, Dispatch, Flex,
     autodiff::{
@@ -213,11 +213,11 @@ impl<C: CheckpointStrategy> L2muBackend for Autodiff<Flex, C> {
                 _: &mut Checkpointer,
             ) {
                 let g_out = contiguous(grads.consume::<Flex>(&ops.node));
-                let Kept { inputs, saved } = ops.state;
+                let Kept { inputs, saved } = &ops.state;
                 let need_x = ops.parents[0].is_some();
                 let weights = inputs.weights();
                 let g =
-                    backward(&inputs.spec(), &weights, inputs.x(), &saved, values(&g_out), need_x);
+                    backward(&inputs.spec(), &weights, inputs.x(), saved, values(&g_out), need_x);
                 let mut neurons = vec![0.0; 12];
                 for (k, p) in g.populations.iter().enumerate() {
                     neurons[k] = p.beta;
@@ -227,12 +227,7 @@ impl<C: CheckpointStrategy> L2muBackend for Autodiff<Flex, C> {
                 let found = std::iter::once(g.x.unwrap_or_default())
                     .chain(g.weights)
                     .chain([g.b_o, neurons]);
-                for ((parent, values), like) in ops.parents.iter().zip(found).zip(&inputs.tensors) {
-                    if let Some(parent) = parent {
-                        let shape = like.layout().shape().clone();
-                        grads.register::<Flex>(parent.id, tensor(values, shape));
-                    }
-                }
+                register(grads, &ops, found, &inputs.tensors);
             }
         }
 

@@ -1,6 +1,6 @@
 //! An LSTM over a whole sequence as one differentiable operation.
 
-use super::flex::{contiguous, tensor, values};
+use super::flex::{contiguous, register, tensor, values};
 use burn::backend::{
     Autodiff, Backend, Dispatch, Flex,
     autodiff::{
@@ -110,16 +110,11 @@ impl<C: CheckpointStrategy> LstmBackend for Autodiff<Flex, C> {
                 _: &mut Checkpointer,
             ) {
                 let g = contiguous(grads.consume::<Flex>(&ops.node));
-                let Kept { inputs, saved } = ops.state;
+                let Kept { inputs, saved } = &ops.state;
                 let need_x = ops.parents[0].is_some();
-                let g = backward(&inputs.shape(), &inputs.weights(), &saved, values(&g), need_x);
+                let g = backward(&inputs.shape(), &inputs.weights(), saved, values(&g), need_x);
                 let found = [g.x.unwrap_or_default(), g.input, g.hidden, g.bias];
-                for ((parent, values), like) in ops.parents.iter().zip(found).zip(&inputs.0) {
-                    if let Some(parent) = parent {
-                        let shape = like.layout().shape().clone();
-                        grads.register::<Flex>(parent.id, tensor(values, shape));
-                    }
-                }
+                register(grads, &ops, found, &inputs.0);
             }
         }
 

@@ -1,16 +1,21 @@
 //! `spikelet sweep`.
 
 use crate::{
-    config::Layers,
+    config::{Layers, merge, set_path},
+    evaluate::evaluate,
     experiments::{
-        grid::{Run, Sweep},
+        grid::{Run, Smaller, Sweep},
         results::Results,
     },
     failure::{Failure, Outcome, Result},
-    training::{self, Watcher},
+    training::{self, Finished, Watcher},
     ui::Ui,
 };
 use serde_json::{Value, json};
+use spikelet_graph::{
+    Graph,
+    compress::{Bits, quantize},
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -26,7 +31,8 @@ Examples:
 
 Each finished run is a line of docs/results/NAME.jsonl. A run is known by the hash of its whole
 configuration: with --resume, runs already in the file are skipped, and the one that was cut off
-goes on from its checkpoint. `spikelet docs` makes the tables in the documents of these files.")]
+goes on from its checkpoint. A [[compress]] section (name, bits, set) also measures smaller forms of
+every model, trained on with `set` first. `spikelet docs` makes the tables in the documents of these files.")]
 pub struct Args {
     /// The sweep file.
     sweep: PathBuf,
@@ -94,12 +100,50 @@ fn one(
 ) -> Result<Value> {
     let trained = training::train(config, args.data.as_deref(), &folder.join(&run.hash), watcher)?;
     let mut line = serde_json::to_value(&trained.result)?;
+    for smaller in &run.compress {
+        let graph = compressed(&trained, smaller, run, folder, args, watcher)?;
+        let part = match trained.data.split.test.is_empty() {
+            true => &trained.data.split.val,
+            false => &trained.data.split.test,
+        };
+        let accuracy = evaluate(&graph, &trained.data.sequences, part)?.confusion.accuracy();
+        line[format!("accuracy_{}", smaller.name)] = accuracy.into();
+        line[format!("bytes_{}", smaller.name)] = graph.counts()?.bytes.into();
+    }
     line["hash"] = run.hash.as_str().into();
     line["variant"] = run.variant.as_str().into();
     for (path, value) in &run.grid {
         line[path.as_str()] = serde_json::to_value(value)?;
     }
     Ok(line)
+}
+
+/// A smaller form of the model of a run, trained on where the sweep says so.
+fn compressed(
+    trained: &Finished,
+    smaller: &Smaller,
+    run: &Run,
+    folder: &Path,
+    args: &Args,
+    watcher: &mut Watcher,
+) -> Result<Graph> {
+    let graph = match smaller.set.is_empty() {
+        true => trained.graph.clone(),
+        false => {
+            let mut config = run.config.clone();
+            merge(&mut config, &smaller.set);
+            let initial = folder.join(&run.hash).display().to_string();
+            set_path(&mut config, "train.init", initial.into()).map_err(Failure::usage)?;
+            let config = training::configuration(Layers::of_table(config)?)?;
+            let run = folder.join(format!("{}-{}", run.hash, smaller.name));
+            training::train(&config, args.data.as_deref(), &run, watcher)?.graph
+        }
+    };
+    Ok(match smaller.bits {
+        Some(8) => quantize(&graph, Bits::Eight, &[])?.0,
+        Some(_) => quantize(&graph, Bits::Four, &[])?.0,
+        None => graph,
+    })
 }
 
 fn label(run: &Run) -> String {

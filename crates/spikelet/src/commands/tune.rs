@@ -3,6 +3,7 @@
 use crate::{
     config::Layers,
     experiments::{
+        check_name,
         results::Results,
         search::{Search, falls_behind, name_of},
     },
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 Examples:
   spikelet tune l2mu/wisdm --trials 20
   spikelet tune l2mu/wisdm --trials 20 --resume     go on after a kill
+  spikelet tune l2mu/wisdm --set data.split.kind=random --name tune-l2mu-random
 
 The ranges stand in the [tune] section of the preset or file. Trials are drawn from its seed, so a
 search that goes on draws what it would have drawn. A trial is judged by its best accuracy on the
@@ -30,6 +32,12 @@ line of docs/results/tune-NAME.jsonl.")]
 pub struct Args {
     /// A preset or .toml file with a [tune] section.
     config: String,
+    /// Override a key for all trials, for example data.split.kind=random (may be repeated).
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Name of the results file [default: tune- and the preset's name].
+    #[arg(long)]
+    name: Option<String>,
     /// Number of trials [default: that of the section].
     #[arg(long, value_name = "N")]
     trials: Option<usize>,
@@ -49,8 +57,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    let (search, base) = Search::read(&args.config)?;
-    let name = name_of(&args.config)?;
+    let (search, base) = Search::read(&args.config, &args.set)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_of(&args.config)?,
+    };
+    check_name(&name)?;
     let trials = args.trials.unwrap_or(search.trials);
     let results = Results::new(&args.results.join(format!("{name}.jsonl")));
     let mut lines = results.load()?;

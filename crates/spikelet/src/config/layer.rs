@@ -149,10 +149,18 @@ pub fn set_path(table: &mut Table, path: &str, value: Value) -> std::result::Res
 pub fn merge(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (Some(Value::Table(base)), Value::Table(over)) if !other_kind(base, over) => {
+                merge(base, over);
+            }
             _ => {
                 base.insert(key.clone(), value.clone());
             }
         }
     }
+}
+
+/// Whether `over` names another `kind`: the keys of one kind are no keys of another.
+fn other_kind(base: &Table, over: &Table) -> bool {
+    let kind = |table: &Table| table.get("kind").cloned();
+    kind(over).is_some() && kind(over) != kind(base)
 }

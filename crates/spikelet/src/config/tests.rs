@@ -124,6 +124,18 @@ fn values_are_toml_where_they_can_be() {
 }
 
 #[test]
+fn another_kind_brings_its_own_keys() {
+    let merged = |over: &str| {
+        let mut base: Table = "[split]\nkind = \"subject\"\nfolds = 5\n".parse().expect("valid");
+        merge(&mut base, &over.parse().expect("valid"));
+        base["split"].as_table().expect("a table").clone()
+    };
+    assert_eq!(merged("[split]\nkind = \"random\"\nseed = 1\n").len(), 2);
+    assert_eq!(merged("[split]\nkind = \"subject\"\nseed = 1\n").len(), 3);
+    assert_eq!(merged("[split]\nseed = 1\n").len(), 3);
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let failure = Layer::parse("my.toml", "a = 1\nb = = 2\n").expect_err("broken");
     let json: serde_json::Value = serde_json::from_str(&failure.json()).expect("JSON");

@@ -1,12 +1,15 @@
 //! Sweeps: variants of a configuration times a grid of overrides.
 
-use super::{base, check_name, config_hash};
+use super::{base, check_name, config_hash, results::Results, search};
 use crate::{
     config::{Layer, merge, set_path},
     failure::{Failure, Result},
 };
-use serde::Deserialize;
-use std::{collections::BTreeMap, path::Path};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use toml::{Table, Value};
 
 /// The most runs one sweep may have: more is a slip in the file.
@@ -29,9 +32,15 @@ pub struct Sweep {
     grid: BTreeMap<String, Vec<Value>>,
     /// What is compared.
     variant: Vec<Variant>,
+    /// Smaller forms of every run's model, measured on the same part.
+    #[serde(default)]
+    compress: Vec<Smaller>,
     /// How the table in the docs is made: `spikelet docs` reads it, a sweep only checks it.
     #[serde(default, rename = "table")]
     _table: Option<super::docs::Layout>,
+    /// Where the file stands, and with it the results of searches.
+    #[serde(skip)]
+    folder: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -40,8 +49,27 @@ struct Variant {
     name: String,
     /// A preset or a configuration file.
     from: String,
+    /// A search whose best trial gives settings: the name of its results file, without ending,
+    /// beside the sweep file.
+    #[serde(default)]
+    tuned: Option<String>,
     #[serde(default)]
     set: Table,
+}
+
+/// A smaller form of a run's model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smaller {
+    /// Its results are `accuracy_NAME` and `bytes_NAME`.
+    pub name: String,
+    /// Bits of a weight, 8 or 4; without it weights stay floats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u8>,
+    /// Overrides with which the trained model is trained on, for example `train.prune`; without
+    /// any it is compressed as it is.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
 }
 
 /// One run of a sweep.
@@ -53,6 +81,8 @@ pub struct Run {
     pub grid: BTreeMap<String, Value>,
     /// The whole configuration.
     pub config: Table,
+    /// Smaller forms of its model.
+    pub compress: Vec<Smaller>,
     /// Its identity.
     pub hash: String,
 }
@@ -60,8 +90,18 @@ pub struct Run {
 impl Sweep {
     /// Reads a sweep file.
     pub fn read(path: &Path) -> Result<Self> {
-        let sweep: Sweep = crate::config::Layers::from_file(path)?.read()?;
+        let mut sweep: Sweep = crate::config::Layers::from_file(path)?.read()?;
         check_name(&sweep.name)?;
+        for smaller in &sweep.compress {
+            check_name(&smaller.name)?;
+            if !matches!(smaller.bits, None | Some(8 | 4)) {
+                return Err(Failure::usage(format!(
+                    "compress {}: bits must be 8 or 4",
+                    smaller.name
+                )));
+            }
+        }
+        sweep.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(sweep)
     }
 
@@ -72,6 +112,9 @@ impl Sweep {
         for variant in &self.variant {
             let mut config = base(&variant.from)?;
             merge(&mut config, &self.set);
+            if let Some(search) = &variant.tuned {
+                self.set_tuned(&mut config, search)?;
+            }
             merge(&mut config, &variant.set);
             for grid in &combinations {
                 let mut config = config.clone();
@@ -80,11 +123,35 @@ impl Sweep {
                         Failure::usage(format!("sweep {}: grid key {path}: {message}", self.name))
                     })?;
                 }
-                let hash = config_hash(&config);
-                runs.push(Run { variant: variant.name.clone(), grid: grid.clone(), config, hash });
+                let hash = self.hash(&config)?;
+                let (variant, grid) = (variant.name.clone(), grid.clone());
+                runs.push(Run { variant, grid, config, compress: self.compress.clone(), hash });
             }
         }
         Ok(runs)
+    }
+
+    /// Identity of a run: its configuration and what is made of its model.
+    fn hash(&self, config: &Table) -> Result<String> {
+        let mut all = config.clone();
+        if !self.compress.is_empty() {
+            all.insert("compress".to_owned(), Value::try_from(&self.compress)?);
+        }
+        Ok(config_hash(&all))
+    }
+
+    /// Sets what the best trial of a search drew.
+    fn set_tuned(&self, config: &mut Table, search: &str) -> Result<()> {
+        check_name(search)?;
+        let path = self.folder.join(format!("{search}.jsonl"));
+        let best = search::best_trial(&Results::new(&path).load()?).ok_or_else(|| {
+            Failure::input(format!("no trials in {}", path.display()))
+                .help("run `spikelet tune` first")
+        })?;
+        for (path, value) in best {
+            set_path(config, &path, value).map_err(Failure::usage)?;
+        }
+        Ok(())
     }
 
     fn combinations(&self) -> Result<Vec<BTreeMap<String, Value>>> {

@@ -59,8 +59,14 @@ pub enum Range {
 
 impl Search {
     /// The search section of a preset or configuration file, and the base of its trials.
-    pub fn read(from: &str) -> Result<(Self, Table)> {
-        let (rest, section) = Layers::from_argument(from)?.split("tune");
+    ///
+    /// `set` overrides keys, as `KEY=VALUE`.
+    pub fn read(from: &str, set: &[String]) -> Result<(Self, Table)> {
+        let mut layers = Layers::from_argument(from)?;
+        for assignment in set {
+            layers.set(assignment)?;
+        }
+        let (rest, section) = layers.split("tune");
         if section.merged().is_empty() {
             return Err(Failure::usage(format!("{from} has no [tune] section"))
                 .help("state the ranges to search: [tune.ranges] with min and max, or choices"));
@@ -167,6 +173,16 @@ pub fn falls_behind(values: &[f64], earlier: &[Vec<f64>], from_epoch: usize) -> 
         _ => averages[middle],
     };
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max) < median
+}
+
+/// What the trial with the best validation accuracy drew; of equals the earliest.
+pub fn best_trial(lines: &[serde_json::Value]) -> Option<BTreeMap<String, Value>> {
+    let accuracy = |line: &serde_json::Value| line["val_accuracy"].as_f64().unwrap_or(0.0);
+    let best = lines.iter().reduce(|best, line| match accuracy(line) > accuracy(best) {
+        true => line,
+        false => best,
+    })?;
+    serde_json::from_value(best["drawn"].clone()).ok()
 }
 
 /// A folder name for a search from a preset or file.

@@ -92,7 +92,7 @@ stop_from_epoch = 3
 \"model.kind\" = { choices = [\"lif\", \"cuba\"] }
 ";
     fs::write(&path, text).expect("written");
-    let (search, base) = Search::read(&path.display().to_string()).expect("valid");
+    let (search, base) = Search::read(&path.display().to_string(), &[]).expect("valid");
     assert!(!base.contains_key("tune"));
     let mut kinds = std::collections::BTreeSet::new();
     for trial in 0..search.trials {
@@ -110,9 +110,9 @@ stop_from_epoch = 3
     }
     assert_eq!(kinds.len(), 2);
     fs::write(&path, text.replace("min = 10,", "min = 1000,")).expect("written");
-    assert!(Search::read(&path.display().to_string()).is_err());
+    assert!(Search::read(&path.display().to_string(), &[]).is_err());
     fs::write(&path, text.replace("trials", "trails")).expect("written");
-    let failure = Search::read(&path.display().to_string()).expect_err("unknown key");
+    let failure = Search::read(&path.display().to_string(), &[]).expect_err("unknown key");
     assert_eq!(failure.message(), "unknown key `trails` in `tune`");
 }
 

@@ -29,10 +29,11 @@ impl Confusion {
                 let x = left + cell * prediction as f64;
                 let share = if total == 0 { 0.0 } else { *count as f64 / total as f64 };
                 let colour = if truth == prediction { "var(--c0)" } else { "var(--c1)" };
+                // A style, not attributes: the page's rule for `.grid` would win over those.
                 let taken_for = self.classes.get(prediction).map_or("", String::as_str);
                 drawing += &format!(
                     "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\" \
-                     fill=\"{colour}\" fill-opacity=\"{share:.3}\" class=\"grid\"><title>{} taken for {}: \
+                     style=\"fill: {colour}; fill-opacity: {share:.3}\" class=\"grid\"><title>{} taken for {}: \
                      {count} of {total}</title></rect>\n",
                     escape(name),
                     escape(taken_for)
