@@ -20,6 +20,7 @@ use spikelet_data::{
     frames_file, gestures, idx, image_file,
     nmnist::Nmnist,
     npy,
+    shd::Spoken,
     stream::{Format, TimeSteps},
     wisdm_pack::Packed,
     wisdm_text,
@@ -32,7 +33,7 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 21] = [
+pub const PARSERS: [(&str, Parser); 22] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -50,6 +51,7 @@ pub const PARSERS: [(&str, Parser); 21] = [
     ("npy", npy),
     ("pickle", pickle),
     ("safetensors", safetensors),
+    ("shd", shd),
     ("stream", stream),
     ("torch_zip", torch_zip),
     ("wisdm_pack", wisdm_pack),
@@ -185,6 +187,14 @@ pub fn event_stream(data: &[u8]) {
 /// What is seen when in a gesture recording.
 pub fn gesture_labels(data: &[u8]) {
     let _ = gestures::labels(data, "fuzz", 11);
+}
+
+/// Spoken words as spikes in HDF5.
+pub fn shd(data: &[u8]) {
+    let Ok(mut spoken) = Spoken::from_bytes(data.to_vec(), "fuzz") else { return };
+    for i in 0..spoken.len() {
+        let _ = spoken.recording(i);
+    }
 }
 
 /// Reads all events; those of a small sensor also become frames.

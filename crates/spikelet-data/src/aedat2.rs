@@ -12,6 +12,8 @@ use crate::error::{DataError, Result};
 use crate::events::{Checks, Event, EventReader, Records, header_lines};
 
 const BYTES: usize = 8;
+/// Newer versions of jAER end the header with this line; others leave that to the first line without `#`.
+const END: &str = "#End Of ASCII Header";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chip {
@@ -42,7 +44,7 @@ impl<R: BufRead> Aedat2<R> {
                     reason: format!("AEChip{name}: DVS128, DAVIS240 and DAVIS346 are read"),
                 })?;
             }
-            Ok(true)
+            Ok(line != END)
         })?;
         match version.as_deref() {
             Some(line) if line.starts_with("#!AER-DAT2") => {}
@@ -153,6 +155,9 @@ mod tests {
         assert!(said(&file("", &[(0, 9), (0, 8)])).contains("backwards, from 9 to 8"));
         assert!(said(&file(DAVIS, &[(240 << 12, 0)])).contains("column 240"));
         assert!(said(&file(DAVIS, &[(180 << 22, 0)])).contains("row 180"));
+        // The first address starts with a byte that is `#`.
+        let marked = file("#End Of ASCII Header\r\n", &[(0x2300_0000, 9)]);
+        assert_eq!(read(&marked).unwrap().len(), 1);
         let good = file("", &[(0, 9)]);
         assert!(said(&good[..good.len() - 1]).contains("7 of 8 bytes"));
     }

@@ -8,7 +8,7 @@
 //! 6 bytes, its size as u64, and its content, up to a multiple of 8 bytes. All is little-endian.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder};
@@ -31,8 +31,8 @@ const MAX_HEAP: u64 = 1 << 26;
 const REFERENCE: usize = 16;
 
 /// One file.
-pub struct Spoken {
-    file: File,
+pub struct Spoken<R> {
+    file: R,
     name: String,
     size: u64,
     times: Sequences,
@@ -65,17 +65,33 @@ pub fn files(root: &Path) -> Result<[Option<PathBuf>; 3]> {
     ))
 }
 
-impl Spoken {
+impl Spoken<File> {
     /// Opens a file and reads all but its spikes.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let wrong = |what: &str, e: hdf5_pure::Error| DataError::File {
-            file: name.clone(),
-            reason: format!("{what}: {e}"),
-        };
-        let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
-        let size = file.seek(SeekFrom::End(0)).map_err(|e| DataError::io(path, e))?;
-        let hdf5 = hdf5_pure::File::open_streaming(path).map_err(|e| wrong("no HDF5 file", e))?;
+        let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+        Self::new(file, hdf5_pure::File::open_streaming(path), &path.display().to_string())
+    }
+}
+
+impl Spoken<Cursor<Vec<u8>>> {
+    /// As [`Spoken::open`], from the bytes of a file; `name` names it in errors.
+    pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self> {
+        Self::new(Cursor::new(bytes.clone()), hdf5_pure::File::from_bytes(bytes), name)
+    }
+}
+
+impl<R: Read + Seek> Spoken<R> {
+    fn new(
+        mut file: R,
+        hdf5: Result<hdf5_pure::File, hdf5_pure::Error>,
+        name: &str,
+    ) -> Result<Self> {
+        let refused = |reason: String| DataError::File { file: name.to_owned(), reason };
+        let wrong = |what: &str, e: hdf5_pure::Error| refused(format!("{what}: {e}"));
+        let size = file
+            .seek(SeekFrom::End(0))
+            .map_err(|source| DataError::Io { path: name.to_owned(), source })?;
+        let hdf5 = hdf5.map_err(|e| wrong("no HDF5 file", e))?;
         let n = {
             let times = hdf5.dataset("spikes/times").map_err(|e| wrong("spikes/times", e))?;
             let shape = times.shape().map_err(|e| wrong("spikes/times", e))?;
@@ -85,7 +101,7 @@ impl Spoken {
                     let reason = format!(
                         "spikes/times has shape {shape:?}; up to {MAX_RECORDINGS} are read"
                     );
-                    return Err(DataError::file(path, reason));
+                    return Err(refused(reason));
                 }
             }
         };
@@ -94,15 +110,12 @@ impl Spoken {
             let shape = dataset.shape().map_err(|e| wrong(what, e))?;
             match shape == [n] {
                 true => Ok(dataset),
-                false => Err(DataError::file(
-                    path,
-                    format!("{what} has shape {shape:?}; expected [{n}]"),
-                )),
+                false => Err(refused(format!("{what} has shape {shape:?}; expected [{n}]"))),
             }
         };
         let sequences = |what: &str| {
             Sequences::new(&dataset(what)?, n as usize)
-                .map_err(|reason| DataError::file(path, format!("{what}: {reason}")))
+                .map_err(|reason| refused(format!("{what}: {reason}")))
         };
         let integers = |what: &str| dataset(what)?.read::<u32>().map_err(|e| wrong(what, e));
         let speakers = match hdf5.dataset("extra/speaker") {
@@ -113,7 +126,7 @@ impl Spoken {
         let labels = integers("labels")?;
         Ok(Self {
             file,
-            name: name.clone(),
+            name: name.to_owned(),
             size,
             times,
             units,
@@ -361,9 +374,8 @@ mod tests {
 
     #[test]
     fn damaged_files_give_errors() {
-        let dir = tempfile::tempdir().unwrap();
         let read = |bytes: &[u8]| -> Result<()> {
-            let mut spoken = Spoken::open(&put(dir.path(), "a.h5", bytes))?;
+            let mut spoken = Spoken::from_bytes(bytes.to_vec(), "a")?;
             (0..spoken.len()).try_for_each(|i| spoken.recording(i).map(|_| ()))
         };
         read(THREE).unwrap();

@@ -29,8 +29,8 @@ impl SynthFolder {
         Ok(folder)
     }
 
-    /// Where the files go.
-    pub fn path(&self) -> &Path {
+    /// Where the files go until the folder is complete.
+    pub fn working(&self) -> &Path {
         &self.temporary
     }
 

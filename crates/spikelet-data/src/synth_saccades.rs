@@ -59,7 +59,7 @@ pub fn write(
             ));
         }
         for digit in 0..idx::CLASSES {
-            let path = folder.path().join(name).join(digit.to_string());
+            let path = folder.working().join(name).join(digit.to_string());
             fs::create_dir_all(&path).map_err(|e| DataError::io(&path, e))?;
         }
         let pixels = set.height * set.width;

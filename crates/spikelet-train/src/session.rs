@@ -58,7 +58,7 @@ pub enum SessionError {
 /// Weights in the place of fresh ones.
 pub enum Initial {
     /// Those of a graph of the same model.
-    Graph(Graph),
+    Graph(Box<Graph>),
     /// Those of a run of the same model, by name.
     Weights(Tensors),
 }

@@ -139,7 +139,7 @@ pub(crate) fn initial_weights(path: &Path) -> Result<Initial> {
             return Ok(Initial::Weights(best));
         }
     }
-    Ok(Initial::Graph(crate::model::Model::load(path)?.graph))
+    Ok(Initial::Graph(Box::new(crate::model::Model::load(path)?.graph)))
 }
 
 fn report(

@@ -170,8 +170,11 @@ fn lowered_networks_survive_quantisation() {
     }
 }
 
+/// A tensor by name: shape and values.
+type Named = (String, Vec<usize>, Vec<f32>);
+
 /// A golden case of official weights, as a state dictionary of its own.
-fn official(case: &str) -> (Checkpoint, Vec<(String, Vec<usize>, Vec<f32>)>) {
+fn official(case: &str) -> (Checkpoint, Vec<Named>) {
     let root = std::env::var_os("SPIKELET_GOLDEN").map(PathBuf::from);
     let root =
         root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden"));
@@ -186,7 +189,7 @@ fn official(case: &str) -> (Checkpoint, Vec<(String, Vec<usize>, Vec<f32>)>) {
     (golden, dictionary)
 }
 
-fn checkpoint(dictionary: &[(String, Vec<usize>, Vec<f32>)]) -> Checkpoint {
+fn checkpoint(dictionary: &[Named]) -> Checkpoint {
     let bytes: Vec<Vec<u8>> = dictionary
         .iter()
         .map(|(.., values)| values.iter().flat_map(|v| v.to_le_bytes()).collect())

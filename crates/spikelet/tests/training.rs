@@ -6,7 +6,7 @@ use spikelet_runtime::Executor;
 use spikelet_train::{
     config::Config,
     prepare::Prepared,
-    session::{Outcome, run},
+    session::{Initial, Outcome, run},
     trainer::{End, EpochReport, Observer, Silent, metrics_path},
 };
 use std::path::Path;
@@ -134,7 +134,8 @@ fn a_graph_goes_back_into_training() {
     let folder = tempfile::tempdir().unwrap();
     let mut none = config.clone();
     none.train.epochs = 0;
-    let again = run(&none, &prepared(&config), Some(&first.graph), folder.path(), &mut Silent);
+    let initial = Initial::Graph(Box::new(first.graph.clone()));
+    let again = run(&none, &prepared(&config), Some(&initial), folder.path(), &mut Silent);
     let again = again.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(again.graph.tensors, first.graph.tensors);
     assert_eq!(again.result.unwrap().accuracy, first.result.unwrap().accuracy);

@@ -408,7 +408,7 @@ impl<'a> Reference<'a> {
 /// What an output of adaptive pooling covers.
 fn window(size: usize, outputs: usize, output: usize) -> std::ops::Range<usize> {
     let (start, end) = (output * size, (output + 1) * size);
-    start / outputs..(end + outputs - 1) / outputs
+    start / outputs..end.div_ceil(outputs)
 }
 
 fn logistic(x: f64) -> f64 {

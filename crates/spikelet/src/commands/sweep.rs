@@ -106,7 +106,7 @@ fn one(
             true => &trained.data.split.val,
             false => &trained.data.split.test,
         };
-        let accuracy = evaluate(&graph, &trained.data.sequences, part)?.confusion.accuracy();
+        let accuracy = evaluate(&graph, &trained.data.samples, part)?.confusion.accuracy();
         line[format!("accuracy_{}", smaller.name)] = accuracy.into();
         line[format!("bytes_{}", smaller.name)] = graph.counts()?.bytes.into();
     }

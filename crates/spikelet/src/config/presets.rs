@@ -29,6 +29,7 @@ pub const PRESETS: &[Preset] = presets![
     "l2mu/braille",
     "l2mu/wisdm",
     "quick/fashion-mnist",
+    "quick/gestures",
     "quick/synthetic",
     "sltt/cifar10",
     "sltt/cifar100",

@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const WRAPPERS: [&str; 6] =
     ["hyper_parameters", "hparams", "params", "config", "args", "parameters"];
 
+/// Shape and values by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 pub(super) struct Weights<'a> {
     pub checkpoint: &'a Checkpoint,
     arch: &'static str,
@@ -165,7 +168,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Every tensor below the root, but counters of batches.
-    pub fn read_all(&mut self) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, ConvertError> {
+    pub fn read_all(&mut self) -> Result<Tensors, ConvertError> {
         let names = self.checkpoint.names().filter_map(|name| name.strip_prefix(&*self.root));
         let names: Vec<String> = names.map(str::to_owned).collect();
         let mut all = BTreeMap::new();
