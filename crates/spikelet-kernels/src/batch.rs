@@ -26,6 +26,23 @@ pub(crate) fn map<T: Sync, U: Send>(items: &[T], work: impl Fn(usize, &T) -> U +
     }
 }
 
+/// `work` for every chunk of `size` values of `out`, on all threads there are.
+pub(crate) fn for_each_chunk(
+    out: &mut [f32],
+    size: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    #[cfg(feature = "std")]
+    {
+        use rayon::prelude::*;
+        out.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    }
+    #[cfg(not(feature = "std"))]
+    {
+        out.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    }
+}
+
 /// The block `rows` of `x` `[time, batch, width]` as `[time, rows, width]`.
 pub(crate) fn take(x: &[f32], batch: usize, width: usize, rows: &Range<usize>) -> Vec<f32> {
     let n = rows.len() * width;

@@ -148,13 +148,13 @@ fn add_products<W>(lanes: &mut [f32; LANES], weights: &[W], x: &[f32], weight: i
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::events::active;
     use alloc::{vec, vec::Vec};
     use proptest::prelude::*;
 
-    fn shapes() -> impl Strategy<Value = Conv> {
+    pub(crate) fn shapes() -> impl Strategy<Value = Conv> {
         let axis = || (1_usize..7, 1_usize..4, 1_usize..3, 0_usize..3, 1_usize..3);
         (axis(), axis(), 1_usize..4, 1_usize..4, 1_usize..4)
             .prop_filter("kernel fits", |(v, h, ..)| {

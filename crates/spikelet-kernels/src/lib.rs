@@ -21,5 +21,6 @@ pub mod neuron;
 pub mod pool;
 pub mod quant;
 pub mod simd;
+pub mod spike_conv;
 pub mod surrogate;
 pub mod window;

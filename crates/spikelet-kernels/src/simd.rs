@@ -2,7 +2,7 @@
 //!
 //! Kernels are written as plain loops over slices and handed to [`dispatch`] as a closure, which
 //! runs a copy of it compiled for the best instruction set of the machine. Only x86-64 needs a
-//! choice (AVX2 or its baseline); NEON is part of every 64-bit ARM. Rust never contracts
+//! choice (AVX-512, AVX2 or its baseline); NEON is part of every 64-bit ARM. Rust never contracts
 //! `a * b + c` into a fused multiply-add and never reorders floating-point sums, so a loop gives
 //! the same bits at every level: what changes is only how many lanes go at once. Reductions must
 //! therefore be written with explicit lanes.
@@ -14,6 +14,12 @@
 #[inline(always)]
 pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if has_avx512() {
+        // SAFETY: `with_avx512` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe { with_avx512(f) };
+    }
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
     if has_avx2() {
         // SAFETY: `with_avx2` needs nothing but the features that were just detected.
         #[allow(unsafe_code)]
@@ -22,13 +28,44 @@ pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether a fused multiply-add is one instruction here. Where it is not, emulating it would cost
+/// more than the rounding it saves.
+#[inline(always)]
+pub fn has_fma() -> bool {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    return has_avx2();
+    #[cfg(not(all(feature = "std", target_arch = "x86_64")))]
+    return cfg!(target_arch = "aarch64") && cfg!(feature = "std");
+}
+
 /// The name of the instruction set [`dispatch`] chooses on this machine.
 pub fn level() -> &'static str {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if has_avx512() {
+        return "AVX-512";
+    }
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     if has_avx2() {
         return "AVX2";
     }
     if cfg!(target_feature = "neon") { "NEON" } else { "baseline" }
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[inline(always)]
+fn has_avx512() -> bool {
+    has_avx2()
+        && std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+fn with_avx512<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
