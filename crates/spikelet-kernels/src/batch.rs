@@ -27,10 +27,10 @@ pub(crate) fn map<T: Sync, U: Send>(items: &[T], work: impl Fn(usize, &T) -> U +
 }
 
 /// `work` for every chunk of `size` values of `out`, on all threads there are.
-pub(crate) fn for_each_chunk(
-    out: &mut [f32],
+pub(crate) fn for_each_chunk<T: Send>(
+    out: &mut [T],
     size: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     #[cfg(feature = "std")]
     {

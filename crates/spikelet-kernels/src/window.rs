@@ -66,12 +66,6 @@ impl Window {
         }
     }
 
-    /// Row and column of every input position.
-    pub(crate) fn input_positions(&self) -> impl Iterator<Item = [usize; 2]> {
-        let [height, width] = self.input;
-        (0..height).flat_map(move |y| (0..width).map(move |x| [y, x]))
-    }
-
     /// All output positions.
     pub(crate) fn positions(&self) -> Range<usize> {
         0..self.output[0] * self.output[1]

@@ -13,14 +13,16 @@ use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 /// Output positions of a product, about: `gemm` packs the weights anew for each.
-const ROWS: usize = 512;
+const ROWS: usize = 640;
 /// Channels of a product, at most.
 const CHANNELS: usize = 256;
 
 /// See [`super::input_gradient`].
 pub(super) fn run(conv: &Conv, batch: usize, weights: &[f32], d_out: &[f32]) -> Vec<f32> {
     let positions = conv.window.output[0] * conv.window.output[1];
-    let images = (ROWS / positions.max(1)).clamp(1, batch.max(1));
+    // An even number of equal chunks, so that two threads finish together.
+    let parts = (batch * positions).div_ceil(ROWS).max(1).next_multiple_of(2);
+    let images = batch.div_ceil(parts).max(1);
     let chunks: Vec<Range<usize>> =
         (0..batch).step_by(images).map(|first| first..batch.min(first + images)).collect();
     let per_group = conv.inputs / conv.groups;

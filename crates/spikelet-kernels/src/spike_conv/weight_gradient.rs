@@ -20,8 +20,8 @@ use crate::{
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-/// Packed output positions worked on together, about: 256 rows of 64 values are 64 KiB.
-const ROWS: usize = 256;
+/// Input positions worked on together, about: 128 rows of 64 values are 32 KiB.
+const POSITIONS: usize = 128;
 /// Channels of a task.
 const CHANNELS: usize = 32;
 
@@ -34,11 +34,14 @@ pub(super) fn run<const N: usize>(
 ) -> Vec<f32> {
     let grid = Grid::new(&conv.window);
     let columns = columns(conv.outputs, conv.groups, N);
-    let images = (ROWS / grid.rows().max(1)).clamp(1, batch.max(1));
-    let chunks: Vec<Range<usize>> =
-        (0..batch).step_by(images).map(|first| first..batch.min(first + images)).collect();
-    let by_channel = map(&chunks, |_, images| ByChannel::new(conv, &grid, lists, images.clone()));
-    let packed = map(&columns, |_, (_, columns)| packed::<N>(conv, &grid, batch, d_out, columns));
+    let [height, width] = conv.window.input;
+    let lines = (POSITIONS / width.max(1)).max(1);
+    let chunks: Vec<Range<usize>> = (0..batch * height)
+        .step_by(lines)
+        .map(|first| first..(batch * height).min(first + lines))
+        .collect();
+    let by_channel = map(&chunks, |_, lines| ByChannel::new(conv, &grid, lists, lines.clone()));
+    let packed = packed::<N>(conv, &grid, &columns, batch, d_out);
 
     let channels = conv.inputs / conv.groups;
     let mut tasks = Vec::new();
@@ -48,16 +51,17 @@ pub(super) fn run<const N: usize>(
             tasks.push((c, group * channels + first..group * channels + last));
         }
     }
+    let images = batch * grid.rows();
     let tiles = map(&tasks, |_, (c, channels)| {
-        let task = Task { conv, grid: &grid, chunks: &chunks, by_channel: &by_channel };
+        let task = Task { conv, grid: &grid, by_channel: &by_channel };
         match simd::has_fma() {
             true => simd::dispatch(
                 #[inline(always)]
-                || task.run::<N, true>(&packed[*c], channels.clone()),
+                || task.run::<N, true>(&packed[c * images..(c + 1) * images], channels.clone()),
             ),
             false => simd::dispatch(
                 #[inline(always)]
-                || task.run::<N, false>(&packed[*c], channels.clone()),
+                || task.run::<N, false>(&packed[c * images..(c + 1) * images], channels.clone()),
             ),
         }
     });
@@ -87,73 +91,61 @@ impl Grid {
     }
 }
 
-/// The columns of the output gradient of all images.
+/// The output gradient as `[columns, image]` grids.
 fn packed<const N: usize>(
     conv: &Conv,
     grid: &Grid,
+    columns: &[(usize, Range<usize>)],
     batch: usize,
     d_out: &[f32],
-    columns: &Range<usize>,
 ) -> Vec<Row<N>> {
-    let mut rows = zeros(batch * grid.rows());
     let [height, width] = conv.window.output;
-    for (row, from) in d_out.chunks_exact((width * conv.outputs).max(1)).enumerate() {
-        let (image, y) = (row / height, row % height);
-        let first = (image * grid.size[0] + y + grid.margin[0]) * grid.size[1] + grid.margin[1];
-        pack(&mut rows[first..first + width], from, conv.outputs, columns.clone());
-    }
+    let mut rows = zeros(columns.len() * batch * grid.rows());
+    for_each_chunk(&mut rows, grid.rows().max(1), |at, rows| {
+        let (columns, image) = (&columns[at / batch].1, at % batch);
+        let image = &d_out[image * height * width * conv.outputs..];
+        for (y, line) in image.chunks_exact(width * conv.outputs).take(height).enumerate() {
+            let first = (y + grid.margin[0]) * grid.size[1] + grid.margin[1];
+            pack(&mut rows[first..first + width], line, conv.outputs, columns.clone());
+        }
+    });
     rows
 }
 
-/// Events by channel and remainder of their position, as rows of a [`Grid`] without its margin.
+/// Events of some lines of the images, by channel and remainder of their position.
 struct ByChannel {
+    /// The image of the first line.
+    image: usize,
     /// `[channel, remainder]`, one more at the end.
     starts: Vec<u32>,
+    /// Rows of the grids from that image on, without the margin.
     rows: Vec<u32>,
     values: Option<Vec<f32>>,
 }
 
 impl ByChannel {
-    fn new(conv: &Conv, grid: &Grid, lists: &EventLists, images: Range<usize>) -> ByChannel {
+    fn new(conv: &Conv, grid: &Grid, lists: &EventLists, lines: Range<usize>) -> ByChannel {
         let w = &conv.window;
-        let remainders = w.stride[0] * w.stride[1];
-        let (per_group, blocks) = (conv.inputs / conv.groups, lists.blocks());
-        let visit = |each: &mut dyn FnMut(usize, u32, f32)| {
-            for (at, image) in images.clone().enumerate() {
-                for (pixel, position) in w.input_positions().enumerate() {
-                    let [v, h] = [0, 1].map(|axis| {
-                        let at = position[axis] + w.padding[axis];
-                        (at / w.stride[axis], at % w.stride[axis])
-                    });
-                    let row = ((at * grid.size[0] + v.0) * grid.size[1] + h.0) as u32;
-                    let remainder = v.1 * w.stride[1] + h.1;
-                    let pixel = image * w.input[0] * w.input[1] + pixel;
-                    for block in 0..blocks {
-                        let group = block / (blocks / conv.groups);
-                        let (channels, values) = lists.list(pixel, block);
-                        for (k, channel) in channels.iter().enumerate() {
-                            let channel = group * per_group + *channel as usize;
-                            let value = values.map_or(1.0, |values| values[k]);
-                            each(channel * remainders + remainder, row, value);
-                        }
-                    }
-                }
-            }
-        };
-        let mut starts = vec![0_u32; conv.inputs * remainders + 1];
-        visit(&mut |key, _, _| starts[key + 1] += 1);
+        let image = lines.start / w.input[0];
+        let mut starts = vec![0_u32; conv.inputs * w.stride[0] * w.stride[1] + 1];
+        for_each_event(conv, lists, lines.clone(), |key, _, _| starts[key + 1] += 1);
         for key in 1..starts.len() {
             starts[key] += starts[key - 1];
         }
         let total = starts[starts.len() - 1] as usize;
-        let (mut rows, mut all_values) = (vec![0; total], vec![0.0; total]);
         let mut next = starts.clone();
-        visit(&mut |key, row, value| {
+        let mut rows = vec![0; total];
+        let mut values = (!lists.is_binary()).then(|| vec![0.0; total]);
+        for_each_event(conv, lists, lines, |key, (line, y, x), value| {
             let at = next[key] as usize;
-            (rows[at], all_values[at]) = (row, value);
+            let grids = line / w.input[0] - image;
+            rows[at] = ((grids * grid.size[0] + y) * grid.size[1] + x) as u32;
+            if let Some(values) = &mut values {
+                values[at] = value;
+            }
             next[key] += 1;
         });
-        ByChannel { starts, rows, values: (!lists.is_binary()).then_some(all_values) }
+        ByChannel { image, starts, rows, values }
     }
 
     #[inline(always)]
@@ -163,10 +155,40 @@ impl ByChannel {
     }
 }
 
+/// Calls `visit(key, (line, y, x), value)` for every event of the lines: the key is channel and
+/// remainder, `y` and `x` the position in steps of the window.
+#[inline(always)]
+fn for_each_event(
+    conv: &Conv,
+    lists: &EventLists,
+    lines: Range<usize>,
+    mut visit: impl FnMut(usize, (usize, usize, usize), f32),
+) {
+    let w = &conv.window;
+    let remainders = w.stride[0] * w.stride[1];
+    let (per_group, blocks) = (conv.inputs / conv.groups, lists.blocks());
+    for line in lines {
+        let y = line % w.input[0] + w.padding[0];
+        for x in 0..w.input[1] {
+            let pixel = line * w.input[1] + x;
+            let x = x + w.padding[1];
+            let remainder = y % w.stride[0] * w.stride[1] + x % w.stride[1];
+            let at = (line, y / w.stride[0], x / w.stride[1]);
+            for block in 0..blocks {
+                let first = block / (blocks / conv.groups) * per_group;
+                let (channels, values) = lists.list(pixel, block);
+                for (k, channel) in channels.iter().enumerate() {
+                    let key = (first + *channel as usize) * remainders + remainder;
+                    visit(key, at, values.map_or(1.0, |values| values[k]));
+                }
+            }
+        }
+    }
+}
+
 struct Task<'a> {
     conv: &'a Conv,
     grid: &'a Grid,
-    chunks: &'a [Range<usize>],
     by_channel: &'a [ByChannel],
 }
 
@@ -182,9 +204,8 @@ impl Task<'_> {
         let remainders = w.stride[0] * w.stride[1];
         let taps = taps(self.conv);
         let mut sums = zeros::<N>(channels.len() * taps);
-        for (images, lists) in self.chunks.iter().zip(self.by_channel) {
-            let first = images.start * self.grid.rows();
-            let d_out = &d_out[first..images.end * self.grid.rows()];
+        for lists in self.by_channel {
+            let d_out = &d_out[lists.image * self.grid.rows()..];
             for (channel, sums) in channels.clone().zip(sums.chunks_exact_mut(taps)) {
                 for (tap, sum) in sums.iter_mut().enumerate() {
                     let tap = [tap / w.kernel[1], tap % w.kernel[1]];
@@ -193,7 +214,10 @@ impl Task<'_> {
                     let back = |axis: usize| self.grid.margin[axis] - reach(axis) / w.stride[axis];
                     let shift = back(0) * self.grid.size[1] + back(1);
                     let (rows, values) = lists.list(channel * remainders + remainder);
-                    gather::<N, FMA>(&mut sum.0, &d_out[shift..], rows, values);
+                    // A copy, which the compiler keeps in registers.
+                    let mut registers = sum.0;
+                    gather::<N, FMA>(&mut registers, &d_out[shift..], rows, values);
+                    sum.0 = registers;
                 }
             }
         }
