@@ -5,6 +5,8 @@
 extern crate alloc;
 
 mod batch;
+#[cfg(feature = "std")]
+pub mod batch_norm;
 mod blocks;
 pub mod cells;
 pub mod conv;
@@ -21,6 +23,7 @@ pub mod neuron;
 pub mod pool;
 pub mod quant;
 pub mod simd;
+#[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;
 pub mod window;

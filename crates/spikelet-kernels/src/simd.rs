@@ -30,12 +30,12 @@ pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
 
 /// Whether a fused multiply-add is one instruction here. Where it is not, emulating it would cost
 /// more than the rounding it saves.
-#[inline(always)]
-pub fn has_fma() -> bool {
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[cfg(feature = "std")]
+pub(crate) fn has_fma() -> bool {
+    #[cfg(target_arch = "x86_64")]
     return has_avx2();
-    #[cfg(not(all(feature = "std", target_arch = "x86_64")))]
-    return cfg!(target_arch = "aarch64") && cfg!(feature = "std");
+    #[cfg(not(target_arch = "x86_64"))]
+    return cfg!(target_arch = "aarch64");
 }
 
 /// The name of the instruction set [`dispatch`] chooses on this machine.

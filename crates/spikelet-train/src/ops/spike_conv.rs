@@ -1,0 +1,119 @@
+//! A convolution of spikes as one differentiable operation.
+
+use super::flex::{contiguous, tensor, values};
+use burn::backend::{
+    Autodiff, Backend, Dispatch, Flex,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    flex::FlexTensor,
+    tensor::FloatTensor,
+};
+use burn::tensor::Tensor;
+use spikelet_kernels::{
+    conv::Conv,
+    spike_conv::{Input, bias_gradient, forward, input_gradient, weight_gradient},
+};
+use std::sync::Arc;
+
+/// `x` `[batch, h, w, in]` convolved with `kernel` `[kh, kw, in / groups, out]` plus `bias`
+/// `[out]`, of which an empty tensor is none; differentiable in all. Uses the zeros of `x`. On
+/// Flex, in f32, only.
+pub fn spike_conv(x: Tensor<4>, kernel: Tensor<4>, bias: Tensor<1>, conv: Conv) -> Tensor<4> {
+    let (x, kernel, bias) = (x.into_dispatch(), kernel.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::spike_conv(x, kernel, bias, conv))
+}
+
+/// Backends that run the convolution of spikes.
+#[backend_extension(Flex, Autodiff)]
+pub trait SpikeConvBackend: Backend {
+    /// See [`spike_conv`].
+    fn spike_conv(
+        x: FloatTensor<Self>,
+        kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        conv: Conv,
+    ) -> FloatTensor<Self>;
+}
+
+/// What both passes need; the input is kept as its events.
+#[derive(Clone, Debug)]
+struct Forward {
+    input: Arc<Input>,
+    batch: usize,
+    kernel: FlexTensor,
+    biased: bool,
+    conv: Conv,
+}
+
+impl Forward {
+    fn new(x: FlexTensor, kernel: FlexTensor, conv: Conv) -> Forward {
+        let batch = x.layout().shape()[0];
+        let input = Arc::new(Input::new(&conv, values(&contiguous(x))));
+        Forward { input, batch, kernel: contiguous(kernel), biased: false, conv }
+    }
+
+    fn run(&mut self, bias: FlexTensor) -> FlexTensor {
+        let bias = contiguous(bias);
+        let bias = values(&bias);
+        self.biased = !bias.is_empty();
+        let out = forward(&self.conv, &self.input, self.batch, values(&self.kernel), bias);
+        let [height, width] = self.conv.window.output;
+        tensor(out, [self.batch, height, width, self.conv.outputs])
+    }
+}
+
+impl SpikeConvBackend for Flex {
+    fn spike_conv(x: FlexTensor, kernel: FlexTensor, bias: FlexTensor, conv: Conv) -> FlexTensor {
+        Forward::new(x, kernel, conv).run(bias)
+    }
+}
+
+#[derive(Debug)]
+struct SpikeConvBackward;
+
+impl Backward<Flex, 3> for SpikeConvBackward {
+    type State = Forward;
+
+    fn backward(self, ops: Ops<Forward, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
+        let d_out = values(&d_out);
+        let Forward { input, batch, kernel, biased, conv } = ops.state;
+        let [to_x, to_kernel, to_bias] = ops.parents;
+        if let Some(node) = to_x {
+            let d_x = input_gradient(&conv, batch, values(&kernel), d_out);
+            let [height, width] = conv.window.input;
+            grads.register::<Flex>(node.id, tensor(d_x, [batch, height, width, conv.inputs]));
+        }
+        if let Some(node) = to_kernel {
+            let d_kernel = weight_gradient(&conv, &input, batch, d_out);
+            let shape = kernel.layout().shape().clone();
+            grads.register::<Flex>(node.id, tensor(d_kernel, shape));
+        }
+        if let (Some(node), true) = (to_bias, biased) {
+            let d_bias = bias_gradient(&conv, d_out);
+            grads.register::<Flex>(node.id, tensor(d_bias, [conv.outputs]));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> SpikeConvBackend for Autodiff<Flex, C> {
+    fn spike_conv(
+        x: FloatTensor<Self>,
+        kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        conv: Conv,
+    ) -> FloatTensor<Self> {
+        let ((x, gx), (kernel, gk), (bias, gb)) =
+            (x.into_parts(), kernel.into_parts(), bias.into_parts());
+        let mut pass = Forward::new(x, kernel, conv);
+        let out = pass.run(bias);
+        match SpikeConvBackward.prepare::<C>([gx, gk, gb]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(pass, out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
