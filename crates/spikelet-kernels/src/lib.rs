@@ -19,6 +19,8 @@ pub mod legendre_step;
 pub mod lstm;
 pub mod math;
 pub mod matmul;
+#[cfg(feature = "std")]
+pub mod mean_pool;
 pub mod neuron;
 pub mod pool;
 pub mod quant;
