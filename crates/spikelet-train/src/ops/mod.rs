@@ -4,4 +4,5 @@ pub mod batch_norm;
 pub mod flex;
 pub mod l2mu;
 pub mod lstm;
+pub mod mean_pool;
 pub mod spike_conv;

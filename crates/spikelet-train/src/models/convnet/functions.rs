@@ -1,7 +1,9 @@
-//! The layers as functions of tensors `[batch, h, w, channels]`, composed of tensor operations.
+//! The layers as functions of tensors `[batch, h, w, channels]`: our own operations where the
+//! tensors lie in the memory of the CPU, else composed of tensor operations.
 
+use crate::ops::{batch_norm::batch_norm, flex::is_f32_on_flex, mean_pool, spike_conv::spike_conv};
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
-use std::ops::Range;
+use spikelet_kernels::{conv::Conv, mean_pool::Windows, window::Window};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -12,6 +14,30 @@ pub const MOMENTUM: f32 = 0.1;
 
 /// A convolution with the kernel `[kh, kw, in, out]`.
 pub(super) fn conv(
+    x: Tensor<4>,
+    kernel: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    if !is_f32_on_flex(&x) {
+        return composed_conv(x, kernel, bias, stride, padding);
+    }
+    let ([_, h, w, _], [kh, kw, inputs, outputs]) = (x.dims(), kernel.dims());
+    let window = Window {
+        input: [h, w],
+        output: [(h, kh), (w, kw)].map(|(n, k)| (n + 2 * padding - k) / stride + 1),
+        kernel: [kh, kw],
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [1; 2],
+    };
+    let none = || Tensor::zeros([0], &x.device());
+    let bias = bias.unwrap_or_else(none);
+    spike_conv(x, kernel, bias, Conv { window, inputs, outputs, groups: 1 })
+}
+
+fn composed_conv(
     x: Tensor<4>,
     kernel: Tensor<4>,
     bias: Option<Tensor<1>>,
@@ -84,16 +110,14 @@ pub(super) fn normalize_batch(
     let [n, h, w, channels] = shape;
     let count = n / groups * h * w;
     let x = x.reshape([groups, count, channels]);
-    let mean = x.clone().mean_dim(1);
-    let centred = x - mean.clone();
-    let variance = (centred.clone() * centred.clone()).mean_dim(1);
-    let scale = variance.clone().add_scalar(EPSILON).sqrt().recip()
-        * affine.weight.reshape([1, 1, channels]);
-    let out = centred * scale + affine.bias.reshape([1, 1, channels]);
+    let (out, [mean, variance]) = match is_f32_on_flex(&x) {
+        true => batch_norm(x, affine.weight, affine.bias, EPSILON),
+        false => composed_batch_norm(x, affine),
+    };
     let unbiased = count as f32 / (count - 1).max(1) as f32;
     let [mut running_mean, mut running_variance] = running;
     for group in 0..groups {
-        let of = |t: &Tensor<3>| t.clone().inner().narrow(0, group, 1).reshape([1, channels]);
+        let of = |t: &Tensor<2>| t.clone().inner().narrow(0, group, 1);
         let follow = |old: Tensor<2>, new: Tensor<2>| {
             old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)
         };
@@ -103,52 +127,43 @@ pub(super) fn normalize_batch(
     (out.reshape(shape), [running_mean, running_variance])
 }
 
-/// Means over windows: the rows and the columns each are a matrix product.
+/// Each group of `x` `[groups, rows, channels]`, with means and variances `[groups, channels]`.
+fn composed_batch_norm(x: Tensor<3>, affine: Affine) -> (Tensor<3>, [Tensor<2>; 2]) {
+    let channels = x.dims()[2];
+    let mean = x.clone().mean_dim(1);
+    let centred = x - mean.clone();
+    let variance = (centred.clone() * centred.clone()).mean_dim(1);
+    let scale = variance.clone().add_scalar(EPSILON).sqrt().recip()
+        * affine.weight.reshape([1, 1, channels]);
+    let out = centred * scale + affine.bias.reshape([1, 1, channels]);
+    (out, [mean.squeeze_dim(1), variance.squeeze_dim(1)])
+}
+
+/// Means over windows.
 pub(super) fn pool(x: Tensor<4>, rows: Windows, columns: Windows) -> Tensor<4> {
+    match is_f32_on_flex(&x) {
+        true => mean_pool::mean_pool(x, rows, columns),
+        false => composed_pool(x, &rows, &columns),
+    }
+}
+
+/// Rows and columns each are a matrix product.
+fn composed_pool(x: Tensor<4>, rows: &Windows, columns: &Windows) -> Tensor<4> {
     let [n, h, w, channels] = x.dims();
-    let (oh, ow) = (rows.0.len(), columns.0.len());
+    let (oh, ow) = (rows.outputs(), columns.outputs());
     let device = x.device();
-    let rows = rows.matrix(h, &device).reshape([1, oh, h]);
-    let columns = columns.matrix(w, &device).reshape([1, ow, w]);
+    let rows = matrix(rows, &device).reshape([1, oh, h]);
+    let columns = matrix(columns, &device).reshape([1, ow, w]);
     let x = rows.matmul(x.reshape([n, h, w * channels]));
     let x = columns.matmul(x.reshape([n * oh, w, channels]));
     x.reshape([n, oh, ow, channels])
 }
 
-/// What every output position along one axis takes the mean of, and by how many it divides.
-pub(super) struct Windows(Vec<(Range<usize>, usize)>);
-
-impl Windows {
-    /// Windows that slide; padding counts as zeros.
-    pub(super) fn sliding(
-        size: usize,
-        out: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Windows {
-        let window = |o: usize| {
-            let start = (o * stride).saturating_sub(padding);
-            let end = (o * stride + kernel - padding).min(size);
-            (start..end, kernel)
-        };
-        Windows((0..out).map(window).collect())
+fn matrix(windows: &Windows, device: &Device) -> Tensor<2> {
+    let (rows, columns) = (windows.outputs(), windows.inputs());
+    let mut matrix = vec![0.0; rows * columns];
+    for ((range, count), row) in windows.iter().zip(matrix.chunks_exact_mut(columns)) {
+        row[range].fill(1.0 / count as f32);
     }
-
-    /// As many as there are outputs, as even as can be.
-    pub(super) fn adaptive(size: usize, out: usize) -> Windows {
-        let window = |o: usize| {
-            let range = o * size / out..((o + 1) * size).div_ceil(out);
-            (range.clone(), range.len())
-        };
-        Windows((0..out).map(window).collect())
-    }
-
-    fn matrix(&self, size: usize, device: &Device) -> Tensor<2> {
-        let mut matrix = vec![0.0; self.0.len() * size];
-        for ((range, count), row) in self.0.iter().zip(matrix.chunks_exact_mut(size)) {
-            row[range.clone()].fill(1.0 / *count as f32);
-        }
-        Tensor::from_data(TensorData::new(matrix, [self.0.len(), size]), device)
-    }
+    Tensor::from_data(TensorData::new(matrix, [rows, columns]), device)
 }

@@ -3,7 +3,7 @@
 pub use super::module::Convnet;
 use super::{
     config::{Architecture, ConvnetConfig},
-    functions::{Affine, Windows, conv, normalize, normalize_batch, pool, standardized},
+    functions::{Affine, conv, normalize, normalize_batch, pool, standardized},
     module::Settings,
     network::{Builder, Layer, Op, ParamId, Shape},
     nf_resnet, preact_resnet, vgg,
@@ -21,7 +21,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spikelet_graph::{Graph, GraphBuilder, Readout};
-use spikelet_kernels::neuron::{Model, NeuronSpec, Reset};
+use spikelet_kernels::{
+    mean_pool::Windows,
+    neuron::{Model, NeuronSpec, Reset},
+};
 use std::sync::Arc;
 
 /// The neuron of the paper: `u[t] = (1 - 1/tau) (u[t-1] - s[t-1]) + x[t]`, `s[t] = [u[t] >= 1]`.
