@@ -21,6 +21,8 @@ pub mod math;
 pub mod matmul;
 #[cfg(feature = "std")]
 pub mod mean_pool;
+#[cfg(feature = "std")]
+pub mod memory;
 pub mod neuron;
 pub mod pool;
 pub mod quant;

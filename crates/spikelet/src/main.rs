@@ -7,6 +7,7 @@ use peak_alloc::PeakAlloc;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 fn main() -> std::process::ExitCode {
+    spikelet_kernels::memory::keep_freed_pages();
     spikelet::memory::install(spikelet::memory::Meter {
         live: || ALLOCATOR.current_usage(),
         peak: || ALLOCATOR.peak_usage(),
