@@ -12,17 +12,22 @@ def _status(field):
 
 
 def peak():
-    """The most it ever had, MiB."""
+    """The most it had since the start or the last reset, MiB."""
     return _status("VmHWM")
+
+
+def reset_peak():
+    """Returns unused memory to the system and counts the peak from here on."""
+    gc.collect()
+    # What the allocator holds back from earlier work would else count as needed.
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as clear:
+        clear.write("5")
 
 
 def extra_of(run):
     """The most `run()` needs beyond what was resident before it, MiB."""
-    gc.collect()
-    # What the allocator holds back from earlier work would else count as there before.
-    ctypes.CDLL(None).malloc_trim(0)
-    with open("/proc/self/clear_refs", "w") as clear:
-        clear.write("5")
+    reset_peak()
     before = _status("VmRSS")
     run()
     return peak() - before
