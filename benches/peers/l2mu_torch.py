@@ -119,8 +119,12 @@ CASES = {"braille/eval": run_eval, "braille/step": run_step, "braille/epoch": ru
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, help="run one case in this process (default: each in its own)")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--data", help="folder that holds braille/")
     arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(CASES))
+        return
     if arguments.case:
         CASES[arguments.case](arguments.case, arguments.data)
         report_peak_memory(arguments.case)
