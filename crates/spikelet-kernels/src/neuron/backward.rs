@@ -17,7 +17,7 @@ use alloc::{vec, vec::Vec};
 
 use super::columns::{WIDTH, blocks, for_each, pieces};
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, mask, with_membrane};
-use super::{Model, NeuronSpec, Param, Params, Reset, State};
+use super::{Model, NeuronSpec, Param, Params, Reset, State, single};
 use crate::{simd::dispatch, surrogate::Surrogate};
 
 /// A finished forward run, seen from the backward pass.
@@ -87,6 +87,13 @@ pub fn backward(
     param_gradients: bool,
 ) -> Option<ParamGradients> {
     let (spec, width, total) = (run.spec, d_state.v.len(), u.len());
+    if let (true, false, Some(c)) =
+        (width == total, param_gradients, single::coefficients(spec, &run.params))
+    {
+        run.check(total, width, param_gradients);
+        single::backward(run, c, u, d_state.v);
+        return None;
+    }
     let count = |wanted: bool| if wanted { width } else { 0 };
     let [adaptive, second] = [spec.model == Model::AdaptiveLif, spec.has_second()];
     // Sums over time of the gradients of every column, in the order of `ParamGradients`.

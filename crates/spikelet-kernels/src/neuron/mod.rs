@@ -26,6 +26,7 @@ mod backward;
 mod columns;
 mod dynamics;
 mod sequence;
+mod single;
 mod step;
 
 pub use backward::{ParamGradients, Run, backward};

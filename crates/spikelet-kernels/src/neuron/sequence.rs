@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::columns::{WIDTH, blocks, for_each, pieces};
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, update, with_membrane};
-use super::{Model, NeuronSpec, Params, State};
+use super::{Model, NeuronSpec, Params, State, single};
 use crate::simd::dispatch;
 
 /// What [`backward`](super::backward) needs of a forward run, both `[time, width]`.
@@ -45,6 +45,9 @@ pub fn sequence(
         assert_eq!(u.len(), current.len(), "one saved potential per current");
         let seconds = if spec.has_second() { current.len() } else { 0 };
         assert_eq!(used.len(), seconds, "one saved second value per current");
+    }
+    if let (true, Some(c)) = (width == current.len(), single::coefficients(spec, params)) {
+        return single::forward(spec, c, state.v, current, output, u);
     }
     let rule = Rule::new(spec);
     let items: Vec<_> = pieces(state.v, width)
