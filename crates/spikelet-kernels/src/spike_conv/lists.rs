@@ -25,7 +25,7 @@ impl EventLists {
     /// If `x` is not whole pixels, or 2^32 values or more.
     pub fn of(x: &[f32], channels: usize, groups: usize) -> EventLists {
         assert!(u32::try_from(x.len()).is_ok(), "at most 2^32 values");
-        assert!(channels > 0 && x.len() % channels == 0 && channels % groups == 0, "shape");
+        assert!(x.len().is_multiple_of(channels) && channels.is_multiple_of(groups), "shape");
         let per_group = channels / groups;
         let blocks = groups * per_group.div_ceil(BLOCK);
         let parts: Vec<&[f32]> = x.chunks((PART / channels).max(1) * channels).collect();

@@ -46,7 +46,7 @@ impl Input {
     /// # Panics
     /// If `x` is not whole images.
     pub fn new(conv: &Conv, x: &[f32]) -> Input {
-        assert!(x.len() % input_len(conv).max(1) == 0, "whole images");
+        assert!(x.len().is_multiple_of(input_len(conv).max(1)), "whole images");
         let active = x.iter().filter(|value| **value != 0.0).count();
         if active as f32 > DENSE * x.len() as f32 {
             Input::Dense(x.to_vec())
