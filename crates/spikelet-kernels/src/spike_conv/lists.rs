@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 /// Channels of a block: 128 rows of 64 weights fill 32 KiB, most of a first-level cache.
 pub(crate) const BLOCK: usize = 128;
 
-/// Active channels by pixel, `[pixel, block]`, blocks being [`BLOCK`] channels of one group.
+/// Active channels by pixel, `[pixel, block]`, blocks being 128 channels of one group.
 #[derive(Clone, Debug)]
 pub struct EventLists {
     /// Where the list of a pixel and block starts; one more at the end.

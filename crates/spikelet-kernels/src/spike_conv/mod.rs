@@ -3,11 +3,11 @@
 //!
 //! Forward, every active input adds one row of weights to every output it reaches; the weight
 //! gradient adds, for every active input, rows of the output gradient. Both are the same loop:
-//! a sum of the rows that a list of events names, [`rows::gather`]. Rows are 64 outputs wide
+//! a sum of the rows that a list of events names, `rows::gather`. Rows are 64 outputs wide
 //! (four AVX-512 registers), packed and aligned, and walked so that the rows in use stay in the
 //! first-level cache: one tap and 128 channels at a time forward, a group of images at a time in
 //! the weight gradient. The input gradient has dense operands and goes through `gemm`, tap by
-//! tap. Inputs with few zeros go through `gemm` as a whole ([`dense`]).
+//! tap. Inputs with few zeros go through `gemm` as a whole.
 //!
 //! Every output is summed in an order that depends on the shape alone, so results do not depend
 //! on the number of threads.
