@@ -240,9 +240,8 @@ impl Reader {
         let shape = dataset.shape().map_err(wrong)?;
         let chunk = dataset.chunk_shape().map_err(wrong)?.unwrap_or_default();
         let size = dataset.element_size().map_err(wrong)?;
-        let bytes = |shape: &[u64]| {
-            shape.iter().try_fold(size, |product, &axis| product.checked_mul(axis))
-        };
+        let bytes =
+            |shape: &[u64]| shape.iter().try_fold(size, |product, &axis| product.checked_mul(axis));
         match (bytes(&shape), bytes(&chunk)) {
             (Some(bytes), Some(chunk)) if bytes.max(chunk) <= self.left => {
                 // Values are kept as they are or widened to 64 bits.

@@ -106,10 +106,10 @@ impl Form {
         ordered
     }
 
-    /// An error unless it is an image.
-    pub fn image_of(&self, node: &str) -> Result<[usize; 3], NirError> {
-        self.as_image().ok_or_else(|| {
-            NirError::node(node, format!("takes [channels, height, width], not {:?}", self.shape))
+    /// Channels, height and width of a value of this many axes; an error otherwise.
+    pub fn image_of(&self, node: &str, axes: usize) -> Result<[usize; 3], NirError> {
+        self.as_image().filter(|_| self.shape.len() == axes).ok_or_else(|| {
+            NirError::node(node, format!("takes a value of {axes} axes, not {:?}", self.shape))
         })
     }
 }
