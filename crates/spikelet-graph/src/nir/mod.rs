@@ -1,7 +1,9 @@
 //! NIR, the exchange format of neuromorphic simulators and chips (Pedersen et al. 2024).
 //!
 //! A NIR file is HDF5: nodes that are equations in continuous time, and edges. [`read`] gives the
-//! file's graph as it is, [`NirGraph::to_graph`] the event graph that steps through it.
+//! file's graph as it is, [`NirGraph::to_graph`] the event graph that steps through it. The other
+//! way, [`NirGraph::of_graph`] gives a NIR graph with a report of what it loses, and
+//! [`NirGraph::to_bytes`] the file.
 //!
 //! What NIR leaves open is decided as follows, and every decision is a note of [`Import`]:
 //!
@@ -12,6 +14,9 @@
 //! - **Axes.** Channels last, see `order.rs`.
 
 pub mod error;
+mod export;
+mod export_layers;
+mod export_neurons;
 mod fields;
 pub mod hdf5;
 mod import;
@@ -20,11 +25,14 @@ mod loops;
 pub mod model;
 mod neurons;
 mod order;
+pub mod report;
 
 pub use error::NirError;
+pub use export::Export;
 pub use hdf5::read;
 pub use import::Import;
 pub use model::{Field, FieldValues, NirGraph, NirNode};
+pub use report::{Fidelity, Report};
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -36,6 +44,19 @@ pub const DT: &str = "dt";
 pub const DELAYED: &str = "delayed_edges";
 /// The first bytes of an HDF5 file.
 pub const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+
+/// The version of the PyPI package whose definitions are followed, written into files.
+pub const VERSION: &str = "1.0.8";
+
+impl NirGraph {
+    /// The file as bytes. Equal graphs give equal bytes.
+    ///
+    /// # Errors
+    /// Names that HDF5 cannot hold.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, NirError> {
+        hdf5::write(self)
+    }
+}
 
 /// Reads a NIR file from disk.
 ///
