@@ -1,7 +1,7 @@
 //! An event graph as a NIR graph, with a report of what it loses.
 
 use super::{
-    DELAYED, DT, VERSION,
+    DELAYED, DT, TASK, VERSION,
     error::NirError,
     export_layers::{self, Part},
     export_neurons::{self, Refused},
@@ -290,7 +290,7 @@ impl<'a> Exporter<'a> {
         put("program", Field::text(concat!("spikelet ", env!("CARGO_PKG_VERSION"))));
         put("name", Field::text(self.graph.name.clone()));
         if let Ok(task) = serde_json::to_string(&self.graph.task) {
-            put("task", Field::text(task));
+            put(TASK, Field::text(task));
         }
         if !self.delayed.is_empty()
             && let Ok(delayed) = serde_json::to_string(&self.delayed)

@@ -1,7 +1,7 @@
 //! A NIR graph as an event graph that runs.
 
 use super::{
-    DELAYED, DT, STEP,
+    DELAYED, DT, STEP, TASK,
     error::NirError,
     fields::Fields,
     layers::{Layer, by_channel, layer},
@@ -37,7 +37,8 @@ impl NirGraph {
     /// that the file's metadata names, or [`STEP`].
     ///
     /// Inputs are graded events. Spikes that reach an output are counted there
-    /// ([`Readout::Sum`]); other values pass. Names of nodes stay.
+    /// ([`Readout::Sum`]); other values pass. Names of nodes stay, and so does the task record of a
+    /// file that was written here.
     ///
     /// # Errors
     /// Nodes that NIR does not define, fields that do not fit, and what the event graph cannot
@@ -68,9 +69,16 @@ impl NirGraph {
         let Importer { mut builder, mut notes, .. } = import;
         notes.sort();
         notes.dedup();
-        let note = |(key, value): (&str, String)| (key.to_owned(), value);
-        let kept = [("nir.version", self.version.clone()), ("nir.dt", format!("{dt} s"))];
-        builder.task(Task { notes: kept.map(note).into(), ..Task::default() });
+        let mut task = Task::default();
+        if let Some(text) = self.metadata.get(TASK).and_then(|field| field.as_text()) {
+            match serde_json::from_str(text) {
+                Ok(found) => task = found,
+                Err(error) => notes.push(format!("metadata `{TASK}` is left out: {error}")),
+            }
+        }
+        task.notes.insert("nir.version".into(), self.version.clone());
+        task.notes.insert("nir.dt".into(), format!("{dt} s"));
+        builder.task(task);
         Ok(Import { graph: builder.finish()?, dt, notes })
     }
 }

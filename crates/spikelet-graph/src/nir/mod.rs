@@ -42,6 +42,8 @@ pub const STEP: f64 = 1e-4;
 pub const DT: &str = "dt";
 /// Entry of a graph's metadata: the edges of loops that wait a step, as JSON `[[from, to], ..]`.
 pub const DELAYED: &str = "delayed_edges";
+/// Entry of a graph's metadata: the task record as JSON.
+pub const TASK: &str = "task";
 /// The first bytes of an HDF5 file.
 pub const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 

@@ -5,6 +5,8 @@ pub mod bench;
 pub mod completions;
 pub mod compress;
 pub mod convert;
+#[cfg(feature = "nir")]
+mod convert_nir;
 pub mod data;
 mod data_synth;
 #[cfg(feature = "train")]
