@@ -16,6 +16,8 @@ pub mod docs;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+#[cfg(feature = "nir")]
+mod inspect_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
