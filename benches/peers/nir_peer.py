@@ -5,7 +5,7 @@
 
 Needs nir 1.0.8. The simulation is forward Euler with a step of 1e-4 s, reset at once, and one step of delay
 for a node that is needed before it has run; IF integrates whole steps. At step t, element i of the input in
-NIR's order (channels first) is 1 where (7919 i + 104729 t) % 97 < 5, else 0. Printed is, for every node that
+NIR's order (channels first) is 1 where (7919 i + 104729 t) % 97 < 40, else 0. Printed is, for every node that
 spikes, the total of its spikes, and for every output the sum of each of its values over time.
 """
 
@@ -93,7 +93,7 @@ def simulate(graph, steps):
             node, before = graph.nodes[name], names[:names.index(name)]
             if isinstance(node, nir.Input):
                 at = np.arange(np.prod(shapes[name]))
-                values[name] = ((7919 * at + 104729 * t) % 97 < 5).astype(np.float64).reshape(shapes[name])
+                values[name] = ((7919 * at + 104729 * t) % 97 < 40).astype(np.float64).reshape(shapes[name])
                 continue
             # A recurrent layer is computed here from the spikes of the step before.
             late = [f for f in feeds[name] if f not in before]

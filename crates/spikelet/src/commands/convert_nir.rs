@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT", conflicts_with = "arch")]
     to: Option<Format>,
     /// Seconds of a time step in a NIR file [default: 0.0001, or what the file names].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     dt: Option<f64>,
 }
 
