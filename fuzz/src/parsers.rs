@@ -25,7 +25,10 @@ use spikelet_data::{
     wisdm_pack::Packed,
     wisdm_text,
 };
-use spikelet_graph::Graph;
+use spikelet_graph::{
+    Graph,
+    nir::{self, NirGraph},
+};
 use spikelet_runtime::Executor;
 use std::io::Write;
 
@@ -33,7 +36,7 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 22] = [
+pub const PARSERS: [(&str, Parser); 23] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -47,6 +50,7 @@ pub const PARSERS: [(&str, Parser); 22] = [
     ("graph", graph),
     ("idx", idx),
     ("image", image),
+    ("nir", nir),
     ("nmnist", nmnist),
     ("npy", npy),
     ("pickle", pickle),
@@ -246,13 +250,38 @@ pub fn braille(data: &[u8]) {
 
 /// A graph file. What is valid and small must also run.
 pub fn graph(data: &[u8]) {
-    let Ok(graph) = Graph::from_bytes(data) else { return };
-    let elements = graph.nodes.iter().fold(0usize, |sum, node| sum.saturating_add(node.len()));
-    let delays = graph.edges.iter().map(|edge| edge.delay).max().unwrap_or(0);
-    if elements.saturating_mul(delays + 1) > 1 << 16 {
+    if let Ok(graph) = Graph::from_bytes(data) {
+        runs(&graph);
+    }
+}
+
+/// A NIR file. What becomes a graph must also run, and be written and read again.
+pub fn nir(data: &[u8]) {
+    let Ok(read) = nir::read(data.to_vec()) else { return };
+    let Ok(import) = read.to_graph("fuzz", None) else { return };
+    runs(&import.graph);
+    if !is_small(&import.graph) {
         return;
     }
-    let Ok(executor) = Executor::new(&graph) else { return };
+    let Ok(export) = NirGraph::of_graph(&import.graph, import.dt) else { return };
+    export.report.text();
+    if let Some(bytes) = export.nir.and_then(|nir| nir.to_bytes().ok()) {
+        let _ = nir::read(bytes).map(|nir| nir.to_graph("fuzz", None));
+    }
+}
+
+fn is_small(graph: &Graph) -> bool {
+    let elements = graph.nodes.iter().fold(0usize, |sum, node| sum.saturating_add(node.len()));
+    let delays = graph.edges.iter().map(|edge| edge.delay).max().unwrap_or(0);
+    elements.saturating_mul(delays + 1) <= 1 << 16
+}
+
+/// A few steps of a valid graph, if it is small.
+fn runs(graph: &Graph) {
+    if !is_small(graph) {
+        return;
+    }
+    let Ok(executor) = Executor::new(graph) else { return };
     let mut state = executor.state();
     let x = vec![1.0; executor.input_len()];
     for _ in 0..3 {

@@ -19,6 +19,8 @@ pub mod file;
 pub mod graph;
 pub mod int4;
 pub mod neuron;
+#[cfg(feature = "nir")]
+pub mod nir;
 pub mod op;
 pub mod shape;
 pub mod signal;

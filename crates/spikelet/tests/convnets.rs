@@ -259,3 +259,46 @@ fn lying_shapes_are_refused() {
         assert!(result.is_err(), "{name}");
     }
 }
+
+/// A file in NIR gives the same network: batch norms folded or diagonal, residuals as sums.
+#[cfg(feature = "nir")]
+#[test]
+fn nir_files_hold_convolutional_networks() {
+    use spikelet_graph::{
+        Reset,
+        nir::{self, Fidelity, NirGraph},
+    };
+    let device = Device::flex();
+    for (text, shape) in [("6C3-P2-8C3-A4-FC", [16, 16, 2]), ("resnet18", [32, 32, 3])] {
+        let mut model = model(&network(text), shape, 3, &device);
+        let values = shape.iter().product();
+        for _ in 0..5 {
+            let (_, state) = model.training_sequence(input(2, 2, values, &device), 0);
+            model = model.learned(state);
+        }
+        let mut graph = GraphBuilder::new(text);
+        graph.input("input", Signal::Dense, &shape);
+        let last = model.lower(&mut graph, "input");
+        graph.output("output", &last);
+        let mut graph = lower::finish(graph).unwrap_or_else(|e| panic!("{e}"));
+        for node in &mut graph.nodes {
+            if let Op::Neuron(neuron) = &mut node.op {
+                (neuron.reset, neuron.reset_delayed) = (Reset::Zero, false);
+            }
+        }
+        let export = NirGraph::of_graph(&graph, nir::STEP).unwrap_or_else(|e| panic!("{e}"));
+        let report = &export.report;
+        assert!(report.fidelity <= Fidelity::Approximated, "{text}: {}", report.text());
+        let bytes = export.nir.and_then(|nir| nir.to_bytes().ok()).unwrap_or_default();
+        let read = nir::read(bytes).unwrap_or_else(|e| panic!("{e}"));
+        let back = read.to_graph(text, None).unwrap_or_else(|e| panic!("{e}")).graph;
+        let x = params::values(input(3, 1, values, &device));
+        let [before, after] = [&graph, &back].map(|graph| {
+            let executor = Executor::new(graph).unwrap_or_else(|e| panic!("{e}"));
+            let mut out = Vec::new();
+            executor.run(&mut [executor.state()], &x, &mut out).unwrap_or_else(|e| panic!("{e}"));
+            out
+        });
+        close(text, &after, &before, 1e-4);
+    }
+}

@@ -1,5 +1,7 @@
 //! `spikelet convert`.
 
+#[cfg(feature = "nir")]
+use super::convert_nir;
 use crate::{
     convert,
     failure::{Failure, Outcome, Result},
@@ -7,26 +9,36 @@ use crate::{
 };
 use serde::Serialize;
 use spikelet_data::checkpoint::Checkpoint;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Turn a PyTorch or safetensors checkpoint into an event graph
+#[cfg(feature = "nir")]
+const NIR_EXAMPLES: &str = "
+  spikelet convert braille.nir                   a NIR file to an event graph
+  spikelet convert model.safetensors --to nir    an event graph to a NIR file, and what it loses";
+#[cfg(not(feature = "nir"))]
+const NIR_EXAMPLES: &str = "";
+
+/// Turn a checkpoint or a NIR file into an event graph, or a graph into a NIR file
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   spikelet convert best.ckpt                     the architecture is found by its tensors
-  spikelet convert weights.pt --arch sinabs-mnist --out mnist.safetensors
+  spikelet convert weights.pt --arch sinabs-mnist --out mnist.safetensors{NIR_EXAMPLES}
 
 Pickles are read as data: nothing in them is ever executed. Sizes are taken from the tensors;
-tensors that are missing or belong to nothing are listed.")]
+tensors that are missing or belong to nothing are listed."))]
 pub struct Args {
-    /// A .ckpt, .pt, .pth or .safetensors file.
-    checkpoint: PathBuf,
-    /// The architecture [default: found by the names of the tensors].
+    /// A .ckpt, .pt, .pth, .safetensors or .nir file; with --to, a graph or the folder of a run.
+    pub(super) checkpoint: PathBuf,
+    /// The architecture of a checkpoint [default: found by the names of the tensors].
     #[arg(long, value_name = "NAME")]
-    arch: Option<String>,
-    /// Where to write [default: the checkpoint's name with .graph.safetensors].
+    pub(super) arch: Option<String>,
+    /// Where to write [default: the file's name with .graph.safetensors, or .nir].
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
+    #[cfg(feature = "nir")]
+    #[command(flatten)]
+    pub(super) nir: convert_nir::Options,
 }
 
 #[derive(Serialize)]
@@ -38,18 +50,27 @@ struct Converted {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
+    #[cfg(feature = "nir")]
+    if let Some(result) = convert_nir::run(args, ui) {
+        return result;
+    }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let (graph, report) = convert::convert(&checkpoint, args.arch.as_deref())?;
-    let out =
-        args.out.clone().unwrap_or_else(|| args.checkpoint.with_extension("graph.safetensors"));
-    if out == args.checkpoint {
-        return Err(Failure::usage("the graph would replace the checkpoint")
-            .help("name another file with --out"));
-    }
+    let out = target(args, &args.checkpoint, "graph.safetensors")?;
     graph.save(&out)?;
     let converted = Converted { out, report };
     ui.print(|| converted.text(), &converted)?;
     Ok(Outcome::Done)
+}
+
+/// Where to write; not over what was read.
+pub(super) fn target(args: &Args, read: &Path, extension: &str) -> Result<PathBuf> {
+    let out = args.out.clone().unwrap_or_else(|| read.with_extension(extension));
+    match out == read {
+        true => Err(Failure::usage("the result would replace the file it is made of")
+            .help("name another file with --out")),
+        false => Ok(out),
+    }
 }
 
 impl Converted {

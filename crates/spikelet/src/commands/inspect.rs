@@ -1,5 +1,7 @@
 //! `spikelet inspect`.
 
+#[cfg(feature = "nir")]
+use super::{convert_nir::is_hdf5, inspect_nir::NirFile};
 use crate::{
     failure::{Failure, Outcome, Result},
     model::Model,
@@ -33,10 +35,11 @@ Examples:
   spikelet inspect model.safetensors --dot | dot -Tsvg > model.svg
   spikelet inspect official.ckpt --json          tensors and hyper-parameters of a checkpoint
   spikelet inspect recording.csv                 columns, rows, ranges
+  spikelet inspect network.nir                   nodes of a NIR file, and whether it runs here
 
 Nothing in a file is ever executed: a pickle is read as data.")]
 pub struct Args {
-    /// Graph, checkpoint, CSV, JSON lines, NPY or safetensors file, or the folder of a run.
+    /// Graph, checkpoint, NIR, CSV, JSON lines, NPY or safetensors file, or the folder of a run.
     file: PathBuf,
     /// Print a graph in Graphviz's language.
     #[arg(long, conflicts_with = "json")]
@@ -46,16 +49,21 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let content = Content::read(&args.file)?;
-    match (&content, args.dot) {
+    match (content, args.dot) {
         (Content::Graph(graph), true) => {
             let dot = graph.dot()?;
+            ui.print(|| dot, &())?;
+        }
+        #[cfg(feature = "nir")]
+        (Content::Nir(file), true) => {
+            let dot = file.dot()?;
             ui.print(|| dot, &())?;
         }
         (_, true) => {
             return Err(Failure::usage(format!("{} is no graph", args.file.display()))
                 .help("--dot draws graphs; spikelet convert makes one of a checkpoint"));
         }
-        _ => {
+        (content, false) => {
             let json = content.json(&args.file)?;
             let text = content.text(&args.file)?;
             ui.print(|| text, &json)?;
@@ -68,6 +76,8 @@ enum Content {
     Graph(Box<Graph>),
     Checkpoint(Box<Checkpoint>),
     Columns(Columns),
+    #[cfg(feature = "nir")]
+    Nir(Box<NirFile>),
 }
 
 /// A data file, column by column.
@@ -94,6 +104,10 @@ impl Content {
         if path.is_dir() {
             return Ok(Content::Graph(Box::new(Model::load(path)?.graph)));
         }
+        #[cfg(feature = "nir")]
+        if is_hdf5(path) {
+            return Ok(Content::Nir(Box::new(NirFile::read(path)?)));
+        }
         let mut start = Vec::new();
         lines::open(path)?.take(4096).read_to_end(&mut start)?;
         let format = stream::Format::of_name(path);
@@ -119,6 +133,8 @@ impl Content {
             Content::Graph(graph) => Ok(graph.describe()?),
             Content::Checkpoint(checkpoint) => Ok(checkpoint_text(checkpoint, path)),
             Content::Columns(columns) => Ok(columns.text(path)),
+            #[cfg(feature = "nir")]
+            Content::Nir(file) => Ok(file.text(path)),
         }
     }
 
@@ -134,6 +150,8 @@ impl Content {
             })),
             Content::Checkpoint(checkpoint) => Ok(checkpoint_json(checkpoint, path)),
             Content::Columns(columns) => Ok(columns.json(path)),
+            #[cfg(feature = "nir")]
+            Content::Nir(file) => Ok(file.json(path)),
         }
     }
 }

@@ -5,6 +5,8 @@ pub mod bench;
 pub mod completions;
 pub mod compress;
 pub mod convert;
+#[cfg(feature = "nir")]
+mod convert_nir;
 pub mod data;
 mod data_synth;
 #[cfg(feature = "train")]
@@ -14,6 +16,8 @@ pub mod docs;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+#[cfg(feature = "nir")]
+mod inspect_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
