@@ -153,7 +153,7 @@ impl Writer<'_> {
             let values = floats(&[outputs, inputs, 1, 1], values);
             return self.conv(values, bias, 1, one_by_one());
         }
-        let values = values.chunks_exact(inputs).flat_map(|row| self.input.to_nir_order(row));
+        let values = values.chunks_exact(inputs).flat_map(|row| self.input.in_nir_order(row));
         let weight = floats(&[outputs, inputs], values.collect());
         match bias {
             None => Ok(nir("Linear", [("weight", weight)])),
@@ -230,7 +230,7 @@ impl Writer<'_> {
     /// One factor for all or one per channel.
     fn scale(&self, factors: &[f32]) -> NirNode {
         let values: Vec<f32> = factors.iter().copied().cycle().take(self.form.len()).collect();
-        nir("Scale", [("scale", floats(&self.form.shape, self.form.to_nir_order(&values)))])
+        nir("Scale", [("scale", floats(&self.form.shape, self.form.in_nir_order(&values)))])
     }
 
     /// A factor and a shift per channel.
@@ -243,7 +243,7 @@ impl Writer<'_> {
         let image = self.input.as_image().is_some();
         let shift = self.graph.tensor(&self.node.name, shift_name)?.to_f32();
         let [factors, shift] = [factors, &shift]
-            .map(|values| if image { values.to_vec() } else { self.form.to_nir_order(values) });
+            .map(|values| if image { values.to_vec() } else { self.form.in_nir_order(values) });
         let mut values = vec![0.0; len * len];
         for (row, factor) in factors.iter().enumerate() {
             values[row * len + row] = *factor;

@@ -141,7 +141,7 @@ impl Writer<'_> {
         };
         let mut node = NirNode { kind: kind.into(), ..NirNode::default() };
         for (name, values) in fields {
-            let values = FieldValues::F64(self.form.to_nir_order(&values));
+            let values = FieldValues::F64(self.form.in_nir_order(&values));
             node.fields.insert(name.into(), Field { shape: self.form.shape.clone(), values });
         }
         Ok(Written { node, fidelity: Fidelity::Exact, notes: Vec::new() })

@@ -41,9 +41,10 @@ const METADATA: &str = "metadata";
 /// # Errors
 /// Bytes that are no HDF5 file, or one that does not hold a NIR graph.
 pub fn read(bytes: Vec<u8>) -> Result<NirGraph, NirError> {
-    let left = (bytes.len() as u64).saturating_mul(MOST_INFLATION);
+    let size = bytes.len() as u64;
+    let left = size.saturating_mul(MOST_INFLATION);
     let file = File::from_bytes(bytes).map_err(|error| hdf5("file", &error))?;
-    let mut reader = Reader { left, graph: NirGraph::default() };
+    let mut reader = Reader { size, left, graph: NirGraph::default() };
     if let Ok(version) = file.dataset("version") {
         reader.graph.version = reader.text("version", &version)?;
     }
@@ -60,6 +61,8 @@ pub fn read(bytes: Vec<u8>) -> Result<NirGraph, NirError> {
 }
 
 struct Reader {
+    /// Bytes of the file.
+    size: u64,
     /// Bytes of content that the file may still hold.
     left: u64,
     graph: NirGraph,
@@ -242,8 +245,10 @@ impl Reader {
         let size = dataset.element_size().map_err(wrong)?;
         let bytes =
             |shape: &[u64]| shape.iter().try_fold(size, |product, &axis| product.checked_mul(axis));
+        // What is not in chunks is not compressed.
+        let limit = if dataset.is_chunked() { self.left } else { self.left.min(self.size) };
         match (bytes(&shape), bytes(&chunk)) {
-            (Some(bytes), Some(chunk)) if bytes.max(chunk) <= self.left => {
+            (Some(bytes), Some(chunk)) if bytes.max(chunk) <= limit => {
                 // Values are kept as they are or widened to 64 bits.
                 let elements = bytes / size.max(1);
                 self.left = self.left.saturating_sub(bytes.max(elements.saturating_mul(8)));

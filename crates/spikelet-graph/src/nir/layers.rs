@@ -62,7 +62,7 @@ impl Reader<'_> {
             let problem = format!("takes {inputs} values but gets {:?}", self.form.shape);
             return Err(self.node.wrong("weight", problem));
         }
-        let columns = self.form.to_nir();
+        let columns = self.form.nir_positions();
         let rows = weight.values.chunks_exact(inputs.max(1));
         let values = rows.flat_map(|row| columns.iter().map(|&column| row[column] as f32));
         let weight = Tensor::f32(&[outputs, inputs], values.collect())?;
@@ -231,7 +231,7 @@ impl Reader<'_> {
             return Err(self.node.wrong("scale", problem));
         }
         let values: Vec<f32> = scale.values.iter().map(|&value| value as f32).collect();
-        let factors = by_channel(self.form, &self.form.from_nir_order(&values));
+        let factors = by_channel(self.form, &self.form.in_graph_order(&values));
         let problem = "differs within a channel, which the event graph cannot";
         factors
             .map(|factors| (Layer::Scale(factors), self.form.clone()))

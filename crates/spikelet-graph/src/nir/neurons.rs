@@ -204,7 +204,7 @@ impl Reader<'_> {
         let spreads = self.form.len() == 1 || matches!(field, "w_in" | "v_reset");
         match values[..] {
             [value] if spreads => Ok(vec![value; self.form.len()]),
-            _ if shape == self.form.shape => Ok(self.form.from_nir_order(&values)),
+            _ if shape == self.form.shape => Ok(self.form.in_graph_order(&values)),
             _ => {
                 let problem =
                     format!("has shape {shape:?} but the input has {:?}", self.form.shape);

@@ -86,21 +86,21 @@ impl Form {
     }
 
     /// For every element in the order of the event graph, its position in NIR.
-    pub fn to_nir(&self) -> Vec<usize> {
+    pub fn nir_positions(&self) -> Vec<usize> {
         let Some([channels, height, width]) = self.image else { return (0..self.len()).collect() };
         let positions = height * width;
         (0..positions).flat_map(|p| (0..channels).map(move |c| c * positions + p)).collect()
     }
 
     /// Values in NIR's order, in the order of the event graph.
-    pub fn from_nir_order<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        self.to_nir().into_iter().map(|at| values[at]).collect()
+    pub fn in_graph_order<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        self.nir_positions().into_iter().map(|at| values[at]).collect()
     }
 
     /// Values in the order of the event graph, in NIR's.
-    pub fn to_nir_order<T: Copy>(&self, values: &[T]) -> Vec<T> {
+    pub fn in_nir_order<T: Copy>(&self, values: &[T]) -> Vec<T> {
         let mut ordered = values.to_vec();
-        for (value, at) in values.iter().zip(self.to_nir()) {
+        for (value, at) in values.iter().zip(self.nir_positions()) {
             ordered[at] = *value;
         }
         ordered
@@ -122,9 +122,9 @@ mod tests {
     fn images_are_turned_and_back() {
         let form = Form::of_nir(&[2, 1, 3]).unwrap();
         assert_eq!(form.graph_shape(), [1, 3, 2]);
-        let turned = form.from_nir_order(&[0, 1, 2, 10, 11, 12]);
+        let turned = form.in_graph_order(&[0, 1, 2, 10, 11, 12]);
         assert_eq!(turned, [0, 10, 1, 11, 2, 12]);
-        assert_eq!(form.to_nir_order(&turned), [0, 1, 2, 10, 11, 12]);
+        assert_eq!(form.in_nir_order(&turned), [0, 1, 2, 10, 11, 12]);
         let flat = form.flattened();
         assert!(flat.is_reordered() && flat.is_flat());
         assert_eq!(flat.graph_shape(), [6]);

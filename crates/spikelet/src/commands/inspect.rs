@@ -27,19 +27,24 @@ const MOST_VALUES: usize = 200;
 /// The most different words of a text column that are listed.
 const MOST_WORDS: usize = 20;
 
+#[cfg(feature = "nir")]
+const NIR_EXAMPLE: &str =
+    "\n  spikelet inspect network.nir                   its nodes, and whether they run here";
+#[cfg(not(feature = "nir"))]
+const NIR_EXAMPLE: &str = "";
+
 /// Show what is in a graph, a checkpoint or a data file
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   spikelet inspect model.safetensors             nodes, shapes, parameters, task record
   spikelet inspect model.safetensors --dot | dot -Tsvg > model.svg
   spikelet inspect official.ckpt --json          tensors and hyper-parameters of a checkpoint
-  spikelet inspect recording.csv                 columns, rows, ranges
-  spikelet inspect network.nir                   nodes of a NIR file, and whether it runs here
+  spikelet inspect recording.csv                 columns, rows, ranges{NIR_EXAMPLE}
 
-Nothing in a file is ever executed: a pickle is read as data.")]
+Nothing in a file is ever executed: a pickle is read as data."))]
 pub struct Args {
-    /// Graph, checkpoint, NIR, CSV, JSON lines, NPY or safetensors file, or the folder of a run.
+    /// Graph, checkpoint, CSV, JSON lines, NPY, safetensors or NIR file, or the folder of a run.
     file: PathBuf,
     /// Print a graph in Graphviz's language.
     #[arg(long, conflicts_with = "json")]
