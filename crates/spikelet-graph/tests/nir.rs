@@ -335,3 +335,29 @@ fn what_does_not_fit_is_named() {
     let wrong = NirGraph { edges: good.edges[1..].to_vec(), ..good };
     assert!(wrong.to_graph("n", None).unwrap_err().to_string().contains("no Input leads to it"));
 }
+
+#[test]
+fn a_signal_is_an_image_of_height_one() {
+    let conv = |padding: Field| {
+        let fields = [
+            ("input_shape", Field::integer(5)),
+            ("weight", Field { shape: vec![3, 2, 3], values: FieldValues::F32(vec![1.0; 18]) }),
+            ("bias", floats(&[1.0; 3])),
+            ("stride", Field::integer(1)),
+            ("padding", padding),
+            ("dilation", Field::integer(1)),
+            ("groups", Field::integer(1)),
+        ];
+        node("Conv1d", &fields)
+    };
+    for (padding, length) in
+        [(Field::integer(1), 5), (Field::text("same"), 5), (Field::text("valid"), 3)]
+    {
+        let nir = chain(&[2, 5], &[conv(padding)], &[3, length]);
+        let graph = nir.to_graph("n", None).unwrap().graph;
+        assert_eq!(graph.node("n0").unwrap().shape, [1, 5, 2]);
+        assert_eq!(graph.node("n1").unwrap().shape, [1, length, 3]);
+    }
+    let error = chain(&[2, 5], &[conv(Field::text("full"))], &[3, 5]).to_graph("n", None);
+    assert!(error.unwrap_err().to_string().contains("field `padding`: \"full\""));
+}

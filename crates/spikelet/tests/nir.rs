@@ -9,7 +9,7 @@ use serde_json::Value;
 use spikelet::convert;
 use spikelet_data::{braille, checkpoint::Checkpoint, find};
 use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Op, Reset, Signal, Tensor,
+    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Reset, Signal, Tensor,
     nir::{self, NirGraph},
 };
 use spikelet_runtime::{Executor, Output};
@@ -289,5 +289,70 @@ fn the_python_package_reads_and_writes_the_same() {
         let (spikes, output) = simulated(&back);
         assert_eq!(simulation["spikes"], serde_json::json!(spikes), "{}", graph.name);
         assert_eq!(simulation["outputs"]["output"], serde_json::json!(output), "{}", graph.name);
+    }
+}
+
+/// Everything that NIR can express gives the same values, whatever the order of axes.
+#[test]
+fn layers_give_the_same_values() {
+    let values = |shape: &[usize]| {
+        let len: usize = shape.iter().product();
+        let x = (0..len).map(|i| (i as f32 * 0.7).sin()).collect();
+        Tensor::f32(shape, x).unwrap()
+    };
+    let neuron = |membrane: Membrane, reset: Reset| {
+        let threshold = Param::Shared(0.4);
+        let (fires_at_threshold, reset_delayed) = (false, false);
+        Neuron { membrane, threshold, fires_at_threshold, reset, reset_delayed }
+    };
+    let mut graph = GraphBuilder::new("layers");
+    graph.input("x", Signal::Graded, &[6, 4, 3]);
+    let by_input = Layout::ByInput;
+    let kernel = values(&[5, 3, 3, 3]);
+    graph.conv2d("conv", "x", &kernel, Some(values(&[5])), by_input, [1, 1], [1, 1], 1);
+    let channel = |graph: &mut GraphBuilder, name: &str, from: &str, channels: usize, shift| {
+        let factor = graph.tensor(&format!("{name}.factor"), values(&[channels]));
+        let shifts = Tensor::f32(&[channels], vec![0.25; channels]).unwrap();
+        let shift = if shift { Some(graph.tensor(&format!("{name}.shift"), shifts)) } else { None };
+        graph.node(name, Op::Scale { factor, shift });
+        graph.edge(from, name, 0);
+    };
+    channel(&mut graph, "norm", "conv", 5, true);
+    graph.linear("mix", "conv", &values(&[5, 5]), None, Layout::ByOutput);
+    graph.node("residual", Op::Add);
+    graph.edge("norm", "residual", 0);
+    graph.edge(("mix", 2), "residual", 0);
+    let lif = Membrane::Lif { beta: Param::Shared(0.7), input_decay: true };
+    graph.neuron("lif", &["residual"], neuron(lif, Reset::Zero));
+    graph.node("pool", Op::AdaptivePool2d { size: [3, 2] });
+    graph.edge("lif", "pool", 0);
+    graph.node("flat", Op::Flatten);
+    graph.edge("pool", "flat", 0);
+    channel(&mut graph, "shifted", "flat", 30, true);
+    channel(&mut graph, "scaled", "shifted", 30, false);
+    let [alpha, beta] = ["alpha", "beta"].map(|name| {
+        let decays = (0..30).map(|i| 0.3 + 0.02 * i as f32).collect();
+        Param::Tensor(graph.tensor(&format!("cuba.{name}"), Tensor::f32(&[30], decays).unwrap()))
+    });
+    graph.neuron("cuba", &["scaled"], neuron(Membrane::CubaLif { alpha, beta }, Reset::Zero));
+    graph.linear("out", "cuba", &values(&[4, 30]), None, by_input);
+    let step = Membrane::Lif { beta: Param::Shared(0.0), input_decay: false };
+    graph.neuron("step", &["out"], neuron(step, Reset::None));
+    let li = Membrane::Li { beta: Param::Shared(0.9) };
+    graph.neuron("li", &["out", "step"], neuron(li, Reset::None));
+    let sum = Membrane::Li { beta: Param::Shared(1.0) };
+    graph.neuron("sum", &["li"], neuron(sum, Reset::None));
+    graph.output("y", "sum");
+    let graph = graph.finish().unwrap();
+    let back = there_and_back(&graph);
+    let x = made_up(&[6, 4, 3], 20);
+    let [before, after] = [&graph, &back].map(|graph| {
+        let (executor, mut out) = (Executor::new(graph).unwrap(), Vec::new());
+        executor.run(&mut [executor.state()], &x, &mut out).unwrap();
+        out
+    });
+    assert!(before.iter().any(|y| *y != 0.0));
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() <= 1e-3 * before.abs().max(1.0), "{before} {after}");
     }
 }

@@ -343,3 +343,80 @@ fn put(dataset: &mut hdf5_pure::DatasetBuilder, field: &Field) {
     };
     dataset.with_shape(&shape);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of one graph whose only node holds what `fill` puts there.
+    fn file(edges: &[u64], fill: impl FnOnce(&mut hdf5_pure::GroupBuilder)) -> Vec<u8> {
+        let mut file = FileBuilder::new();
+        let mut root = file.create_group(ROOT);
+        put(root.create_dataset("type"), &Field::text("NIRGraph"));
+        let names = vec!["a"; edges.iter().product::<u64>() as usize];
+        root.create_dataset("edges").with_vlen_strings(&names).with_shape(edges);
+        let mut nodes = root.create_group(NODES);
+        let mut node = nodes.create_group("a");
+        fill(&mut node);
+        nodes.add_group(node.finish());
+        root.add_group(nodes.finish());
+        file.add_group(root.finish());
+        file.finish().unwrap()
+    }
+
+    fn error(bytes: Vec<u8>) -> String {
+        read(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn numbers_of_all_sizes_are_read() {
+        let graph = read(file(&[1, 2], |node| {
+            put(node.create_dataset("type"), &Field::text("LIF"));
+            node.create_dataset("a").with_data(&[1i8, -1]);
+            node.create_dataset("b").with_data(&[1u32, 2]);
+            node.create_dataset("c").with_f64_data(&[0.5; 4]).with_shape(&[2, 2]).with_deflate(4);
+        }))
+        .unwrap();
+        let fields = &graph.nodes["a"].fields;
+        assert_eq!(fields["a"].values, FieldValues::I64(vec![1, -1]));
+        assert_eq!(fields["b"].values, FieldValues::I64(vec![1, 2]));
+        assert_eq!((&fields["c"].shape[..], fields["c"].data_type()), (&[2, 2][..], "f64"));
+        assert_eq!(graph.edges, [["a".to_owned(), "a".to_owned()]]);
+    }
+
+    #[test]
+    fn what_is_no_nir_file_is_refused() {
+        assert!(error(b"no HDF5 file".to_vec()).contains("signature"));
+        assert!(error(FileBuilder::new().finish().unwrap()).contains("`node`"));
+        let kind = |node: &mut hdf5_pure::GroupBuilder| {
+            put(node.create_dataset("type"), &Field::text("LIF"));
+        };
+        assert!(error(file(&[1, 3], kind)).contains("[edges, 2] is needed"));
+        assert!(error(file(&[1, 2], |_| {})).contains("node `a` (unknown) has no field `type`"));
+        let number = file(&[1, 2], |node| put(node.create_dataset("type"), &Field::integer(1)));
+        assert!(error(number).contains("`a`: is i64 where text is needed"));
+    }
+
+    #[test]
+    fn an_array_larger_than_what_is_left_of_its_file_is_refused() {
+        let bytes = file(&[1, 2], |node| {
+            node.create_dataset("flat").with_f32_data(&[0.0; 8]);
+            node.create_dataset("deflated").with_f32_data(&[0.0; 8]).with_deflate(4);
+        });
+        let file = File::from_bytes(bytes).unwrap();
+        for (name, size, left, fits) in [
+            ("flat", 32, 100, true),
+            ("flat", 31, 100, false),
+            ("flat", 100, 31, false),
+            ("deflated", 31, 100, true),
+            ("deflated", 100, 31, false),
+        ] {
+            let mut reader = Reader { size, left, graph: NirGraph::default() };
+            let dataset = file.dataset(&format!("node/nodes/a/{name}")).unwrap();
+            let shape = reader.shape(name, &dataset);
+            assert_eq!(shape.is_ok(), fits, "{name} of {size}, {left} left: {shape:?}");
+            // Eight values of 64 bits: what they may be widened to.
+            assert_eq!(reader.left, if fits { left - 64 } else { left });
+        }
+    }
+}
