@@ -23,11 +23,19 @@ pub mod matmul;
 pub mod mean_pool;
 #[cfg(feature = "std")]
 pub mod memory;
+#[cfg(feature = "std")]
+mod micro;
 pub mod neuron;
+#[cfg(feature = "std")]
+mod out;
 pub mod pool;
 pub mod quant;
+#[cfg(feature = "std")]
+mod rows;
 pub mod simd;
 #[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;
 pub mod window;
+#[cfg(feature = "std")]
+mod winograd;

@@ -2,7 +2,8 @@
 
 /// Tells glibc's allocator to keep what is freed instead of returning it to the system. A
 /// training step allocates and frees the same large buffers over and over; getting every page
-/// anew took a quarter of its time. Elsewhere nothing happens.
+/// anew took 13 % (VGG-11, SLTT, 6 steps) to 21 % (a single step) of its time. Elsewhere nothing
+/// happens.
 pub fn keep_freed_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -23,6 +24,8 @@ pub fn keep_freed_pages() {
     }
 }
 
+// SAFETY: the signature is that of glibc's <malloc.h>, `int mallopt(int, int)`, which every
+// program on this target is linked with.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 unsafe extern "C" {

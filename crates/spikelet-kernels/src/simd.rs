@@ -14,7 +14,7 @@
 #[inline(always)]
 pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if has_avx512() {
+    if detects_avx512() {
         // SAFETY: `with_avx512` needs nothing but the features that were just detected.
         #[allow(unsafe_code)]
         return unsafe { with_avx512(f) };
@@ -38,10 +38,19 @@ pub(crate) fn has_fma() -> bool {
     return cfg!(target_arch = "aarch64");
 }
 
+/// Whether [`dispatch`] chooses AVX-512.
+#[cfg(feature = "std")]
+pub(crate) fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return detects_avx512();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// The name of the instruction set [`dispatch`] chooses on this machine.
 pub fn level() -> &'static str {
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if has_avx512() {
+    if detects_avx512() {
         return "AVX-512";
     }
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -53,7 +62,7 @@ pub fn level() -> &'static str {
 
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 #[inline(always)]
-fn has_avx512() -> bool {
+fn detects_avx512() -> bool {
     has_avx2()
         && std::is_x86_feature_detected!("avx512f")
         && std::is_x86_feature_detected!("avx512bw")

@@ -1,7 +1,8 @@
 //! One time step of many neurons that share their parameters, as convolutional networks take it.
 //!
-//! The general form fills arrays of coefficients and gradients for every block of columns, which
-//! pays off over many steps, but is most of the work of a single one. The values are the same.
+//! The general form fills arrays of coefficients and gradients for every block of columns: about
+//! 26 KiB for 512 neurons, whose own values of one step are about 10 KiB. That pays off over many
+//! steps only. The values are the same.
 
 use super::backward::Run;
 use super::columns::for_each;

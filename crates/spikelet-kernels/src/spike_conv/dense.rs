@@ -2,40 +2,11 @@
 
 use super::taps;
 use crate::{
-    batch::{add, for_each_chunk, map},
+    batch::{add, map},
     conv::Conv,
-    matmul::{matmul_nn, matmul_tn},
+    matmul::matmul_tn,
 };
 use alloc::{vec, vec::Vec};
-
-/// See [`super::forward`].
-pub(super) fn forward(
-    conv: &Conv,
-    x: &[f32],
-    batch: usize,
-    weights: &[f32],
-    bias: &[f32],
-) -> Vec<f32> {
-    let positions = conv.window.output[0] * conv.window.output[1];
-    let mut out = vec![0.0; batch * positions * conv.outputs];
-    let weights: Vec<Vec<f32>> = (0..conv.groups).map(|g| group_of(conv, weights, g)).collect();
-    let (k, n) = (columns(conv), conv.outputs / conv.groups);
-    for_each_chunk(&mut out, (positions * conv.outputs).max(1), |image, out| {
-        let mut product = vec![0.0; positions * n];
-        for (group, weights) in weights.iter().enumerate() {
-            let windows = windows(conv, x, image, group);
-            matmul_nn(&mut product, &windows, weights, [positions, n, k], false);
-            for (out, row) in out.chunks_exact_mut(conv.outputs).zip(product.chunks_exact(n)) {
-                let out = &mut out[group * n..(group + 1) * n];
-                out.copy_from_slice(row);
-                if !bias.is_empty() {
-                    add(out, &bias[group * n..(group + 1) * n]);
-                }
-            }
-        }
-    });
-    out
-}
 
 /// See [`super::weight_gradient`].
 pub(super) fn weight_gradient(conv: &Conv, x: &[f32], batch: usize, d_out: &[f32]) -> Vec<f32> {
@@ -72,13 +43,6 @@ pub(super) fn weight_gradient(conv: &Conv, x: &[f32], batch: usize, d_out: &[f32
 /// Values in a window of a group.
 fn columns(conv: &Conv) -> usize {
     taps(conv) * (conv.inputs / conv.groups)
-}
-
-/// `[tap, channel, out]` of a group.
-fn group_of(conv: &Conv, weights: &[f32], group: usize) -> Vec<f32> {
-    let n = conv.outputs / conv.groups;
-    let rows = weights.chunks_exact(conv.outputs);
-    rows.flat_map(|row| &row[group * n..(group + 1) * n]).copied().collect()
 }
 
 /// `[position, tap, channel]`: what the windows of an image see of a group.

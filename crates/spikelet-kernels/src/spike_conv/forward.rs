@@ -3,10 +3,14 @@
 use super::{
     interleave::{columns, interleave},
     lists::{BLOCK, EventLists},
-    rows::{Row, gather, pack, zeros},
     taps,
 };
-use crate::{batch::map, conv::Conv, simd};
+use crate::{
+    batch::map,
+    conv::Conv,
+    rows::{Row, gather, pack, zeros},
+    simd,
+};
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -1,7 +1,6 @@
 //! Putting tiles of columns together to a matrix.
 
-use super::rows::Row;
-use crate::{batch::for_each_chunk, simd::dispatch};
+use crate::{batch::for_each_chunk, rows::Row, simd::dispatch};
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 

@@ -68,13 +68,10 @@ fn check(conv: &Conv, batch: usize, seed: u64, least: f32, binary: bool) {
         d_weights[w] += x[i] * d_out[o];
         d_x[i] += weights[w] * d_out[o];
     });
-    for input in [
-        Input::Events(EventLists::of(&x, conv.inputs, conv.groups)),
-        Input::Dense(x.clone()),
-        Input::new(conv, &x),
-    ] {
-        assert_eq!(forward(conv, &input, batch, &weights, &bias), out);
-        assert_eq!(weight_gradient(conv, &input, batch, &d_out), d_weights);
+    let lists = EventLists::of(&x, conv.inputs, conv.groups);
+    for input in [Input::Events(&lists), Input::Dense(&x)] {
+        assert_eq!(forward(conv, input, batch, &weights, &bias), out);
+        assert_eq!(weight_gradient(conv, input, batch, &d_out), d_weights);
     }
     assert_eq!(input_gradient(conv, batch, &weights, &d_out), d_x);
     let mut sums = vec![0.0; conv.outputs];
@@ -122,10 +119,21 @@ fn many_channels_and_images() {
 fn no_images_and_no_events() {
     let conv = same(4, 3, [3, 5], 1);
     check(&conv, 1, 1, 9.0, true);
-    let none = Input::new(&conv, &[]);
-    assert!(forward(&conv, &none, 0, &numbers(135, 1), &[]).is_empty());
-    assert_eq!(weight_gradient(&conv, &none, 0, &[]), vec![0.0; 135]);
+    let lists = EventLists::of(&[], conv.inputs, conv.groups);
+    let none = Input::Events(&lists);
+    assert!(forward(&conv, none, 0, &numbers(135, 1), &[]).is_empty());
+    assert_eq!(weight_gradient(&conv, none, 0, &[]), vec![0.0; 135]);
     assert!(input_gradient(&conv, 0, &numbers(135, 1), &[]).is_empty());
+}
+
+/// Lists where they pay off: not for few channels, not for many events.
+#[test]
+fn dense_inputs_have_no_lists() {
+    let conv = same(8, 3, [64, 64], 1);
+    let x = |least| events(input_len(&conv), 3, least, true);
+    assert!(super::events(&conv, &x(2.0)).is_some_and(|lists| lists.len() > 500));
+    assert!(super::events(&conv, &x(0.0)).is_none());
+    assert!(super::events(&same(8, 3, [2, 64], 1), &[0.0; 128]).is_none());
 }
 
 /// A NaN is an event: it must reach the outputs that see it, and no others.
@@ -134,7 +142,8 @@ fn a_nan_spreads() {
     let conv = same(3, 1, [2, 2], 1);
     let mut x = vec![0.0; 18];
     x[4] = f32::NAN;
-    let out = forward(&conv, &Input::new(&conv, &x), 1, &[1.0; 4], &[]);
+    let lists = EventLists::of(&x, conv.inputs, conv.groups);
+    let out = forward(&conv, Input::Events(&lists), 1, &[1.0; 4], &[]);
     let bad: Vec<usize> = (0..18).filter(|i| out[*i].is_nan()).collect();
     assert_eq!(bad, [4, 5]);
 }

@@ -5,15 +5,11 @@
 //! an event adds for a tap lies at a distance that depends on the tap alone. With strides only
 //! some inputs meet a tap: events are listed apart by the remainder of their position.
 
-use super::{
-    interleave::columns,
-    lists::EventLists,
-    rows::{Row, gather, pack, zeros},
-    taps,
-};
+use super::{interleave::columns, lists::EventLists, taps};
 use crate::{
     batch::{for_each_chunk, map},
     conv::Conv,
+    rows::{Row, gather, pack, zeros},
     simd,
     window::Window,
 };

@@ -15,7 +15,9 @@ use burn::backend::{
 use burn::tensor::Tensor;
 use spikelet_kernels::{
     conv::Conv,
-    spike_conv::{Input, bias_gradient, forward, input_gradient, weight_gradient},
+    spike_conv::{
+        EventLists, Input, bias_gradient, events, forward, input_gradient, weight_gradient,
+    },
 };
 use std::sync::Arc;
 
@@ -39,28 +41,45 @@ pub trait SpikeConvBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// What both passes need; the input is kept as its events.
+/// What both passes need; the input is kept as its events, where these are fewer.
 #[derive(Clone, Debug)]
 struct Forward {
-    input: Arc<Input>,
+    input: Kept,
     batch: usize,
     kernel: FlexTensor,
     biased: bool,
     conv: Conv,
 }
 
+#[derive(Clone, Debug)]
+enum Kept {
+    Events(Arc<EventLists>),
+    Dense(FlexTensor),
+}
+
 impl Forward {
     fn new(x: FlexTensor, kernel: FlexTensor, conv: Conv) -> Forward {
         let batch = x.layout().shape()[0];
-        let input = Arc::new(Input::new(&conv, values(&contiguous(x))));
+        let x = contiguous(x);
+        let input = match events(&conv, values(&x)) {
+            Some(lists) => Kept::Events(Arc::new(lists)),
+            None => Kept::Dense(x),
+        };
         Forward { input, batch, kernel: contiguous(kernel), biased: false, conv }
+    }
+
+    fn input(&self) -> Input<'_> {
+        match &self.input {
+            Kept::Events(lists) => Input::Events(lists),
+            Kept::Dense(x) => Input::Dense(values(x)),
+        }
     }
 
     fn run(&mut self, bias: FlexTensor) -> FlexTensor {
         let bias = contiguous(bias);
         let bias = values(&bias);
         self.biased = !bias.is_empty();
-        let out = forward(&self.conv, &self.input, self.batch, values(&self.kernel), bias);
+        let out = forward(&self.conv, self.input(), self.batch, values(&self.kernel), bias);
         let [height, width] = self.conv.window.output;
         tensor(out, [self.batch, height, width, self.conv.outputs])
     }
@@ -81,16 +100,17 @@ impl Backward<Flex, 3> for SpikeConvBackward {
     fn backward(self, ops: Ops<Forward, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_out = contiguous(grads.consume::<Flex>(&ops.node));
         let d_out = values(&d_out);
-        let Forward { input, batch, kernel, biased, conv } = ops.state;
+        let pass = ops.state;
+        let Forward { batch, biased, conv, .. } = pass;
         let [to_x, to_kernel, to_bias] = ops.parents;
         if let Some(node) = to_x {
-            let d_x = input_gradient(&conv, batch, values(&kernel), d_out);
+            let d_x = input_gradient(&conv, batch, values(&pass.kernel), d_out);
             let [height, width] = conv.window.input;
             grads.register::<Flex>(node.id, tensor(d_x, [batch, height, width, conv.inputs]));
         }
         if let Some(node) = to_kernel {
-            let d_kernel = weight_gradient(&conv, &input, batch, d_out);
-            let shape = kernel.layout().shape().clone();
+            let d_kernel = weight_gradient(&conv, pass.input(), batch, d_out);
+            let shape = pass.kernel.layout().shape().clone();
             grads.register::<Flex>(node.id, tensor(d_kernel, shape));
         }
         if let (Some(node), true) = (to_bias, biased) {

@@ -167,3 +167,81 @@ fn matrix(windows: &Windows, device: &Device) -> Tensor<2> {
     }
     Tensor::from_data(TensorData::new(matrix, [rows, columns]), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    /// Waves, of which `least` and less are zero.
+    fn waves<const D: usize>(shape: [usize; D], k: f32, least: f32, device: &Device) -> Tensor<D> {
+        let n: usize = shape.iter().product();
+        let values = (0..n).map(|i| (i as f32 * k).sin()).map(|x| if x < least { 0.0 } else { x });
+        Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), shape), device)
+            .require_grad()
+    }
+
+    /// Outputs of both forms, and gradients of all inputs under a loss that weighs every output.
+    fn same<const D: usize, const N: usize>(
+        ours: Tensor<D>,
+        composed: Tensor<D>,
+        inputs: [&dyn Fn(&burn::tensor::Gradients) -> TensorData; N],
+    ) {
+        let tolerance = Tolerance::<f32>::absolute(2e-4);
+        let weigh = |out: Tensor<D>| {
+            let weights = waves(out.dims(), 0.77, -2.0, &out.device()).detach();
+            (out * weights).sum().backward()
+        };
+        ours.to_data().assert_approx_eq(&composed.to_data(), tolerance);
+        let (ours, composed) = (weigh(ours), weigh(composed));
+        for gradient in inputs {
+            gradient(&ours).assert_approx_eq(&gradient(&composed), tolerance);
+        }
+    }
+
+    macro_rules! gradients {
+        ($($tensor:ident),*) => {
+            [$(&|g: &burn::tensor::Gradients| $tensor.grad(g).expect("used").to_data()),*]
+        };
+    }
+
+    #[test]
+    fn convolutions_agree_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        for (size, kernel, stride, padding, least) in
+            [(6, 3, 1, 1, 0.8), (7, 3, 2, 1, -2.0), (5, 1, 2, 0, 0.5), (9, 7, 2, 3, 0.2)]
+        {
+            let x = waves([2, size, size, 5], 0.91, least, &device);
+            let k = waves([kernel, kernel, 5, 70], 0.37, -2.0, &device);
+            let b = waves([70], 0.53, -2.0, &device);
+            let run = |f: fn(_, _, _, _, _) -> _| {
+                f(x.clone(), k.clone(), Some(b.clone()), stride, padding)
+            };
+            same::<4, 3>(run(conv), run(composed_conv), gradients!(x, k, b));
+        }
+    }
+
+    #[test]
+    fn normalisation_agrees_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        let x = waves([3, 40, 6], 0.91, -2.0, &device);
+        let (w, b) = (waves([6], 1.3, -2.0, &device), waves([6], 0.53, -2.0, &device));
+        let affine = || Affine { weight: w.clone(), bias: b.clone() };
+        let (ours, ours_statistics) = batch_norm(x.clone(), w.clone(), b.clone(), EPSILON);
+        let (composed, statistics) = composed_batch_norm(x.clone(), affine());
+        for (a, b) in ours_statistics.iter().zip(&statistics) {
+            a.to_data().assert_approx_eq(&b.to_data(), Tolerance::<f32>::absolute(1e-5));
+        }
+        same::<3, 3>(ours, composed, gradients!(x, w, b));
+    }
+
+    #[test]
+    fn pooling_agrees_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        let x = waves([2, 6, 5, 3], 0.91, 0.0, &device);
+        let rows = Windows::sliding(6, 3, 2, 2, 0);
+        let columns = Windows::adaptive(5, 7);
+        let composed = composed_pool(x.clone(), &rows, &columns);
+        same::<4, 1>(pool(x.clone(), rows, columns), composed, gradients!(x));
+    }
+}

@@ -32,6 +32,28 @@ pub(crate) fn pack<const N: usize>(
     }
 }
 
+/// Copies the transpose of `columns` rows of a row-major matrix of this width: row `k` gets value
+/// `k` of each. All are read 16 values at a time, a cache line.
+#[inline(always)]
+pub(crate) fn pack_transposed<const N: usize>(
+    to: &mut [Row<N>],
+    from: &[f32],
+    width: usize,
+    columns: usize,
+) {
+    for (to, first) in to.chunks_mut(16).zip((0..).step_by(16)) {
+        for column in 0..columns {
+            let at = column * width + first;
+            let from = &from[at..at + to.len()];
+            // Of a length that the compiler knows, this is three times as fast.
+            match (<&mut [Row<N>; 16]>::try_from(&mut *to), <&[f32; 16]>::try_from(from)) {
+                (Ok(to), Ok(from)) => (0..16).for_each(|k| to[k].0[column] = from[k]),
+                _ => to.iter_mut().zip(from).for_each(|(row, w)| row.0[column] = *w),
+            }
+        }
+    }
+}
+
 /// `sum += values[k] * rows[events[k]]` over all events, in their order; without values every
 /// event counts 1.
 #[inline(always)]
@@ -59,4 +81,13 @@ pub(crate) fn gather<const N: usize, const FMA: bool>(
             }
         }
     }
+}
+
+/// The values of rows of whole lines, one after the other.
+#[allow(unsafe_code)]
+pub(crate) fn flat<const N: usize>(rows: &[Row<N>]) -> &[f32] {
+    const { assert!(N.is_multiple_of(16)) };
+    // SAFETY: with N a multiple of 16 a row is exactly its N values, without padding (its
+    // alignment of 64 bytes is met by 4 N bytes), and a slice of rows is contiguous.
+    unsafe { core::slice::from_raw_parts(rows.as_ptr().cast(), rows.len() * N) }
 }

@@ -1,0 +1,196 @@
+//! Dense operands: for every position of the result, the products of the rows its taps read with
+//! their weights. Forward and, with the window turned around, the gradient of the input.
+//!
+//! Images share the taps of a position, so rows of several images are multiplied together, and
+//! what a window reads of the padding is no work.
+
+use super::{interleave::columns, taps};
+use crate::{
+    batch::map,
+    conv::Conv,
+    micro::{Kernel, ROWS, add_rows, launch},
+    out::{Out, collect},
+    rows::{Row, pack, pack_transposed, zeros},
+};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Images of a task, at most: their sums stay in the first-level cache.
+const IMAGES: usize = 4 * ROWS;
+/// Tasks for every block of columns and images, about.
+const PARTS: usize = 16;
+
+/// `[batch, oh, ow, out]`: see [`super::forward`].
+pub(super) fn forward<const N: usize>(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> Vec<f32> {
+    let w = &conv.window;
+    let mut links = Links::default();
+    for position in w.positions() {
+        w.for_each_source(position, |tap, from| links.add(tap, from));
+        links.ends.push(links.links.len());
+    }
+    let depth = conv.inputs / conv.groups;
+    let columns = columns(conv.outputs, conv.groups, N);
+    let panels = map(&columns, |_, (_, columns)| {
+        let mut panel = zeros::<N>(taps(conv) * depth);
+        pack(&mut panel, weights, conv.outputs, columns.clone());
+        panel
+    });
+    let product = Product {
+        x,
+        size: w.input[0] * w.input[1],
+        width: conv.inputs,
+        depth,
+        links,
+        columns,
+        panels,
+        bias,
+    };
+    product.run(batch, conv.outputs)
+}
+
+/// `[batch, h, w, in]`: see [`super::input_gradient`].
+pub(super) fn input_gradient<const N: usize>(
+    conv: &Conv,
+    batch: usize,
+    weights: &[f32],
+    d_out: &[f32],
+) -> Vec<f32> {
+    let w = &conv.window;
+    let mut links = Links::default();
+    for position in 0..w.input[0] * w.input[1] {
+        w.for_each_target(position, |tap, from| links.add(tap, from));
+        links.ends.push(links.links.len());
+    }
+    let (depth, per_group) = (conv.outputs / conv.groups, conv.inputs / conv.groups);
+    let columns = columns(conv.inputs, conv.groups, N);
+    let tasks: Vec<(usize, usize)> =
+        (0..columns.len()).flat_map(|c| (0..taps(conv)).map(move |tap| (c, tap))).collect();
+    let parts = map(&tasks, |_, &(c, tap)| {
+        let (group, columns) = &columns[c];
+        let mut panel = zeros::<N>(depth);
+        let first = tap * per_group + columns.start - group * per_group;
+        let rows = &weights[first * conv.outputs + group * depth..];
+        pack_transposed(&mut panel, rows, conv.outputs, columns.len());
+        panel
+    });
+    let panels = parts.chunks_exact(taps(conv)).map(|taps| taps.concat()).collect();
+    let product = Product {
+        x: d_out,
+        size: w.output[0] * w.output[1],
+        width: conv.outputs,
+        depth,
+        links,
+        columns,
+        panels,
+        bias: &[],
+    };
+    product.run(batch, conv.inputs)
+}
+
+/// For every position of the result the taps, and the positions they read.
+#[derive(Default)]
+struct Links {
+    links: Vec<(usize, usize)>,
+    ends: Vec<usize>,
+}
+
+impl Links {
+    fn add(&mut self, tap: usize, from: usize) {
+        self.links.push((tap, from));
+    }
+
+    fn of(&self, position: usize) -> &[(usize, usize)] {
+        let first = if position == 0 { 0 } else { self.ends[position - 1] };
+        &self.links[first..self.ends[position]]
+    }
+}
+
+struct Product<'a, const N: usize> {
+    /// `[batch, size, width]`, of which a group reads `depth` channels.
+    x: &'a [f32],
+    size: usize,
+    width: usize,
+    depth: usize,
+    links: Links,
+    /// Group and columns of the result.
+    columns: Vec<(usize, Range<usize>)>,
+    /// For every block of columns `[tap, depth]` rows.
+    panels: Vec<Vec<Row<N>>>,
+    bias: &'a [f32],
+}
+
+impl<const N: usize> Product<'_, N> {
+    fn run(&self, batch: usize, width: usize) -> Vec<f32> {
+        let positions = self.links.ends.len();
+        let each = positions.div_ceil(PARTS).max(1);
+        let mut tasks = Vec::new();
+        for block in 0..self.columns.len() {
+            for image in (0..batch).step_by(IMAGES) {
+                for first in (0..positions).step_by(each) {
+                    let positions = first..positions.min(first + each);
+                    tasks.push((block, image..batch.min(image + IMAGES), positions));
+                }
+            }
+        }
+        // SAFETY: the tasks are all blocks of columns, of images and of positions, each once.
+        #[allow(unsafe_code)]
+        unsafe {
+            collect(batch * positions, width, |out| {
+                map(&tasks, |_, (block, images, positions)| {
+                    launch::<N, _>(Task { product: self, block: *block, images, positions, out });
+                });
+            })
+        }
+    }
+}
+
+struct Task<'a, 'b, const N: usize> {
+    product: &'a Product<'a, N>,
+    block: usize,
+    images: &'a Range<usize>,
+    positions: &'a Range<usize>,
+    out: &'a Out<'b>,
+}
+
+impl<const N: usize> Kernel for Task<'_, '_, N> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<const W: usize, const FMA: bool>(self) {
+        let p = self.product;
+        let (group, columns) = &p.columns[self.block];
+        let mut start = Row::<N>::ZERO;
+        if !p.bias.is_empty() {
+            start.0[..columns.len()].copy_from_slice(&p.bias[columns.clone()]);
+        }
+        let mut all = [Row::<N>::ZERO; IMAGES];
+        let sums = &mut all[..self.images.len()];
+        for position in self.positions.clone() {
+            sums.fill(start);
+            for &(tap, from) in p.links.of(position) {
+                let panel = &p.panels[self.block][tap * p.depth..(tap + 1) * p.depth];
+                for (sums, first) in sums.chunks_mut(ROWS).zip(self.images.clone().step_by(ROWS)) {
+                    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
+                    for (image, row) in (first..).zip(&mut rows[..sums.len()]) {
+                        let at = (image * p.size + from) * p.width + group * p.depth;
+                        *row = &p.x[at..at + p.depth];
+                    }
+                    add_rows::<N, W, FMA>(sums, &rows, panel);
+                }
+            }
+            for (image, row) in self.images.clone().zip(&*sums) {
+                // SAFETY: these columns of this position and image are in this task alone.
+                #[allow(unsafe_code)]
+                unsafe {
+                    self.out.write(image * p.links.ends.len() + position, columns, row);
+                }
+            }
+        }
+    }
+}
