@@ -22,7 +22,7 @@ pub struct Moments {
 }
 
 /// Values of a part, about; it stays in the second-level cache between its mean and its variance.
-const PART: usize = 1 << 16;
+pub(crate) const PART: usize = 1 << 16;
 
 /// The moments of `x` `[rows, channels]`.
 ///

@@ -1,12 +1,11 @@
-//! A matrix that several tasks write at once, each its own rows and columns.
-//!
-//! Its memory starts unwritten: zeroing it first would be work of one thread.
+//! Results that several tasks write at once. Their memory starts unwritten: zeroing it first would
+//! be work of one thread.
 
-use crate::rows::Row;
+use crate::{batch::map, rows::Row};
 use alloc::vec::Vec;
 use core::{marker::PhantomData, ops::Range};
 
-/// Where the tasks write.
+/// A matrix of which each task writes its own rows and columns.
 pub(crate) struct Out<'a> {
     first: *mut f32,
     rows: usize,
@@ -58,4 +57,84 @@ pub(crate) unsafe fn collect(rows: usize, width: usize, fill: impl FnOnce(&Out))
     // SAFETY: the capacity is `len` and `fill` has written every value (the caller's promise).
     unsafe { values.set_len(len) };
     values
+}
+
+/// `K` buffers of `len` values, made in chunks of `size` on all threads: `work(index, chunks)`
+/// gets the same chunk of every buffer, zeroed.
+pub(crate) fn fill<const K: usize>(
+    len: usize,
+    size: usize,
+    work: impl Fn(usize, [&mut [f32]; K]) + Sync,
+) -> [Vec<f32>; K] {
+    let mut buffers: [Vec<f32>; K] = core::array::from_fn(|_| Vec::with_capacity(len));
+    let starts = buffers.each_mut().map(|buffer| Start(buffer.as_mut_ptr()));
+    let chunks: Vec<usize> = (0..len).step_by(size.max(1)).collect();
+    map(&chunks, |index, &first| {
+        let n = size.max(1).min(len - first);
+        let chunks = starts.each_ref().map(|start| {
+            // SAFETY: first + n <= len values were allocated, chunks do not overlap and each is
+            // borrowed once; it is written with zeros before a reference to it exists.
+            #[allow(unsafe_code)]
+            unsafe {
+                let chunk = start.0.add(first);
+                chunk.write_bytes(0, n);
+                core::slice::from_raw_parts_mut(chunk, n)
+            }
+        });
+        work(index, chunks);
+    });
+    for buffer in &mut buffers {
+        // SAFETY: the capacity is `len`, and the chunks, which are all of it, were written.
+        #[allow(unsafe_code)]
+        unsafe {
+            buffer.set_len(len);
+        }
+    }
+    buffers
+}
+
+/// Where a buffer starts.
+struct Start(*mut f32);
+
+// SAFETY: `fill` hands out non-overlapping parts behind the pointer, one to each task.
+#[allow(unsafe_code)]
+unsafe impl Sync for Start {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn chunks_come_zeroed_and_in_place() {
+        for (len, size) in [(0, 3), (1, 3), (7, 3), (9, 3), (5, 0)] {
+            let [a, b] = fill(len, size, |index, [a, b]| {
+                assert!(a.iter().chain(&*b).all(|x| *x == 0.0));
+                a.fill(index as f32);
+                b[0] = 1.0;
+            });
+            let step = size.max(1);
+            assert_eq!(a, (0..len).map(|i| (i / step) as f32).collect::<Vec<_>>());
+            let ones = (0..len).map(|i| f32::from(u8::from(i % step == 0)));
+            assert_eq!(b, ones.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_matrix_from_columns() {
+        let columns = [0..2, 2..5];
+        // SAFETY: the two blocks of columns are all columns of both rows.
+        #[allow(unsafe_code)]
+        let found = unsafe {
+            collect(2, 5, |out| {
+                map(&columns, |block, columns| {
+                    for row in 0..2 {
+                        let value = Row::<16>([(10 * row + block) as f32; 16]);
+                        out.write(row, columns, &value);
+                    }
+                });
+            })
+        };
+        assert_eq!(found, vec![0.0, 0.0, 1.0, 1.0, 1.0, 10.0, 10.0, 11.0, 11.0, 11.0]);
+    }
 }

@@ -40,6 +40,16 @@ pub trait SequenceModel: Module {
     /// One time step: `[batch, channels]` to `[batch, classes]`.
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State);
 
+    /// One time step through which no gradient reaches the state, as in SLTT: states are on the
+    /// plain device. A faster form must agree with [`step`](Self::step).
+    fn detached_step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        if !x.device().is_autodiff() {
+            return self.step(x, state);
+        }
+        let (out, next) = self.step(x, state.into_iter().map(Tensor::autodiff).collect());
+        (out, next.into_iter().map(Tensor::inner).collect())
+    }
+
     /// All time steps from a zero state. A faster form must agree with the steps.
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
         step_by_step(self, x)

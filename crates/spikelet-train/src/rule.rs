@@ -144,16 +144,15 @@ impl LearningRule {
         for (x, learns) in x.iter_dim(0).zip(self.steps(time, seed)) {
             let x = x.squeeze_dim::<2>(0);
             let (out, next) = if learns {
-                let state = state.into_iter().map(Tensor::autodiff).collect();
-                let (out, next) = model.step(x, state);
+                let (out, next) = model.detached_step(x, state);
                 // Divided by all steps, also where few learn, as in the official code.
                 let value = loss.of(out.clone(), targets.clone()).div_scalar(time as f32);
                 // Frees the graph of this step.
                 sum.accumulate(model, GradientsParams::from_grads(value.backward(), model));
                 total += value.into_scalar::<f32>();
-                (out.inner(), next.into_iter().map(Tensor::inner).collect())
+                (out.inner(), next)
             } else {
-                plain.step(x.inner(), state)
+                plain.detached_step(x.inner(), state)
             };
             outputs.push(out);
             state = next;

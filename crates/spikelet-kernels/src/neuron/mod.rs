@@ -25,6 +25,8 @@
 mod backward;
 mod columns;
 mod dynamics;
+#[cfg(feature = "std")]
+pub mod normalized;
 mod sequence;
 mod single;
 mod step;

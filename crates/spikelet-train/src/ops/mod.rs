@@ -5,4 +5,5 @@ pub mod flex;
 pub mod l2mu;
 pub mod lstm;
 pub mod mean_pool;
+pub mod normalized_neurons;
 pub mod spike_conv;

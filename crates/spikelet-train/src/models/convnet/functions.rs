@@ -1,7 +1,16 @@
 //! The layers as functions of tensors `[batch, h, w, channels]`: our own operations where the
 //! tensors lie in the memory of the CPU, else composed of tensor operations.
 
-use crate::ops::{batch_norm::batch_norm, flex::is_f32_on_flex, mean_pool, spike_conv::spike_conv};
+use crate::{
+    neuron::Dynamics,
+    ops::{
+        batch_norm::batch_norm,
+        flex::is_f32_on_flex,
+        mean_pool,
+        normalized_neurons::{Constants, normalized_neurons},
+        spike_conv::spike_conv,
+    },
+};
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use spikelet_kernels::{conv::Conv, mean_pool::Windows, window::Window};
 
@@ -9,6 +18,8 @@ use spikelet_kernels::{conv::Conv, mean_pool::Windows, window::Window};
 const EPSILON: f32 = 1e-5;
 /// Added to the variance of a kernel times its fan-in.
 const KERNEL_EPSILON: f32 = 1e-4;
+/// Of all neurons.
+pub(super) const THRESHOLD: f32 = 1.0;
 /// Weight of a new value in running statistics.
 pub const MOMENTUM: f32 = 0.1;
 
@@ -114,17 +125,60 @@ pub(super) fn normalize_batch(
         true => batch_norm(x, affine.weight, affine.bias, EPSILON),
         false => composed_batch_norm(x, affine),
     };
+    (out.reshape(shape), follow(running, [mean, variance], count))
+}
+
+/// The running statistics after those of groups of `count` rows, `[groups, channels]` each, one
+/// group after the other.
+fn follow(running: Statistics, seen: Statistics, count: usize) -> Statistics {
     let unbiased = count as f32 / (count - 1).max(1) as f32;
+    let [mean, variance] = seen.map(Tensor::inner);
     let [mut running_mean, mut running_variance] = running;
-    for group in 0..groups {
-        let of = |t: &Tensor<2>| t.clone().inner().narrow(0, group, 1);
+    for group in 0..mean.dims()[0] {
+        let of = |t: &Tensor<2>| t.clone().narrow(0, group, 1);
         let follow = |old: Tensor<2>, new: Tensor<2>| {
             old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)
         };
         running_mean = follow(running_mean, of(&mean));
         running_variance = follow(running_variance, of(&variance).mul_scalar(unbiased));
     }
-    (out.reshape(shape), [running_mean, running_variance])
+    [running_mean, running_variance]
+}
+
+/// What [`normalized_step`] takes besides the currents.
+pub(super) struct Population {
+    /// Scale and shift of the normalisation.
+    pub(super) affine: Affine,
+    /// Its running statistics.
+    pub(super) running: Statistics,
+    /// Potentials `[batch, h * w * channels]`.
+    pub(super) v: Tensor<2>,
+    /// Equation of the neurons and derivative of their spikes.
+    pub(super) dynamics: Dynamics,
+    /// Decay of the potentials.
+    pub(super) beta: f32,
+}
+
+/// One time step of neurons behind a normalisation by the statistics of the batch: spikes,
+/// potentials and running statistics; potentials carry no gradient. `None` where the tensors do
+/// not lie in the memory of the CPU.
+pub(super) fn normalized_step(
+    x: &Tensor<4>,
+    population: impl FnOnce() -> Population,
+) -> Option<(Tensor<4>, Tensor<2>, Statistics)> {
+    if !is_f32_on_flex(x) {
+        return None;
+    }
+    let Population { affine, running, v, dynamics, beta } = population();
+    let constants = Constants { dynamics, beta, threshold: THRESHOLD, epsilon: EPSILON };
+    let shape = x.dims();
+    let [n, h, w, channels] = shape;
+    let rows = [n * h * w, channels];
+    let (x, v) = (x.clone().reshape(rows), v.reshape(rows));
+    let (spikes, v, seen) = normalized_neurons(x, v, [affine.weight, affine.bias], constants);
+    let seen = seen.map(|t| t.unsqueeze::<2>());
+    let v = v.inner().reshape([n, h * w * channels]);
+    Some((spikes.reshape(shape), v, follow(running, seen, n * h * w)))
 }
 
 /// Each group of `x` `[groups, rows, channels]`, with means and variances `[groups, channels]`.

@@ -3,7 +3,10 @@
 pub use super::module::Convnet;
 use super::{
     config::{Architecture, ConvnetConfig},
-    functions::{Affine, conv, normalize, normalize_batch, pool, standardized},
+    functions::{
+        Affine, Population, THRESHOLD, conv, normalize, normalize_batch, normalized_step, pool,
+        standardized,
+    },
     module::Settings,
     network::{Builder, Layer, Op, ParamId, Shape},
     nf_resnet, preact_resnet, vgg,
@@ -119,6 +122,18 @@ impl Convnet {
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
     ) -> (Tensor<3>, State) {
+        self.pass(x, state, seen, false)
+    }
+
+    /// The same; `detached` is one step through which no gradient reaches the state. What
+    /// normalisations give is then not seen where their neurons follow.
+    fn pass(
+        &self,
+        x: Tensor<3>,
+        state: State,
+        seen: &mut dyn FnMut(&Layer, &Tensor<4>),
+        detached: bool,
+    ) -> (Tensor<3>, State) {
         let [time, batch, _] = x.dims();
         let mut pass = Pass {
             model: self,
@@ -128,9 +143,15 @@ impl Convnet {
             state: state.into_iter(),
             next: State::new(),
         };
+        let mut together = None;
         let last_readers = self.network.last_readers();
         let mut outputs: Vec<Option<Tensor<4>>> = Vec::new();
         for (id, layer) in self.network.layers.iter().enumerate() {
+            if let Some(out) = together.take() {
+                seen(layer, &out);
+                outputs.push(Some(out));
+                continue;
+            }
             let mut inputs: Vec<Tensor<4>> = Vec::new();
             for &input in &layer.inputs {
                 let value = match last_readers[input] == id {
@@ -138,6 +159,13 @@ impl Convnet {
                     false => outputs[input].clone(),
                 };
                 inputs.push(value.expect("kept until its last reader"));
+            }
+            if detached && pass.training && self.network.fires_next(id) {
+                together = pass.normalized_neurons(&layer.op, &inputs[0]);
+                if together.is_some() {
+                    outputs.push(None);
+                    continue;
+                }
             }
             let [h, w, channels] = layer.shape;
             let out = match (&layer.op, inputs.pop()) {
@@ -214,6 +242,23 @@ impl Pass<'_> {
         }
     }
 
+    /// A normalisation and the neurons behind it in one, where that form exists.
+    fn normalized_neurons(&mut self, op: &Op, x: &Tensor<4>) -> Option<Tensor<4>> {
+        let model = self.model;
+        let Op::BatchNorm { weight, bias, .. } = *op else { return None };
+        let Settings { beta, surrogate, .. } = model.settings;
+        let (spikes, v, running) = normalized_step(x, || Population {
+            affine: Affine { weight: model.vector(weight), bias: model.vector(bias) },
+            running: [self.take(), self.take()].map(Tensor::inner),
+            v: self.take(),
+            dynamics: Dynamics { spec: NEURON, surrogate, detach_reset: false },
+            beta,
+        })?;
+        self.next.extend(running);
+        self.next.push(v);
+        Some(spikes)
+    }
+
     fn neurons(&mut self, current: Tensor<4>) -> Tensor<4> {
         let shape = current.dims();
         let [_, h, w, channels] = shape;
@@ -224,7 +269,7 @@ impl Pass<'_> {
         let Settings { beta, surrogate, .. } = self.model.settings;
         let params = NeuronTensors {
             beta: constant(beta),
-            threshold: constant(1.0),
+            threshold: constant(THRESHOLD),
             second_decay: None,
             gain: None,
         };
@@ -301,6 +346,15 @@ impl SequenceModel for Convnet {
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
         let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
         (out.squeeze_dim(0), state)
+    }
+
+    fn detached_step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let state = match x.device().is_autodiff() {
+            true => state.into_iter().map(Tensor::autodiff).collect(),
+            false => state,
+        };
+        let (out, state) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, true);
+        (out.squeeze_dim(0), state.into_iter().map(Tensor::inner).collect())
     }
 
     /// Step by step: activations of all steps together would take as many times the memory.

@@ -106,6 +106,14 @@ impl Network {
         self.layers.iter().filter(|layer| wanted(&layer.op)).count()
     }
 
+    /// Whether this is a normalisation that only the layer after it reads, and that layer neurons.
+    pub(super) fn fires_next(&self, id: LayerId) -> bool {
+        let next = self.layers.get(id + 1);
+        matches!(self.layers[id].op, Op::BatchNorm { .. })
+            && next.is_some_and(|next| next.op == Op::Lif && next.inputs == [id])
+            && self.layers.iter().filter(|layer| layer.inputs.contains(&id)).count() == 1
+    }
+
     /// For every layer, the last one that reads it.
     pub(super) fn last_readers(&self) -> Vec<LayerId> {
         let mut last: Vec<LayerId> = (0..self.layers.len()).collect();
