@@ -1,11 +1,8 @@
 //! Mean pooling of a batch of images, channels last, forward and backward: over windows that
 //! slide, or adaptive ones, of any size.
 
-use crate::{
-    batch::{add, for_each_chunk},
-    simd::dispatch,
-};
-use alloc::{vec, vec::Vec};
+use crate::{batch::add, out::fill, simd::dispatch};
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What every output position along one axis takes the mean of, and by how many it divides.
@@ -64,8 +61,8 @@ impl Windows {
 pub fn forward(x: &[f32], [rows, columns]: [&Windows; 2], channels: usize) -> Vec<f32> {
     let (input, output) = (rows.size * columns.size, rows.outputs() * columns.outputs());
     assert!(x.len().is_multiple_of(input * channels), "whole images");
-    let mut out = vec![0.0; x.len() / (input * channels) * output * channels];
-    for_each_chunk(&mut out, output * channels, |image, out| {
+    let len = x.len() / (input * channels) * output * channels;
+    let [out] = fill(len, output * channels, |image, [out]| {
         let x = &x[image * input * channels..][..input * channels];
         dispatch(
             #[inline(always)]
@@ -84,8 +81,8 @@ pub fn forward(x: &[f32], [rows, columns]: [&Windows; 2], channels: usize) -> Ve
 pub fn backward(d_out: &[f32], [rows, columns]: [&Windows; 2], channels: usize) -> Vec<f32> {
     let (input, output) = (rows.size * columns.size, rows.outputs() * columns.outputs());
     assert!(d_out.len().is_multiple_of(output * channels), "whole images");
-    let mut d_x = vec![0.0; d_out.len() / (output * channels) * input * channels];
-    for_each_chunk(&mut d_x, input * channels, |image, d_x| {
+    let len = d_out.len() / (output * channels) * input * channels;
+    let [d_x] = fill(len, input * channels, |image, [d_x]| {
         let d_out = &d_out[image * output * channels..][..output * channels];
         dispatch(
             #[inline(always)]

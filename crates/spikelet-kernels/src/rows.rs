@@ -6,7 +6,7 @@
 use alloc::{vec, vec::Vec};
 
 /// `N` values of one row of a matrix.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Row<const N: usize>(pub(crate) [f32; N]);
 
@@ -33,7 +33,10 @@ pub(crate) fn pack<const N: usize>(
 }
 
 /// Copies the transpose of `columns` rows of a row-major matrix of this width: row `k` gets value
-/// `k` of each. All are read 16 values at a time, a cache line.
+/// `k` of each.
+///
+/// In squares of 16 x 16, one cache line of either side, along 16 rows at a time: more streams than
+/// the hardware fetches ahead made every line a wait for memory.
 #[inline(always)]
 pub(crate) fn pack_transposed<const N: usize>(
     to: &mut [Row<N>],
@@ -41,14 +44,16 @@ pub(crate) fn pack_transposed<const N: usize>(
     width: usize,
     columns: usize,
 ) {
-    for (to, first) in to.chunks_mut(16).zip((0..).step_by(16)) {
-        for column in 0..columns {
-            let at = column * width + first;
-            let from = &from[at..at + to.len()];
-            // Of a length that the compiler knows, this is three times as fast.
-            match (<&mut [Row<N>; 16]>::try_from(&mut *to), <&[f32; 16]>::try_from(from)) {
-                (Ok(to), Ok(from)) => (0..16).for_each(|k| to[k].0[column] = from[k]),
-                _ => to.iter_mut().zip(from).for_each(|(row, w)| row.0[column] = *w),
+    for left in (0..columns).step_by(16) {
+        for (to, first) in to.chunks_mut(16).zip((0..).step_by(16)) {
+            for column in left..columns.min(left + 16) {
+                let at = column * width + first;
+                let from = &from[at..at + to.len()];
+                // Of a length that the compiler knows, this is unrolled.
+                match (<&mut [Row<N>; 16]>::try_from(&mut *to), <&[f32; 16]>::try_from(from)) {
+                    (Ok(to), Ok(from)) => (0..16).for_each(|k| to[k].0[column] = from[k]),
+                    _ => to.iter_mut().zip(from).for_each(|(row, w)| row.0[column] = *w),
+                }
             }
         }
     }

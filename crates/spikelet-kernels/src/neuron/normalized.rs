@@ -96,12 +96,12 @@ impl Normalized<'_> {
             dispatch(
                 #[inline(always)]
                 || {
-                    step.currents(surrogate, x, v, d, |x, d, _| {
-                        for c in 0..channels {
-                            bias[c] += d[c];
-                            weight[c] += d[c] * (x[c] - moments.mean[c]);
-                        }
-                    });
+                    step.currents(
+                        surrogate,
+                        [x, v, d],
+                        #[inline(always)]
+                        |x, d, _| add_row(&mut weight, &mut bias, x, d, &moments.mean),
+                    );
                 },
             );
             (weight, bias)
@@ -123,13 +123,15 @@ impl Normalized<'_> {
             dispatch(
                 #[inline(always)]
                 || {
-                    step.currents(surrogate, x, v, d, |x, d, first| {
-                        let d_x = &mut d_x[first..first + channels];
-                        for c in 0..channels {
-                            let along = (x[c] - moments.mean[c]) * slope[c];
-                            d_x[c] = step.factor[c] * (d[c] - shift[c] - along);
-                        }
-                    });
+                    step.currents(
+                        surrogate,
+                        [x, v, d],
+                        #[inline(always)]
+                        |x, d, first| {
+                            let d_x = &mut d_x[first..first + channels];
+                            input_row(d_x, x, d, &moments.mean, &step.factor, [&slope, &shift]);
+                        },
+                    );
                 },
             );
         });
@@ -166,17 +168,22 @@ impl Step<'_> {
     #[inline(always)]
     fn forward(&self, x: &[f32], v: &[f32], spikes: &mut [f32], new: &mut [f32]) {
         let n = self.bias.len();
-        let (mean, factor, bias) = (&self.mean[..n], &self.factor[..n], &self.bias[..n]);
         let rows = x.chunks_exact(n).zip(v.chunks_exact(n));
         let results = spikes.chunks_exact_mut(n).zip(new.chunks_exact_mut(n));
         for ((x, v), (spikes, new)) in rows.zip(results) {
-            for c in 0..n {
-                let current = (x[c] - mean[c]) * factor[c] + bias[c];
-                let step = update::<Lif, false>(self.rule, self.constants, v[c], 0.0, current);
-                new[c] = step.v;
-                spikes[c] = keep(step.fired, 1.0);
-            }
+            fire_row(self.neuron(), [x, v], self.channels(), spikes, new);
         }
+    }
+
+    #[inline(always)]
+    fn neuron(&self) -> (Rule, Coefficients) {
+        (self.rule, self.constants)
+    }
+
+    /// Means, factors and shifts.
+    #[inline(always)]
+    fn channels(&self) -> [&[f32]; 3] {
+        [self.mean, &self.factor, self.bias]
     }
 
     /// Calls `visit(x, gradient of the normalised currents, start)` for every row.
@@ -184,27 +191,93 @@ impl Step<'_> {
     fn currents(
         &self,
         surrogate: Surrogate,
-        x: &[f32],
-        v: &[f32],
-        d_spikes: &[f32],
+        [x, v, d_spikes]: [&[f32]; 3],
         mut visit: impl FnMut(&[f32], &[f32], usize),
     ) {
         let n = self.bias.len();
-        let (mean, factor, bias) = (&self.mean[..n], &self.factor[..n], &self.bias[..n]);
-        let mut d = vec![0.0; n];
+        let mut buffer = vec![0.0; n];
+        let d = &mut buffer[..n];
         let rows = x.chunks_exact(n).zip(v.chunks_exact(n)).zip(d_spikes.chunks_exact(n));
         for (row, ((x, v), d_spikes)) in rows.enumerate() {
-            for c in 0..n {
-                let current = (x[c] - mean[c]) * factor[c] + bias[c];
-                let step = update::<Lif, false>(self.rule, self.constants, v[c], 0.0, current);
-                d[c] = step.u - self.constants.threshold;
+            excess_row(self.neuron(), [x, v], self.channels(), d);
+            surrogate.grad_in_place(d);
+            let drive = self.constants.drive;
+            for (d, d_spike) in d.iter_mut().zip(d_spikes) {
+                *d = drive * (d_spike * *d);
             }
-            surrogate.grad_in_place(&mut d);
-            for c in 0..n {
-                d[c] = self.constants.drive * (d_spikes[c] * d[c]);
-            }
-            visit(x, &d, row * n);
+            visit(x, d, row * n);
         }
+    }
+}
+
+// The loops over a row are functions of their own: slices that are arguments do not overlap, and
+// constants that are arguments do not change, which the compiler must know to use whole registers.
+
+/// A step of a row of neurons.
+#[inline(always)]
+fn fire_row(
+    (rule, constants): (Rule, Coefficients),
+    [x, v]: [&[f32]; 2],
+    [mean, factor, bias]: [&[f32]; 3],
+    spikes: &mut [f32],
+    new: &mut [f32],
+) {
+    let n = new.len();
+    let (x, v, spikes) = (&x[..n], &v[..n], &mut spikes[..n]);
+    let (mean, factor, bias) = (&mean[..n], &factor[..n], &bias[..n]);
+    for c in 0..n {
+        let current = (x[c] - mean[c]) * factor[c] + bias[c];
+        let step = update::<Lif, false>(rule, constants, v[c], 0.0, current);
+        new[c] = step.v;
+        spikes[c] = keep(step.fired, 1.0);
+    }
+}
+
+/// By how much a row of neurons exceeds its threshold.
+#[inline(always)]
+fn excess_row(
+    (rule, constants): (Rule, Coefficients),
+    [x, v]: [&[f32]; 2],
+    [mean, factor, bias]: [&[f32]; 3],
+    excess: &mut [f32],
+) {
+    let n = excess.len();
+    let (x, v) = (&x[..n], &v[..n]);
+    let (mean, factor, bias) = (&mean[..n], &factor[..n], &bias[..n]);
+    for c in 0..n {
+        let current = (x[c] - mean[c]) * factor[c] + bias[c];
+        let step = update::<Lif, false>(rule, constants, v[c], 0.0, current);
+        excess[c] = step.u - constants.threshold;
+    }
+}
+
+/// Adds a row to the sums of the gradients of the parameters.
+#[inline(always)]
+fn add_row(weight: &mut [f32], bias: &mut [f32], x: &[f32], d: &[f32], mean: &[f32]) {
+    let n = weight.len();
+    let (bias, x, d, mean) = (&mut bias[..n], &x[..n], &d[..n], &mean[..n]);
+    for c in 0..n {
+        bias[c] += d[c];
+        weight[c] += d[c] * (x[c] - mean[c]);
+    }
+}
+
+/// A row of the gradient of the currents.
+#[inline(always)]
+fn input_row(
+    d_x: &mut [f32],
+    x: &[f32],
+    d: &[f32],
+    mean: &[f32],
+    factor: &[f32],
+    [slope, shift]: [&[f32]; 2],
+) {
+    let n = d_x.len();
+    let (x, d, mean, factor) = (&x[..n], &d[..n], &mean[..n], &factor[..n]);
+    let (slope, shift) = (&slope[..n], &shift[..n]);
+    for c in 0..n {
+        let along = (x[c] - mean[c]) * slope[c];
+        d_x[c] = factor[c] * (d[c] - shift[c] - along);
     }
 }
 

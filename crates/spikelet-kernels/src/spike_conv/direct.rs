@@ -4,7 +4,7 @@
 //! Images share the taps of a position, so rows of several images are multiplied together, and
 //! what a window reads of the padding is no work.
 
-use super::{interleave::columns, taps};
+use super::{columns, taps};
 use crate::{
     batch::map,
     conv::Conv,

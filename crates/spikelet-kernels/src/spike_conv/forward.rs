@@ -1,104 +1,180 @@
 //! Forward: the active inputs of every output position add up their rows of weights.
 
 use super::{
-    interleave::{columns, interleave},
+    columns,
     lists::{BLOCK, EventLists},
     taps,
 };
 use crate::{
     batch::map,
     conv::Conv,
+    out::{Out, collect},
     rows::{Row, gather, pack, zeros},
     simd,
 };
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 /// Output positions of a tile, at least: enough that loading a tile's weights is a small part.
 const TILE: usize = 512;
 
-/// See [`super::forward`].
-pub(super) fn run<const N: usize>(
+/// The weights of a convolution, packed for its events: by block of columns
+/// `[tap, channel of the group]` rows.
+#[derive(Clone, Debug)]
+pub struct EventWeights(Packed);
+
+#[derive(Clone, Debug)]
+enum Packed {
+    Narrow(Vec<Vec<Row<16>>>),
+    Middle(Vec<Vec<Row<32>>>),
+    Wide(Vec<Vec<Row<64>>>),
+}
+
+impl EventWeights {
+    /// Packs `weights` `[kh, kw, in / groups, out]`.
+    ///
+    /// # Panics
+    /// If there are more or fewer weights.
+    pub fn new(conv: &Conv, weights: &[f32]) -> EventWeights {
+        assert_eq!(weights.len(), super::weights_len(conv), "weights");
+        EventWeights(match super::widest(conv) {
+            0..=16 => Packed::Narrow(packed(conv, weights)),
+            17..=32 => Packed::Middle(packed(conv, weights)),
+            _ => Packed::Wide(packed(conv, weights)),
+        })
+    }
+
+    /// See [`super::forward`].
+    pub fn forward(&self, conv: &Conv, lists: &EventLists, batch: usize, bias: &[f32]) -> Vec<f32> {
+        match &self.0 {
+            Packed::Narrow(packed) => run(conv, lists, batch, packed, bias),
+            Packed::Middle(packed) => run(conv, lists, batch, packed, bias),
+            Packed::Wide(packed) => run(conv, lists, batch, packed, bias),
+        }
+    }
+
+    /// Bytes of the packed weights.
+    pub fn bytes(&self) -> usize {
+        fn of<const N: usize>(packed: &[Vec<Row<N>>]) -> usize {
+            packed.iter().map(|rows| size_of_val(rows.as_slice())).sum()
+        }
+        match &self.0 {
+            Packed::Narrow(packed) => of(packed),
+            Packed::Middle(packed) => of(packed),
+            Packed::Wide(packed) => of(packed),
+        }
+    }
+}
+
+fn packed<const N: usize>(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<N>>> {
+    map(&columns(conv.outputs, conv.groups, N), |_, (_, columns)| {
+        let mut rows = zeros(taps(conv) * (conv.inputs / conv.groups));
+        pack(&mut rows, weights, conv.outputs, columns.clone());
+        rows
+    })
+}
+
+fn run<const N: usize>(
     conv: &Conv,
     lists: &EventLists,
     batch: usize,
-    weights: &[f32],
+    packed: &[Vec<Row<N>>],
     bias: &[f32],
 ) -> Vec<f32> {
-    let positions = conv.window.output[0] * conv.window.output[1];
+    let [height, width] = conv.window.output;
     let columns = columns(conv.outputs, conv.groups, N);
-    let images = TILE.div_ceil(positions.max(1)).min(batch.max(1));
-    let parts = batch.div_ceil(images);
-    let packed = map(&columns, |_, (_, columns)| packed::<N>(conv, weights, columns));
-    let tasks: Vec<(usize, usize)> =
-        (0..columns.len()).flat_map(|c| (0..parts).map(move |part| (c, part))).collect();
-    let tiles = map(&tasks, |_, &(c, part)| {
-        let images = part * images..batch.min((part + 1) * images);
-        let (group, rows) = (columns[c].0, &packed[c]);
-        let tile = Tile { conv, lists, images, group };
-        match simd::has_fma() {
-            true => simd::dispatch(
-                #[inline(always)]
-                || tile.run::<N, true>(rows),
-            ),
-            false => simd::dispatch(
-                #[inline(always)]
-                || tile.run::<N, false>(rows),
-            ),
+    let lines = TILE.div_ceil(width.max(1));
+    let mut tasks = Vec::new();
+    for block in 0..columns.len() {
+        for first in (0..batch * height).step_by(lines) {
+            tasks.push((block, first..(batch * height).min(first + lines)));
         }
-    });
-    interleave(&tiles, &columns, [batch * positions, conv.outputs], images * positions, bias)
+    }
+    // SAFETY: the tasks are all blocks of columns and all lines, each once.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(batch * height * width, conv.outputs, |out| {
+            map(&tasks, |_, (block, lines)| {
+                let ((group, columns), weights) = (&columns[*block], &packed[*block][..]);
+                let tile = Tile { conv, lists, lines, group: *group, columns, weights, bias, out };
+                match simd::has_fma() {
+                    true => simd::dispatch(
+                        #[inline(always)]
+                        || tile.run::<true>(),
+                    ),
+                    false => simd::dispatch(
+                        #[inline(always)]
+                        || tile.run::<false>(),
+                    ),
+                }
+            });
+        })
+    }
 }
 
-/// The columns of the weights, `[tap, channel of the group]` rows.
-fn packed<const N: usize>(conv: &Conv, weights: &[f32], columns: &Range<usize>) -> Vec<Row<N>> {
-    let mut rows = zeros(taps(conv) * (conv.inputs / conv.groups));
-    pack(&mut rows, weights, conv.outputs, columns.clone());
-    rows
-}
-
-struct Tile<'a> {
+/// Some lines of output positions of all images, for one block of columns.
+struct Tile<'a, 'b, const N: usize> {
     conv: &'a Conv,
     lists: &'a EventLists,
-    images: Range<usize>,
+    lines: &'a Range<usize>,
     group: usize,
+    columns: &'a Range<usize>,
+    weights: &'a [Row<N>],
+    bias: &'a [f32],
+    out: &'a Out<'b>,
 }
 
-impl Tile<'_> {
-    /// All output positions of the images, for one block of columns.
+impl<const N: usize> Tile<'_, '_, N> {
     #[inline(always)]
-    fn run<const N: usize, const FMA: bool>(&self, weights: &[Row<N>]) -> Vec<Row<N>> {
-        let window = &self.conv.window;
-        let [height, width] = window.output;
+    fn run<const FMA: bool>(&self) {
+        let mut start = Row::<N>::ZERO;
+        if !self.bias.is_empty() {
+            start.0[..self.columns.len()].copy_from_slice(&self.bias[self.columns.clone()]);
+        }
+        let width = self.conv.window.output[1];
+        let mut sums = vec![start; self.lines.len() * width];
         let channels = self.conv.inputs / self.conv.groups;
         let blocks = self.lists.blocks() / self.conv.groups;
         let taps = taps(self.conv);
         // With few channels several taps fit the cache at once, and an output is loaded less often.
         let together = (BLOCK / channels).clamp(1, taps);
-        let mut out = zeros::<N>(self.images.len() * height * width);
         for first in (0..taps).step_by(together) {
-            let last = taps.min(first + together);
             for block in 0..blocks {
                 let block = self.group * blocks + block;
-                for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                    let (image, oy) = (self.images.start + row / height, row % height);
-                    let pixels = image * window.input[0] * window.input[1];
-                    for (ox, out) in out.iter_mut().enumerate() {
-                        let mut sum = out.0;
-                        for tap in first..last {
-                            let [ky, kx] = [tap / window.kernel[1], tap % window.kernel[1]];
-                            let Some(y) = window.source(0, oy, ky) else { continue };
-                            let Some(x) = window.source(1, ox, kx) else { continue };
-                            let pixel = pixels + y * window.input[1] + x;
-                            let (events, values) = self.lists.list(pixel, block);
-                            let rows = &weights[tap * channels..(tap + 1) * channels];
-                            gather::<N, FMA>(&mut sum, rows, events, values);
-                        }
-                        out.0 = sum;
-                    }
-                }
+                self.add::<FMA>(&mut sums, first..taps.min(first + together), block);
             }
         }
-        out
+        for (at, row) in (self.lines.start * width..).zip(&sums) {
+            // SAFETY: these columns of these lines are in this task alone.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.out.write(at, self.columns, row);
+            }
+        }
+    }
+
+    /// Adds what some taps read of a block of channels.
+    #[inline(always)]
+    fn add<const FMA: bool>(&self, sums: &mut [Row<N>], taps: Range<usize>, block: usize) {
+        let window = &self.conv.window;
+        let [height, width] = window.output;
+        let channels = self.conv.inputs / self.conv.groups;
+        for (line, sums) in self.lines.clone().zip(sums.chunks_exact_mut(width)) {
+            let (image, oy) = (line / height, line % height);
+            let pixels = image * window.input[0] * window.input[1];
+            for (ox, out) in sums.iter_mut().enumerate() {
+                let mut sum = out.0;
+                for tap in taps.clone() {
+                    let [ky, kx] = [tap / window.kernel[1], tap % window.kernel[1]];
+                    let Some(y) = window.source(0, oy, ky) else { continue };
+                    let Some(x) = window.source(1, ox, kx) else { continue };
+                    let pixel = pixels + y * window.input[1] + x;
+                    let (events, values) = self.lists.list(pixel, block);
+                    let rows = &self.weights[tap * channels..(tap + 1) * channels];
+                    gather::<N, FMA>(&mut sum, rows, events, values);
+                }
+                out.0 = sum;
+            }
+        }
     }
 }

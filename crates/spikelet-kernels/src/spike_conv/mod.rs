@@ -15,16 +15,17 @@
 mod dense;
 mod direct;
 mod forward;
-mod interleave;
 mod lists;
 #[cfg(test)]
 mod tests;
 mod weight_gradient;
 
+pub use forward::EventWeights;
 pub use lists::EventLists;
 
 use crate::{conv::Conv, simd, winograd};
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 /// Denser inputs than this take the dense form. On Zen 4 with AVX-512 and 64 to 512 channels the
 /// event-driven loops do 80 (forward) and 60 (weight gradient) billion products a second and
@@ -72,11 +73,7 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
     assert_eq!(weights.len(), weights_len(conv), "weights");
     assert!(bias.is_empty() || bias.len() == conv.outputs, "bias");
     match input {
-        Input::Events(lists) => match widest(conv) {
-            0..=16 => forward::run::<16>(conv, lists, batch, weights, bias),
-            17..=32 => forward::run::<32>(conv, lists, batch, weights, bias),
-            _ => forward::run::<64>(conv, lists, batch, weights, bias),
-        },
+        Input::Events(lists) => EventWeights::new(conv, weights).forward(conv, lists, batch, bias),
         Input::Dense(x) if winograd::applies(conv) => {
             winograd::forward(conv, x, batch, weights, bias)
         }
@@ -131,6 +128,19 @@ pub fn bias_gradient(conv: &Conv, d_out: &[f32]) -> Vec<f32> {
         crate::batch::add(&mut sums, &partial);
     }
     sums
+}
+
+/// Cuts the outputs of every group into blocks of at most `n` columns: group and columns.
+fn columns(outputs: usize, groups: usize, n: usize) -> Vec<(usize, Range<usize>)> {
+    let per_group = outputs / groups;
+    let mut columns = Vec::new();
+    for group in 0..groups {
+        for start in (0..per_group).step_by(n) {
+            let first = group * per_group;
+            columns.push((group, first + start..first + per_group.min(start + n)));
+        }
+    }
+    columns
 }
 
 /// Outputs of a group.

@@ -5,10 +5,11 @@
 //! an event adds for a tap lies at a distance that depends on the tap alone. With strides only
 //! some inputs meet a tap: events are listed apart by the remainder of their position.
 
-use super::{interleave::columns, lists::EventLists, taps};
+use super::{columns, lists::EventLists, taps};
 use crate::{
     batch::{for_each_chunk, map},
     conv::Conv,
+    out::{Out, collect},
     rows::{Row, gather, pack, zeros},
     simd,
     window::Window,
@@ -48,20 +49,28 @@ pub(super) fn run<const N: usize>(
         }
     }
     let images = batch * grid.rows();
-    let tiles = map(&tasks, |_, (c, channels)| {
-        let task = Task { conv, grid: &grid, by_channel: &by_channel };
-        match simd::has_fma() {
-            true => simd::dispatch(
-                #[inline(always)]
-                || task.run::<N, true>(&packed[c * images..(c + 1) * images], channels.clone()),
-            ),
-            false => simd::dispatch(
-                #[inline(always)]
-                || task.run::<N, false>(&packed[c * images..(c + 1) * images], channels.clone()),
-            ),
-        }
-    });
-    unpack(conv, &columns, &tiles)
+    // SAFETY: the tasks are all blocks of columns and all channels, each once, and write every tap.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(taps(conv) * channels, conv.outputs, |out| {
+            map(&tasks, |_, (c, channels)| {
+                let d_out = &packed[c * images..(c + 1) * images];
+                let (columns, channels) = (&columns[*c].1, channels.clone());
+                let (grid, by_channel) = (&grid, &by_channel[..]);
+                let task = Task { conv, grid, by_channel, d_out, columns, channels, out };
+                match simd::has_fma() {
+                    true => simd::dispatch(
+                        #[inline(always)]
+                        || task.run::<true>(),
+                    ),
+                    false => simd::dispatch(
+                        #[inline(always)]
+                        || task.run::<false>(),
+                    ),
+                }
+            });
+        })
+    }
 }
 
 /// The packed output gradient of one image: output `(y, x)` lies at `(y + margin, x + margin)`.
@@ -182,27 +191,27 @@ fn for_each_event(
     }
 }
 
-struct Task<'a> {
+/// Some channels and a block of columns.
+struct Task<'a, 'b, const N: usize> {
     conv: &'a Conv,
     grid: &'a Grid,
     by_channel: &'a [ByChannel],
+    d_out: &'a [Row<N>],
+    columns: &'a Range<usize>,
+    channels: Range<usize>,
+    out: &'a Out<'b>,
 }
 
-impl Task<'_> {
-    /// `[channel, tap]` rows of the gradient.
+impl<const N: usize> Task<'_, '_, N> {
     #[inline(always)]
-    fn run<const N: usize, const FMA: bool>(
-        &self,
-        d_out: &[Row<N>],
-        channels: Range<usize>,
-    ) -> Vec<Row<N>> {
+    fn run<const FMA: bool>(&self) {
         let w = &self.conv.window;
         let remainders = w.stride[0] * w.stride[1];
         let taps = taps(self.conv);
-        let mut sums = zeros::<N>(channels.len() * taps);
+        let mut sums = zeros::<N>(self.channels.len() * taps);
         for lists in self.by_channel {
-            let d_out = &d_out[lists.image * self.grid.rows()..];
-            for (channel, sums) in channels.clone().zip(sums.chunks_exact_mut(taps)) {
+            let d_out = &self.d_out[lists.image * self.grid.rows()..];
+            for (channel, sums) in self.channels.clone().zip(sums.chunks_exact_mut(taps)) {
                 for (tap, sum) in sums.iter_mut().enumerate() {
                     let tap = [tap / w.kernel[1], tap % w.kernel[1]];
                     let reach = |axis: usize| tap[axis] * w.dilation[axis];
@@ -217,26 +226,15 @@ impl Task<'_> {
                 }
             }
         }
-        sums
-    }
-}
-
-/// `[kh, kw, in / groups, out]` from the tiles of the tasks.
-fn unpack<const N: usize>(
-    conv: &Conv,
-    columns: &[(usize, Range<usize>)],
-    tiles: &[Vec<Row<N>>],
-) -> Vec<f32> {
-    let (taps, channels) = (taps(conv), conv.inputs / conv.groups);
-    let per_columns = channels.div_ceil(CHANNELS);
-    let mut out = vec![0.0; taps * channels * conv.outputs];
-    for_each_chunk(&mut out, conv.outputs, |row, out| {
-        let (tap, channel) = (row / channels, row % channels);
-        for (c, (_, columns)) in columns.iter().enumerate() {
-            let tile = &tiles[c * per_columns + channel / CHANNELS];
-            let from = &tile[channel % CHANNELS * taps + tap].0;
-            out[columns.clone()].copy_from_slice(&from[..columns.len()]);
+        let per_group = self.conv.inputs / self.conv.groups;
+        for (channel, sums) in self.channels.clone().zip(sums.chunks_exact(taps)) {
+            for (tap, row) in sums.iter().enumerate() {
+                // SAFETY: these columns of this channel are in this task alone.
+                #[allow(unsafe_code)]
+                unsafe {
+                    self.out.write(tap * per_group + channel % per_group, self.columns, row);
+                }
+            }
         }
-    });
-    out
+    }
 }

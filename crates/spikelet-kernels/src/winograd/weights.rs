@@ -3,7 +3,7 @@
 use super::transform::{EMPTY, LANES, Tile, both_axes};
 use crate::{
     batch::map,
-    rows::{Row, pack_transposed, zeros},
+    rows::{Row, pack, pack_transposed, zeros},
     simd::dispatch,
 };
 use alloc::vec::Vec;
@@ -30,41 +30,28 @@ pub(super) struct Panels {
     pub(super) blocks: usize,
 }
 
-/// Rows of the panel read together: a cache line of the weights, where they are transposed.
-const ROWS: usize = 16;
-
-/// The taps of some rows and a block of columns.
-type Block = [[Row<COLUMNS>; ROWS]; 9];
-
 impl Kernel<'_> {
     /// Depth is the inputs, columns are the outputs.
     pub(super) fn forward<T: Tile>(&self) -> Panels {
-        self.panels::<T>([self.inputs, self.outputs], |block, rows, columns| {
-            for (tap, block) in block.iter_mut().enumerate() {
-                for (k, row) in rows.clone().zip(block) {
-                    let at = (tap * self.inputs + k) * self.outputs + columns.start;
-                    row.0[..columns.len()].copy_from_slice(&self.weights[at..at + columns.len()]);
-                }
-            }
+        self.panels::<T>([self.inputs, self.outputs], |to, tap, rows, columns| {
+            let first = (tap * self.inputs + rows.start) * self.outputs;
+            pack(to, &self.weights[first..], self.outputs, columns.clone());
         })
     }
 
     /// Mirrored and transposed: depth is the outputs, columns are the inputs.
     pub(super) fn mirrored<T: Tile>(&self) -> Panels {
-        self.panels::<T>([self.outputs, self.inputs], |block, rows, columns| {
-            for (tap, block) in block.iter_mut().rev().enumerate() {
-                let at = (tap * self.inputs + columns.start) * self.outputs + rows.start;
-                let block = &mut block[..rows.len()];
-                pack_transposed(block, &self.weights[at..], self.outputs, columns.len());
-            }
+        self.panels::<T>([self.outputs, self.inputs], |to, tap, rows, columns| {
+            let first = ((8 - tap) * self.inputs + columns.start) * self.outputs + rows.start;
+            pack_transposed(to, &self.weights[first..], self.outputs, columns.len());
         })
     }
 
-    /// `read(to, rows, columns)` copies weights.
+    /// `read(to, tap, rows, columns)` copies weights.
     fn panels<T: Tile>(
         &self,
         [depth, width]: [usize; 2],
-        read: impl Fn(&mut Block, Range<usize>, &Range<usize>) + Sync,
+        read: impl Fn(&mut [Row<COLUMNS>], usize, Range<usize>, &Range<usize>) + Sync,
     ) -> Panels {
         let blocks = depth.div_ceil(DEPTH);
         let tasks: Vec<usize> = (0..width.div_ceil(COLUMNS) * blocks).collect();
@@ -72,40 +59,32 @@ impl Kernel<'_> {
             let first = task / blocks * COLUMNS;
             let columns = first..width.min(first + COLUMNS);
             let first = task % blocks * DEPTH;
-            let last = depth.min(first + DEPTH);
-            let mut panel = zeros(T::N * T::N * (last - first));
-            let mut block = [[Row::ZERO; ROWS]; 9];
-            for start in (first..last).step_by(ROWS) {
-                let rows = start..last.min(start + ROWS);
-                read(&mut block, rows.clone(), &columns);
-                dispatch(
-                    #[inline(always)]
-                    || {
-                        for k in 0..rows.len() {
-                            transform::<T>(
-                                &block,
-                                k,
-                                &mut panel,
-                                [start - first + k, last - first],
-                            );
-                        }
-                    },
-                );
+            let rows = first..depth.min(first + DEPTH);
+            let mut taps = zeros(9 * rows.len());
+            for (tap, to) in taps.chunks_exact_mut(rows.len()).enumerate() {
+                read(to, tap, rows.clone(), &columns);
             }
-            panel
+            dispatch(
+                #[inline(always)]
+                || transform::<T>(&taps, rows.len()),
+            )
         });
         Panels { panels, blocks }
     }
 }
 
-/// Row `k` of the block as row `to` of `len` of every place.
+/// The panel of `len` rows from their taps, `[tap, row]`.
 #[inline(always)]
-fn transform<T: Tile>(block: &Block, k: usize, panel: &mut [Row<COLUMNS>], [to, len]: [usize; 2]) {
-    let mut square = EMPTY;
-    for (tap, rows) in block.iter().enumerate() {
-        square[tap / 3][tap % 3] = rows[k].0;
+fn transform<T: Tile>(taps: &[Row<COLUMNS>], len: usize) -> Vec<Row<COLUMNS>> {
+    let mut panel = zeros(T::N * T::N * len);
+    for k in 0..len {
+        let mut square = EMPTY;
+        for (tap, rows) in taps.chunks_exact(len).enumerate() {
+            square[tap / 3][tap % 3] = rows[k].0;
+        }
+        both_axes(T::weights, [3, T::N], &square, |i, j, values| {
+            panel[(i * T::N + j) * len + k].0 = *values;
+        });
     }
-    both_axes(T::weights, [3, T::N], &square, |i, j, values| {
-        panel[(i * T::N + j) * len + to].0 = *values;
-    });
+    panel
 }
