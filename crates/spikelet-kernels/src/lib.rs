@@ -36,6 +36,8 @@ pub mod simd;
 #[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;
+#[cfg(feature = "std")]
+pub mod update;
 pub mod window;
 #[cfg(feature = "std")]
 mod winograd;

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod constraint;
 pub mod evaluate;
+mod gradient_sum;
 pub mod gradients;
 pub mod init;
 pub mod loss;
@@ -19,5 +20,6 @@ pub mod rule;
 pub mod run;
 pub mod schedule;
 pub mod session;
+mod sgd;
 pub mod trainer;
 pub mod training_step;

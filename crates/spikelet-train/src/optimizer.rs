@@ -1,9 +1,9 @@
 //! Optimisers by name, and clipping of the gradient by its global norm.
 
+use crate::sgd::Sgd;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{
-    AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
-    momentum::MomentumConfig,
+    AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, decay::WeightDecayConfig,
 };
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -97,14 +97,7 @@ impl Optimizer {
         let decay = |penalty: f32| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty));
         match *self {
             Optimizer::Sgd { momentum, weight_decay, .. } => {
-                let momentum = (momentum > 0.0).then(|| {
-                    // PyTorch's momentum has no dampening.
-                    MomentumConfig::new().with_momentum(momentum).with_dampening(0.0)
-                });
-                SgdConfig::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(weight_decay))
-                    .init()
+                ModuleOptimizer::from(Sgd { momentum: momentum as f32, weight_decay })
             }
             Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => AdamConfig::new()
                 .with_beta_1(beta_1)

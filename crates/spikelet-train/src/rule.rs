@@ -1,10 +1,11 @@
 //! Learning rules: how gradients flow through time.
 
 use crate::{
+    gradient_sum::GradientSum,
     loss::Loss,
     model::{SequenceModel, State, read_out, steps_from},
 };
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -137,7 +138,7 @@ impl LearningRule {
         let [time, batch, _] = x.dims();
         // Steps that do not learn run on a copy without a graph: values only.
         let plain = model.valid();
-        let mut sum = GradientsAccumulator::new();
+        let mut sum = GradientSum::default();
         let mut total = 0.0;
         let mut state = plain.training_state(batch, &x.device().inner(), seed);
         let mut outputs = Vec::with_capacity(time);
@@ -148,7 +149,7 @@ impl LearningRule {
                 // Divided by all steps, also where few learn, as in the official code.
                 let value = loss.of(out.clone(), targets.clone()).div_scalar(time as f32);
                 // Frees the graph of this step.
-                sum.accumulate(model, GradientsParams::from_grads(value.backward(), model));
+                sum.add(model, GradientsParams::from_grads(value.backward(), model));
                 total += value.into_scalar::<f32>();
                 (out.inner(), next)
             } else {
@@ -157,7 +158,7 @@ impl LearningRule {
             outputs.push(out);
             state = next;
         }
-        Outcome::new(model, sum.grads(), total, Tensor::stack(outputs, 0), state)
+        Outcome::new(model, sum.gradients(), total, Tensor::stack(outputs, 0), state)
     }
 
     /// Which steps run `backward`.
@@ -228,7 +229,7 @@ fn checkpointed<M: SequenceModel>(
     let value = whole(model, leaf.clone(), targets, loss);
     let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
 
-    let mut sum = GradientsAccumulator::new();
+    let mut sum = GradientSum::default();
     let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
     for (segment, state) in before.into_iter().enumerate().rev() {
         let start = segment * steps;
@@ -244,9 +245,9 @@ fn checkpointed<M: SequenceModel>(
         }
         let gradients = objective.backward();
         d_state = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
-        sum.accumulate(model, GradientsParams::from_grads(gradients, model));
+        sum.add(model, GradientsParams::from_grads(gradients, model));
     }
-    Outcome::new(model, sum.grads(), value.into_scalar(), outputs, state)
+    Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
 }
 
 #[cfg(test)]

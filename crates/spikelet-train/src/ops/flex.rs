@@ -26,6 +26,14 @@ pub(crate) fn values(t: &FlexTensor) -> &[f32] {
     t.as_slice::<f32>().expect("a contiguous f32 tensor")
 }
 
+/// The contiguous tensor behind one that [`is_f32_on_flex`], without its graph.
+///
+/// # Panics
+/// If it is another.
+pub(crate) fn primitive<const D: usize>(t: Tensor<D>) -> FlexTensor {
+    contiguous(t.inner().try_into_primitive::<Flex>().expect("a tensor on Flex"))
+}
+
 /// A tensor that takes over `values`.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
