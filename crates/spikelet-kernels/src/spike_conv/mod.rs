@@ -23,7 +23,11 @@ mod weight_gradient;
 pub use forward::EventWeights;
 pub use lists::EventLists;
 
-use crate::{conv::Conv, simd, winograd};
+use crate::{
+    batch::{add, map},
+    conv::Conv,
+    simd, winograd,
+};
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
@@ -54,7 +58,7 @@ pub fn events(conv: &Conv, x: &[f32]) -> Option<EventLists> {
         return None;
     }
     let densest = if winograd::applies(conv) { DENSE_IN_TILES } else { DENSE };
-    let counts = crate::batch::map(&x.chunks(1 << 16).collect::<Vec<_>>(), |_, x| {
+    let counts = map(&x.chunks(1 << 16).collect::<Vec<_>>(), |_, x| {
         simd::dispatch(
             #[inline(always)]
             || x.iter().filter(|value| **value != 0.0).count(),
@@ -117,16 +121,18 @@ pub fn input_gradient(conv: &Conv, batch: usize, weights: &[f32], d_out: &[f32])
 
 /// The gradient of the bias: the sum of that of the output over all positions.
 pub fn bias_gradient(conv: &Conv, d_out: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0; conv.outputs];
     // Partial sums over rows of positions keep the error of long sums small.
-    for part in d_out.chunks(256 * conv.outputs) {
-        let mut partial = vec![0.0; conv.outputs];
+    let parts: Vec<&[f32]> = d_out.chunks(256 * conv.outputs.max(1)).collect();
+    let parts = map(&parts, |_, part| {
+        let mut sums = vec![0.0; conv.outputs];
         simd::dispatch(
             #[inline(always)]
-            || part.chunks_exact(conv.outputs).for_each(|row| crate::batch::add(&mut partial, row)),
+            || part.chunks_exact(conv.outputs).for_each(|row| add(&mut sums, row)),
         );
-        crate::batch::add(&mut sums, &partial);
-    }
+        sums
+    });
+    let mut sums = vec![0.0; conv.outputs];
+    parts.iter().for_each(|part| add(&mut sums, part));
     sums
 }
 
