@@ -19,7 +19,7 @@ use spikelet_data::{
     evt2::Evt2,
     frames_file, gestures, idx, image_file,
     nmnist::Nmnist,
-    npy,
+    npy, sequences_file,
     shd::Spoken,
     stream::{Format, TimeSteps},
     wisdm_pack::Packed,
@@ -36,7 +36,7 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 23] = [
+pub const PARSERS: [(&str, Parser); 24] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -55,6 +55,7 @@ pub const PARSERS: [(&str, Parser); 23] = [
     ("npy", npy),
     ("pickle", pickle),
     ("safetensors", safetensors),
+    ("sequences_file", sequences_file),
     ("shd", shd),
     ("stream", stream),
     ("torch_zip", torch_zip),
@@ -148,6 +149,11 @@ pub fn cifar(data: &[u8]) {
 /// A PNG or JPEG image.
 pub fn image(data: &[u8]) {
     let _ = image_file::decode(data, 16, "fuzz");
+}
+
+/// A file of sequences.
+pub fn sequences_file(data: &[u8]) {
+    let _ = sequences_file::read(data, "fuzz");
 }
 
 /// The header of a file of frames.

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::resized_crop::Window;
 
 /// Which changes are made; all are off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +20,17 @@ pub struct FrameAugmentConfig {
     pub flip: bool,
     /// Shift by up to so many pixels in both directions; what leaves on one side enters on the other.
     pub roll: usize,
+    /// Random resized crop: a window of at least so many per cent of the frame, with sides of 3:4 to 4:3, is brought to
+    /// the size of the frame before all other changes; 8 is usual for ImageNet, 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resized_crop: usize,
     /// Side of a square at a random place whose values become 0 after normalisation (Cutout, DeVries and Taylor
     /// 2017); at the border a part of it lies outside.
     pub cutout: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Applies a [`FrameAugmentConfig`].
@@ -34,6 +43,8 @@ pub struct FrameAugmenter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     shape: [usize; 3],
+    /// The part that is resized to the whole.
+    window: Option<Window>,
     /// Row and column of the source that lands on (0, 0).
     from: [i64; 2],
     mirrored: bool,
@@ -58,6 +69,12 @@ impl FrameAugmenter {
                 )));
             }
         }
+        if config.resized_crop > 100 {
+            let percent = config.resized_crop;
+            return Err(DataError::request(format!(
+                "data.frames.augment.resized_crop = {percent}: per cent of the frame, 0 to 100"
+            )));
+        }
         Ok(Self { config })
     }
 
@@ -67,7 +84,7 @@ impl FrameAugmenter {
             part.copy_from_slice(&number.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let FrameAugmentConfig { crop, flip, roll, cutout } = self.config;
+        let FrameAugmentConfig { crop, flip, roll, resized_crop, cutout } = self.config;
         // All are drawn always, so that turning one on does not change the others.
         let mut shift = |most: usize| [0, 1].map(|_| below(2 * most + 1, &mut rng) - most as i64);
         let (from, rolled) = (shift(crop), shift(roll));
@@ -78,7 +95,9 @@ impl FrameAugmenter {
             start..(centre + cutout.div_ceil(2)).min(shape[axis]).max(start)
         });
         let wraps = [0, 1].map(|axis: usize| rolled[axis].rem_euclid(shape[axis] as i64) as usize);
-        Change { shape, from, mirrored, wraps, hole }
+        let window =
+            (resized_crop > 0).then(|| Window::draw(shape[0], shape[1], resized_crop, &mut rng));
+        Change { shape, window, from, mirrored, wraps, hole }
     }
 }
 
@@ -86,6 +105,8 @@ impl Change {
     /// Writes the changed sample `[time, height, width, channels]` over `out`.
     pub(crate) fn apply(&self, sample: &[u8], out: &mut Vec<u8>) {
         let [height, width, channels] = self.shape;
+        let resized = self.window.map(|window| window.resized(sample, self.shape));
+        let sample = resized.as_deref().unwrap_or(sample);
         out.clear();
         out.resize(sample.len(), 0);
         let frame = height * width * channels;
@@ -156,7 +177,7 @@ mod tests {
 
     #[test]
     fn all_epochs_differ_and_seeds_repeat() {
-        let all = FrameAugmentConfig { crop: 2, flip: true, roll: 3, cutout: 2 };
+        let all = FrameAugmentConfig { crop: 2, flip: true, roll: 3, resized_crop: 20, cutout: 2 };
         let draws: Vec<_> = (0..20).map(|epoch| changed(all, [1, epoch])).collect();
         assert_eq!(draws[7], changed(all, [1, 7]));
         let distinct = (0..20).filter(|&i| !draws[..i].contains(&draws[i])).count();
@@ -179,13 +200,15 @@ mod tests {
     fn strengths_are_checked() {
         let said = |config| FrameAugmenter::new(config, SHAPE).unwrap_err().to_string();
         assert!(said(FrameAugmentConfig { crop: 6, ..Default::default() }).contains("crop = 6"));
+        let percent = FrameAugmentConfig { resized_crop: 101, ..Default::default() };
+        assert!(said(percent).contains("resized_crop = 101"));
         assert!(said(FrameAugmentConfig { cutout: 99, ..Default::default() }).contains("cutout"));
     }
 
     proptest! {
         #[test]
         fn both_time_steps_change_alike(seed: u64) {
-            let out = changed(FrameAugmentConfig { crop: 2, flip: true, roll: 2, cutout: 3 }, [seed, 0]);
+            let out = changed(FrameAugmentConfig { crop: 2, flip: true, roll: 2, resized_crop: 8, cutout: 3 }, [seed, 0]);
             prop_assert_eq!(&out[..60], &out[60..]);
         }
 

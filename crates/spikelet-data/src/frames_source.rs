@@ -15,6 +15,7 @@ use crate::frames_file::{self, FramesWriter};
 use crate::normalize::Normalization;
 use crate::source::{DataConfig, SplitConfig};
 use crate::split::{Split, by_group, carve_stratified, stratified};
+use crate::synth_folder::named_synthetic;
 use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry, shd};
 
 /// How frames are made and changed.
@@ -66,24 +67,29 @@ impl DataConfig {
 
     /// Loads, divides and normalises frames. `folder` is what the user gave as `--data`.
     pub fn load_frames(&self, folder: Option<&Path>) -> Result<DividedFrames> {
-        let mut frames = match self.dataset.as_str() {
-            "mnist" | "fashion-mnist" => idx::frames(&find(&self.dataset, folder)?)?,
-            "cifar-10" => Cifar::Ten.load(&find(&self.dataset, folder)?)?,
-            "cifar-100" => Cifar::Hundred.load(&find(&self.dataset, folder)?)?,
-            "imagenet" => self.folder(&find(&self.dataset, folder)?)?,
-            "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => {
-                self.recordings(&find(&self.dataset, folder)?)?
-            }
-            "dvs128-gesture" | "synthetic-gestures" => {
-                self.gestures(&find(&self.dataset, folder)?)?
-            }
-            "shd" | "ssc" => self.spoken(&find(&self.dataset, folder)?)?,
-            path if self.is_path() => self.folder(Path::new(path))?,
-            name => {
+        let name = self.dataset.as_str();
+        let root = match registry::by_name(name) {
+            Some(_) => find(name, folder)?,
+            None if self.is_path() => PathBuf::from(name),
+            None => {
                 return Err(DataError::request(format!(
-                    "data.dataset = {name:?} holds no frames; {}",
+                    "data.dataset = {name:?}; {}",
                     registry::how_to_get(name)
                 )));
+            }
+        };
+        named_synthetic(name, &root)?;
+        let mut frames = match name {
+            "mnist" | "fashion-mnist" => idx::frames(&root)?,
+            "cifar-10" => Cifar::Ten.load(&root)?,
+            "cifar-100" => Cifar::Hundred.load(&root)?,
+            "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => self.recordings(&root)?,
+            "dvs128-gesture" | "synthetic-gestures" => self.gestures(&root)?,
+            "shd" | "ssc" => self.spoken(&root)?,
+            "imagenet" => self.folder(&root)?,
+            _ if self.is_path() => self.folder(&root)?,
+            _ => {
+                return Err(DataError::request(format!("data.dataset = {name:?} holds no frames")));
             }
         };
         frames.validate()?;

@@ -36,6 +36,7 @@ pub mod normalize;
 pub mod npy;
 pub mod number;
 pub mod registry;
+mod resized_crop;
 pub mod samples;
 pub mod sequences;
 pub mod sequences_file;

@@ -1,9 +1,29 @@
 //! A folder of made-up data that appears when it is complete.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Result};
+
+/// What `README.txt` starts with, and how the loader knows the folder.
+const MARK: &str = "Synthetic: ";
+const README: &str = "README.txt";
+
+/// An error if the folder holds made-up data and is to be loaded as the data set `name`, which does not say so: every
+/// result names its data set.
+pub(crate) fn named_synthetic(name: &str, folder: &Path) -> Result<()> {
+    let mut start = [0; MARK.len()];
+    let marked =
+        fs::File::open(folder.join(README)).and_then(|mut file| file.read_exact(&mut start));
+    match marked.is_ok() && start == MARK.as_bytes() && !name.starts_with("synthetic-") {
+        false => Ok(()),
+        true => Err(DataError::file(
+            folder,
+            format!("this is synthetic data ({README}) and no {name:?}: data.dataset must say so"),
+        )),
+    }
+}
 
 /// A folder under construction.
 pub struct SynthFolder {
@@ -12,7 +32,7 @@ pub struct SynthFolder {
 }
 
 impl SynthFolder {
-    /// Starts the folder `path` with a `README.txt` that says `about`.
+    /// Starts the folder `path` with a `README.txt` that says that it is synthetic, and `about`.
     ///
     /// # Errors
     /// If there is something of that name.
@@ -25,7 +45,7 @@ impl SynthFolder {
         let temporary = path.with_file_name(name);
         fs::create_dir_all(&temporary).map_err(|e| DataError::io(&temporary, e))?;
         let folder = Self { path: path.to_path_buf(), temporary };
-        folder.put("README.txt", about.as_bytes())?;
+        folder.put(README, format!("{MARK}{about}\n").as_bytes())?;
         Ok(folder)
     }
 

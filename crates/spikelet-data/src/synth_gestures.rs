@@ -33,8 +33,7 @@ pub struct GesturesConfig {
 
 /// Name of the data set.
 pub const NAME: &str = "synthetic-gestures";
-const ABOUT: &str =
-    "Synthetic: moving shapes before a simulated event camera (spikelet data synth gestures).\n";
+const ABOUT: &str = "moving shapes before a simulated event camera (spikelet data synth gestures).";
 /// Classes, named after what they imitate.
 const CLASSES: [&str; 11] = [
     "synthetic hand clapping",

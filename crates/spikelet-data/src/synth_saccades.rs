@@ -28,8 +28,7 @@ pub struct SaccadesConfig {
 
 /// Name of the data set.
 pub const NAME: &str = "synthetic-saccades";
-const ABOUT: &str =
-    "Synthetic: MNIST digits before a simulated event camera (spikelet data synth saccades).\n";
+const ABOUT: &str = "MNIST digits before a simulated event camera (spikelet data synth saccades).";
 /// Microseconds of a saccade.
 const SACCADE: u64 = 100_000;
 /// Microseconds from one view to the next.

@@ -41,6 +41,8 @@ pub const REPORT_FILE: &str = "report.html";
 pub struct RunResult {
     /// Kind of the model.
     pub model: String,
+    /// What it learned from.
+    pub dataset: String,
     /// The split in words.
     pub split: String,
     /// `test`, or `validation` where the data has no test part.
@@ -112,6 +114,7 @@ pub fn train(
     outcome.graph.save(run.join(MODEL_FILE))?;
     let result = RunResult {
         model: config.model.kind().to_owned(),
+        dataset: data.dataset.clone(),
         split: data.split_name.clone(),
         part: if data.split.test.is_empty() { "validation" } else { "test" }.to_owned(),
         accuracy: evaluation.accuracy,

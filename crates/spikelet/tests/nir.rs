@@ -9,7 +9,7 @@ use serde_json::Value;
 use spikelet::convert;
 use spikelet_data::{braille, checkpoint::Checkpoint, find};
 use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Reset, Signal, Tensor,
+    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling, Reset, Signal, Tensor,
     nir::{self, NirGraph},
 };
 use spikelet_runtime::{Executor, Output};
@@ -262,6 +262,47 @@ fn peer(python: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Different values in every place.
+fn wave(shape: &[usize]) -> Tensor {
+    let len: usize = shape.iter().product();
+    Tensor::f32(shape, (0..len).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap()
+}
+
+/// Strides, a shortcut around a convolution, and spikes, as the convolutional networks have them.
+fn residual_network() -> Graph {
+    let mut graph = GraphBuilder::new("residual");
+    let lif = |graph: &mut GraphBuilder, name: &str, from: &[&str]| {
+        let neuron = Neuron {
+            membrane: Membrane::Lif { beta: Param::Shared(0.5), input_decay: false },
+            threshold: Param::Shared(0.6),
+            fires_at_threshold: false,
+            reset: Reset::Zero,
+            reset_delayed: false,
+        };
+        graph.neuron(name, from, neuron);
+    };
+    let conv = |graph: &mut GraphBuilder, name: &str, from: &str, kernel: [usize; 4], stride| {
+        let (bias, padding) = (wave(&kernel[..1]), [kernel[2] / 2; 2]);
+        let (kernel, stride) = (wave(&kernel), [stride; 2]);
+        graph.conv2d(name, from, &kernel, Some(bias), Layout::ByInput, stride, padding, 1);
+    };
+    graph.input("x", Signal::Graded, &[8, 6, 2]);
+    conv(&mut graph, "stem", "x", [4, 2, 3, 3], 1);
+    lif(&mut graph, "first", &["stem"]);
+    conv(&mut graph, "long", "first", [6, 4, 3, 3], 2);
+    conv(&mut graph, "short", "first", [6, 4, 1, 1], 2);
+    lif(&mut graph, "second", &["long", "short"]);
+    let (pooling, kernel) = (Pooling::Sum, [2, 3]);
+    graph.node("pool", Op::Pool2d { pooling, kernel, stride: kernel, padding: [0, 0] });
+    graph.edge("second", "pool", 0);
+    graph.node("flat", Op::Flatten);
+    graph.edge("pool", "flat", 0);
+    graph.linear("classes", "flat", &wave(&[3, 12]), Some(wave(&[3])), Layout::ByInput);
+    lif(&mut graph, "votes", &["classes"]);
+    graph.output("output", "votes");
+    graph.finish().unwrap()
+}
+
 /// The package checks types as it reads; what it writes is compressed and gives the same graph.
 #[test]
 fn the_python_package_reads_and_writes_the_same() {
@@ -270,7 +311,8 @@ fn the_python_package_reads_and_writes_the_same() {
     let at = |name: &str| folder.path().join(name);
     let names = ["lif_norse.nir", "cnn_sinabs.nir", "braille_noDelay_bias_zero.nir"];
     let shared: Option<Vec<_>> = names.iter().map(|name| Some(shared(name, None)?.graph)).collect();
-    let graphs = [shared.unwrap_or_default(), vec![l2mu_with_nirs_resets()]].concat();
+    let ours = vec![l2mu_with_nirs_resets(), residual_network()];
+    let graphs = [shared.unwrap_or_default(), ours].concat();
     for graph in graphs {
         let nir = NirGraph::of_graph(&graph, nir::STEP).unwrap().nir.unwrap();
         let (ours, theirs) = (at("ours.nir"), at("theirs.nir"));
@@ -287,6 +329,7 @@ fn the_python_package_reads_and_writes_the_same() {
             serde_json::from_str(&peer(&python, &["simulate", theirs, "40"])).unwrap();
         let back = read.to_graph(&graph.name, None).unwrap().graph;
         let (spikes, output) = simulated(&back);
+        assert!(spikes.values().all(|n| *n > 0), "{}: {spikes:?}", graph.name);
         assert_eq!(simulation["spikes"], serde_json::json!(spikes), "{}", graph.name);
         assert_eq!(simulation["outputs"]["output"], serde_json::json!(output), "{}", graph.name);
     }
@@ -295,11 +338,6 @@ fn the_python_package_reads_and_writes_the_same() {
 /// Everything that NIR can express gives the same values, whatever the order of axes.
 #[test]
 fn layers_give_the_same_values() {
-    let values = |shape: &[usize]| {
-        let len: usize = shape.iter().product();
-        let x = (0..len).map(|i| (i as f32 * 0.7).sin()).collect();
-        Tensor::f32(shape, x).unwrap()
-    };
     let neuron = |membrane: Membrane, reset: Reset| {
         let threshold = Param::Shared(0.4);
         let (fires_at_threshold, reset_delayed) = (false, false);
@@ -308,17 +346,17 @@ fn layers_give_the_same_values() {
     let mut graph = GraphBuilder::new("layers");
     graph.input("x", Signal::Graded, &[6, 4, 3]);
     let by_input = Layout::ByInput;
-    let kernel = values(&[5, 3, 3, 3]);
-    graph.conv2d("conv", "x", &kernel, Some(values(&[5])), by_input, [1, 1], [1, 1], 1);
+    let kernel = wave(&[5, 3, 3, 3]);
+    graph.conv2d("conv", "x", &kernel, Some(wave(&[5])), by_input, [1, 1], [1, 1], 1);
     let channel = |graph: &mut GraphBuilder, name: &str, from: &str, channels: usize, shift| {
-        let factor = graph.tensor(&format!("{name}.factor"), values(&[channels]));
+        let factor = graph.tensor(&format!("{name}.factor"), wave(&[channels]));
         let shifts = Tensor::f32(&[channels], vec![0.25; channels]).unwrap();
         let shift = if shift { Some(graph.tensor(&format!("{name}.shift"), shifts)) } else { None };
         graph.node(name, Op::Scale { factor, shift });
         graph.edge(from, name, 0);
     };
     channel(&mut graph, "norm", "conv", 5, true);
-    graph.linear("mix", "conv", &values(&[5, 5]), None, Layout::ByOutput);
+    graph.linear("mix", "conv", &wave(&[5, 5]), None, Layout::ByOutput);
     graph.node("residual", Op::Add);
     graph.edge("norm", "residual", 0);
     graph.edge(("mix", 2), "residual", 0);
@@ -335,7 +373,7 @@ fn layers_give_the_same_values() {
         Param::Tensor(graph.tensor(&format!("cuba.{name}"), Tensor::f32(&[30], decays).unwrap()))
     });
     graph.neuron("cuba", &["scaled"], neuron(Membrane::CubaLif { alpha, beta }, Reset::Zero));
-    graph.linear("out", "cuba", &values(&[4, 30]), None, by_input);
+    graph.linear("out", "cuba", &wave(&[4, 30]), None, by_input);
     let step = Membrane::Lif { beta: Param::Shared(0.0), input_decay: false };
     graph.neuron("step", &["out"], neuron(step, Reset::None));
     let li = Membrane::Li { beta: Param::Shared(0.9) };

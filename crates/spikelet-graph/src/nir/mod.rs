@@ -5,7 +5,8 @@
 //! way, [`NirGraph::of_graph`] gives a NIR graph with a report of what it loses, and
 //! [`NirGraph::to_bytes`] the file.
 //!
-//! What NIR leaves open is decided as follows, and every decision is a note of [`Import`]:
+//! What NIR leaves open is decided as follows; time steps, loops and outputs whose axes are turned
+//! are also notes of [`Import`]:
 //!
 //! - **Time step.** [`STEP`] unless the caller or the file's metadata says otherwise; forward
 //!   Euler, see `neurons.rs`.

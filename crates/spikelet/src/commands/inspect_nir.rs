@@ -40,7 +40,7 @@ impl NirFile {
             table.row([name, &node.kind, &fields.join(", "), &to.join(", ")]);
         }
         let mut text = format!(
-            "{}: NIR (written by nir {}), {} nodes, {} edges\n\n{}",
+            "{}: NIR as of version {}, {} nodes, {} edges\n\n{}",
             path.display(),
             self.nir.version,
             self.nir.nodes.len(),

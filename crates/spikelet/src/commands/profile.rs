@@ -25,6 +25,11 @@ Examples:
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
+  spikelet profile runs/fashion --gradients         the same with the weights of a run
+
+--gradients takes a batch of the training part and prints, for every parameter, the cosine between
+the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
+constants and surrogates), and how many multiplications the backward pass of each rule needs.
 
 Figures marked * are NeuroBench's, by its definitions; all others are our extension. What each
 means stands in the documentation of spikelet_graph::counts. Energy is modelled, not measured.")]

@@ -52,17 +52,23 @@ struct Setting {
     parameters: Vec<(String, f64)>,
 }
 
-/// Scalar multiplications of the backward pass, per sample.
+/// Scalar multiplications of the backward pass, counted densely.
 #[derive(Serialize)]
 struct Multiplications {
     /// Through the layers, in one time step.
     spatial_per_step: u64,
     /// From one time step to the one before.
     temporal_per_step: u64,
-    bptt: u64,
-    sltt: u64,
-    /// SLTT with one learned step.
-    sltt_1: u64,
+    rules: Vec<OfRule>,
+}
+
+#[derive(Serialize)]
+struct OfRule {
+    rule: LearningRule,
+    per_sample: u64,
+    /// The mean of the time steps.
+    per_step: f64,
+    of_bptt: f64,
 }
 
 /// Runs the command.
@@ -77,15 +83,15 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
     let initial = if trained { Some(initial_weights(model)?) } else { None };
     let index = &data.split.train[..data.split.train.len().min(SAMPLES)];
     let mut settings = Vec::new();
-    for (tau, surrogate, config) in variants(&config) {
-        ui.note(match (tau, surrogate) {
-            (Some(tau), Some(surrogate)) => format!("tau {tau}, {surrogate}"),
-            _ => "as configured".to_owned(),
-        });
+    let variants = variants(&config);
+    let progress = ui.progress(variants.len() as u64, "settings of the neurons");
+    for (tau, surrogate, config) in variants {
         let Cosines { total, parameters } =
             of_samples(&LearningRule::Sltt, &config, &data, initial.as_ref(), index)?;
         settings.push(Setting { tau, surrogate, cosine: total, parameters });
+        progress.inc(1);
     }
+    progress.finish_and_clear();
     let graph = with_model(&config, &data, initial.as_ref(), Lower(&data))??;
     let steps = data.samples.time();
     let report = Report {
@@ -94,7 +100,7 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
         samples: index.len(),
         steps,
         settings,
-        multiplications: Multiplications::of(&graph, steps as u64)?,
+        multiplications: Multiplications::of(&graph, steps)?,
     };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
@@ -123,16 +129,16 @@ impl WithModel for Lower<'_> {
     type Out = std::result::Result<Graph, spikelet_graph::GraphError>;
 
     fn with<M: SequenceModel>(self, model: M) -> Self::Out {
-        lower(&model, "profile", self.0)
+        lower(&model.valid(), "profile", self.0)
     }
 }
 
 impl Multiplications {
-    /// Counted densely: a product gives its input's gradient with one multiplication a synapse
-    /// (none is needed for the data), and its weights' gradient with one a synapse where its
-    /// input is no spikes, with additions where it is. A neuron multiplies by its surrogate, and
-    /// from step to step by its decay and by the surrogate in its reset.
-    fn of(graph: &Graph, steps: u64) -> Result<Multiplications> {
+    /// A product gives its input's gradient with one multiplication a synapse (none is needed for
+    /// the data), and its weights' gradient with one a synapse where its input is no spikes, with
+    /// additions where it is. A neuron multiplies by its surrogate, and from step to step by its
+    /// decay and by the surrogate in its reset.
+    fn of(graph: &Graph, steps: usize) -> Result<Multiplications> {
         let topology = graph.validate()?;
         let signals = graph.signals(&topology);
         let counts = graph.counts()?;
@@ -149,13 +155,22 @@ impl Multiplications {
                 temporal += 2 * counts.state_updates;
             }
         }
-        Ok(Multiplications {
-            spatial_per_step: spatial,
-            temporal_per_step: temporal,
-            bptt: steps * spatial + steps.saturating_sub(1) * temporal,
-            sltt: steps * spatial,
-            sltt_1: spatial,
-        })
+        let time = steps as u64;
+        let bptt = time * spatial + time.saturating_sub(1) * temporal;
+        // K = 1, 2, 4, ...
+        let few = std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|k| *k < steps);
+        let few: Vec<usize> = few.collect();
+        let rules = [(LearningRule::Bptt, bptt), (LearningRule::Sltt, time * spatial)]
+            .into_iter()
+            .chain(few.into_iter().rev().map(|k| (LearningRule::SlttK(k), k as u64 * spatial)))
+            .map(|(rule, per_sample)| OfRule {
+                rule,
+                per_sample,
+                per_step: per_sample as f64 / steps.max(1) as f64,
+                of_bptt: per_sample as f64 / bptt.max(1) as f64,
+            });
+        let rules = rules.collect();
+        Ok(Multiplications { spatial_per_step: spatial, temporal_per_step: temporal, rules })
     }
 }
 
@@ -165,36 +180,40 @@ impl Report {
             "{}: gradients of SLTT against BPTT, {} samples of {}, {} steps\n\n",
             self.model, self.samples, self.data, self.steps
         );
-        let mut table = Table::new(["tau", "surrogate", "cosine", "lowest", "of"]);
-        for setting in &self.settings {
-            let lowest = setting.parameters.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        for settings in self.settings.chunk_by(|a, b| a.surrogate == b.surrogate) {
+            text += &cosines(settings);
+        }
+        text += "scalar multiplications of the backward pass, counted densely\n";
+        let mut table = Table::new(["rule", "per sample", "per time step", "% of BPTT"]);
+        for rule in &self.multiplications.rules {
             table.row([
-                setting.tau.map_or("as configured".to_owned(), |tau| tau.to_string()),
-                setting.surrogate.unwrap_or_default().to_owned(),
-                format!("{:.4}", setting.cosine),
-                lowest.map_or(String::new(), |(_, cosine)| format!("{cosine:.4}")),
-                lowest.map_or(String::new(), |(name, _)| name.clone()),
+                rule.rule.to_string(),
+                count(rule.per_sample),
+                count(rule.per_step.round() as u64),
+                format!("{:.1}", 100.0 * rule.of_bptt),
             ]);
         }
-        text += &table.text();
-        if let Some(first) = self.settings.first() {
-            let mut table = Table::new(["parameter", "cosine"]);
-            for (name, cosine) in &first.parameters {
-                table.row([name.clone(), format!("{cosine:.4}")]);
-            }
-            text += "\nby parameter, first setting\n";
-            text += &table.text();
-        }
-        let m = &self.multiplications;
-        text += &format!(
-            "\nscalar multiplications of the backward pass, per sample, counted densely\n  \
-             BPTT {}, SLTT {} ({:.1} %), SLTT-1 {} ({:.1} %)\n",
-            count(m.bptt),
-            count(m.sltt),
-            100.0 * m.sltt as f64 / m.bptt.max(1) as f64,
-            count(m.sltt_1),
-            100.0 * m.sltt_1 as f64 / m.bptt.max(1) as f64
-        );
-        text
+        text + &table.text()
     }
+}
+
+/// The cosines of every parameter with one surrogate: a column for every time constant.
+fn cosines(settings: &[Setting]) -> String {
+    let Some(first) = settings.first() else { return String::new() };
+    let name =
+        first.surrogate.map_or("as configured".to_owned(), |name| format!("surrogate {name}"));
+    let column =
+        |setting: &Setting| setting.tau.map_or("cosine".to_owned(), |tau| format!("tau {tau}"));
+    let mut table = Table::new(std::iter::once(name).chain(settings.iter().map(column)));
+    let of = |setting: &Setting, parameter: &str| {
+        let found = setting.parameters.iter().find(|(name, _)| name == parameter);
+        found.map_or(String::new(), |(_, cosine)| format!("{cosine:.4}"))
+    };
+    for (parameter, _) in &first.parameters {
+        let cosines = settings.iter().map(|setting| of(setting, parameter));
+        table.row(std::iter::once(parameter.clone()).chain(cosines));
+    }
+    let total = settings.iter().map(|setting| format!("{:.4}", setting.cosine));
+    table.row(std::iter::once("all together".to_owned()).chain(total));
+    table.text() + "\n"
 }

@@ -26,7 +26,9 @@ Examples:
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
-A decision is printed for every window of the model, or for every step if it has none.")]
+A decision is printed for every window of the model, or for every step if it has none.
+For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
+from 0 to 1; a still image is repeated for all steps of the window.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,

@@ -15,6 +15,7 @@ Examples:
   spikelet train quick/synthetic                 seconds, without data
   spikelet train l2mu/wisdm --set train.epochs=30 --seed 1 --out runs/wisdm-1
   spikelet train l2mu/braille --rule sltt
+  spikelet train quick/fashion-mnist --rule sltt-k=1 --seed 2 --out runs/fashion-k1
   spikelet train --resume runs/wisdm-1           go on where a run stopped
   spikelet train l2mu/wisdm --init runs/wisdm-1 --set train.prune=0.5 --out runs/pruned
 
@@ -28,7 +29,7 @@ pub struct Args {
     /// Override a key, for example train.epochs=30 (may be repeated).
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Learning rule: bptt, sltt, or sltt-k=K.
+    /// Learning rule: bptt, bptt-checkpoint=STEPS, sltt, sltt-k=K (K steps at random) or sltt-at=0,2.
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
     /// Seed of weights, order and augmentation.
@@ -86,8 +87,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let result = finished.result;
     let text = || {
         format!(
-            "{}: {:.2} % on the {} part ({} sequences, {}), best epoch {} of {}, {} parameters, {:.1} s\n{}",
+            "{} on {}: {:.2} % on the {} part ({} sequences, {}), best epoch {} of {}, {} parameters, {:.1} s\n{}",
             result.model,
+            result.dataset,
             100.0 * result.accuracy,
             result.part,
             result.sequences,

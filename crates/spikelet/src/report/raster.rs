@@ -1,6 +1,7 @@
 //! Spike rasters.
 
 use super::svg::{Anchor, figure, text, ticks};
+use std::collections::BTreeSet;
 
 /// The spikes of one population during one sample.
 #[derive(Clone, Debug)]
@@ -19,17 +20,24 @@ const LEFT: f64 = 50.0;
 const WIDTH: f64 = 690.0;
 /// A taller population is drawn with a neuron less than a pixel high.
 const MOST_HEIGHT: f64 = 240.0;
+/// The height of a spike that can be seen.
+const LEAST_MARK: f64 = 0.8;
 
 impl Raster {
     pub(super) fn figure(&self) -> String {
         let step = WIDTH / self.steps.max(1) as f64;
         let neuron = (MOST_HEIGHT / self.neurons.max(1) as f64).min(8.0);
         let height = neuron * self.neurons as f64;
+        // Neurons that share a mark are drawn once: convolutional layers have millions.
+        let mark = neuron.max(LEAST_MARK);
+        let row = |index: u32| (f64::from(index) * neuron / mark) as u32;
+        let marks: BTreeSet<(u32, u32)> =
+            self.spikes.iter().map(|&(time, index)| (time, row(index))).collect();
         let mut path = String::new();
-        for (time, index) in &self.spikes {
-            let x = LEFT + (f64::from(*time) + 0.5) * step;
-            let y = f64::from(*index) * neuron;
-            path += &format!("M{x:.1} {y:.1}v{:.1}", neuron.max(0.8));
+        for (time, row) in marks {
+            let x = LEFT + (f64::from(time) + 0.5) * step;
+            let y = f64::from(row) * mark;
+            path += &format!("M{x:.1} {y:.1}v{mark:.1}");
         }
         let stroke = step.clamp(0.6, 3.0);
         let mut drawing = format!(

@@ -77,6 +77,15 @@ fn an_empty_report_is_a_page() {
 }
 
 #[test]
+fn a_large_population_makes_no_large_page() {
+    let neurons = 100_000;
+    let spikes = (0..10).flat_map(|t| (0..neurons).map(move |i| (t, i))).collect();
+    let raster = Raster { name: "conv".into(), steps: 10, neurons: neurons as usize, spikes };
+    let page = Report { rasters: vec![raster], ..Report::default() }.html();
+    assert!(page.contains("1000000 spikes") && page.len() < 200_000, "{}", page.len());
+}
+
+#[test]
 fn ticks_are_round_and_inside() {
     assert_eq!(svg::ticks(0.0, 10.0, 5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
     assert_eq!(svg::ticks(0.3, 0.3, 5), [0.3]);

@@ -1,0 +1,169 @@
+//! Every preset: the file is read, its network built for its data, and the recipe is the one that
+//! was published.
+
+use burn::{module::Module, tensor::Device};
+use spikelet_data::event_frames::Framer;
+use spikelet_train::{
+    config::Config,
+    init::Init,
+    loss::MseTarget,
+    models::{ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm},
+    optimizer::Optimizer,
+    schedule::Schedule,
+};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// All files in `presets`, by `system/task`.
+fn presets() -> BTreeMap<String, Config> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../presets");
+    let list = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    let stem = |path: &Path| path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let files = list(&root).into_iter().filter(|path| path.is_dir()).flat_map(|path| {
+        let system = stem(&path);
+        list(&path).into_iter().map(move |path| (format!("{system}/{}", stem(&path)), path))
+    });
+    let read = |(name, path): (String, std::path::PathBuf)| {
+        let text = fs::read_to_string(&path).expect("text");
+        let mut table: toml::Table = text.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
+        // What a search tries is no part of a run.
+        table.remove("tune");
+        let config = table.try_into().unwrap_or_else(|e| panic!("{name}: {e}"));
+        (name, config)
+    };
+    files.map(read).collect()
+}
+
+/// Height, width and channels of the images, frames or time steps that a preset learns from, and
+/// the classes.
+fn data_of(config: &Config) -> ([usize; 3], usize) {
+    let frames = &config.data.frames;
+    let events = |classes| {
+        let framer = Framer::new(&frames.events, [128, 128]).unwrap_or_else(|e| panic!("{e}"));
+        (framer.shape(), classes)
+    };
+    match config.data.dataset.as_str() {
+        "cifar-10" => ([32, 32, 3], 10),
+        "cifar-100" => ([32, 32, 3], 100),
+        "imagenet" => ([frames.size, frames.size, 3], 1000),
+        "fashion-mnist" => ([28, 28, 1], 10),
+        "cifar10-dvs" => events(10),
+        "dvs128-gesture" | "synthetic-gestures" => events(11),
+        "wisdm-watch" => ([1, 1, 6], 7),
+        "braille" => ([1, 1, 12], 7),
+        "synthetic" => ([1, 1, 6], 4),
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn parameters(config: &Config) -> usize {
+    let mut init = Init::new(1, &Device::flex());
+    let (shape, classes) = data_of(config);
+    let inputs = shape.iter().product();
+    match &config.model {
+        ModelConfig::Convnet(c) => {
+            Convnet::new(c, shape, classes, &mut init).expect("a network").num_params()
+        }
+        ModelConfig::L2mu(c) => {
+            L2mu::new(c, inputs, classes, &mut init).expect("a network").num_params()
+        }
+        ModelConfig::Lstm(c) => Lstm::new(c, inputs, classes, &mut init).num_params(),
+        ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
+        other => panic!("no preset has a {}", other.kind()),
+    }
+}
+
+#[test]
+fn every_preset_builds_its_network() {
+    let expected = [
+        ("baseline/gru-wisdm", [1, 1, 6], 33_107),
+        ("baseline/lstm-wisdm", [1, 1, 6], 32_601),
+        ("l2mu/braille", [1, 1, 12], 119_035),
+        ("l2mu/wisdm", [1, 1, 6], 33_339),
+        ("quick/fashion-mnist", [28, 28, 1], 87_434),
+        ("quick/gestures", [32, 32, 2], 9_501_387),
+        ("quick/synthetic", [1, 1, 6], 1_672),
+        ("sltt/cifar10", [32, 32, 3], 11_176_906),
+        ("sltt/cifar100", [32, 32, 3], 11_223_076),
+        ("sltt/dvs-cifar10", [48, 48, 2], 9_476_298),
+        ("sltt/dvs-gesture", [128, 128, 2], 9_501_387),
+        ("sltt/imagenet-101-stage1", [224, 224, 3], 44_549_193),
+        ("sltt/imagenet-101-stage2", [224, 224, 3], 44_549_193),
+        ("sltt/imagenet-34-stage1", [224, 224, 3], 21_797_688),
+        ("sltt/imagenet-34-stage2", [224, 224, 3], 21_797_688),
+        ("sltt/imagenet-50-stage1", [224, 224, 3], 25_557_048),
+        ("sltt/imagenet-50-stage2", [224, 224, 3], 25_557_048),
+    ];
+    let found: Vec<_> = presets()
+        .into_iter()
+        .map(|(name, config)| (name, data_of(&config).0, parameters(&config)))
+        .collect();
+    let expected = expected.map(|(name, shape, n)| (name.to_owned(), shape, n));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_preset_says_what_was_published_and_what_was_run() {
+    for (name, config) in presets() {
+        let about = config.about.unwrap_or_else(|| panic!("{name} has no [about]"));
+        assert!(!about.summary.is_empty() && !about.source.is_empty(), "{name}");
+        assert!(!about.published.is_empty(), "{name}: what was published?");
+        let here = ["run here", "not run here"].iter().any(|start| about.here.starts_with(start));
+        assert!(here, "{name}: {}", about.here);
+    }
+}
+
+/// A row of the paper's hyper-parameters: network, steps, epochs, batch, learning rate, weight
+/// decay, drop-out, weight of the squared error, its target, figure.
+type Row = (&'static str, usize, usize, usize, f64, f64, f32, f32, MseTarget, &'static str);
+
+#[test]
+fn recipes_are_the_published_ones() {
+    use MseTarget::{OneHot, Ones};
+    let rows: [(&str, Row); 10] = [
+        ("cifar10", ("resnet18", 6, 200, 128, 0.1, 5e-5, 0.0, 0.05, Ones, "94.44 %")),
+        ("cifar100", ("resnet18", 6, 200, 128, 0.1, 5e-4, 0.0, 0.05, Ones, "74.38 %")),
+        ("dvs-cifar10", ("vgg11", 10, 300, 128, 0.05, 5e-4, 0.3, 0.05, OneHot, "77.17 %")),
+        ("dvs-gesture", ("vgg11", 20, 300, 16, 0.1, 5e-4, 0.4, 0.05, Ones, "97.92 %")),
+        ("imagenet-34-stage1", ("nf-resnet34", 1, 100, 256, 0.1, 1e-5, 0.0, 0.0, OneHot, "none")),
+        ("imagenet-50-stage1", ("nf-resnet50", 1, 100, 256, 0.1, 1e-5, 0.0, 0.0, OneHot, "none")),
+        ("imagenet-101-stage1", ("nf-resnet101", 1, 100, 256, 0.1, 1e-5, 0.0, 0.0, OneHot, "none")),
+        (
+            "imagenet-34-stage2",
+            ("nf-resnet34", 6, 30, 256, 0.001, 0.0, 0.0, 0.0, OneHot, "66.19 %"),
+        ),
+        (
+            "imagenet-50-stage2",
+            ("nf-resnet50", 6, 30, 256, 0.001, 0.0, 0.0, 0.0, OneHot, "67.02 %"),
+        ),
+        (
+            "imagenet-101-stage2",
+            ("nf-resnet101", 6, 30, 256, 0.001, 0.0, 0.0, 0.0, OneHot, "69.26 %"),
+        ),
+    ];
+    let presets = presets();
+    for (name, row) in rows {
+        let (network, steps, epochs, batch, lr, decay, dropout, mse, target, published) = row;
+        let config = &presets[&format!("sltt/{name}")];
+        let train = &config.train;
+        let ModelConfig::Convnet(model) = &config.model else { panic!("{name}: no convnet") };
+        let events = matches!(config.data.dataset.as_str(), "cifar10-dvs" | "dvs128-gesture");
+        let found = if events { config.data.frames.events.steps } else { model.steps };
+        assert_eq!((model.network.to_string().as_str(), found), (network, steps), "{name}");
+        assert_eq!((model.tau, model.dropout), (1.1, dropout), "{name}");
+        assert_eq!((train.epochs, train.batch_size, train.seed), (epochs, batch, 2022), "{name}");
+        assert_eq!((train.rule.to_string(), train.loss.per_step), ("sltt".to_owned(), true));
+        assert_eq!((train.loss.mse, train.loss.mse_target), (mse, target), "{name}");
+        let cosine = Schedule::Cosine { floor: 0.0, warmup_epochs: 0.0 };
+        assert_eq!(train.schedule, cosine, "{name}");
+        let Optimizer::Sgd { lr: rate, momentum, weight_decay } = train.optimizer else {
+            panic!("{name}: {:?}", train.optimizer)
+        };
+        assert_eq!((rate, momentum, weight_decay), (lr, 0.9, decay as f32), "{name}");
+        assert!(config.about.as_ref().expect("about").published.contains(published), "{name}");
+        let stage1 = name.strip_suffix("-stage2").map(|net| format!("runs/sltt-{net}-stage1"));
+        assert_eq!(train.init, stage1, "{name}");
+    }
+}
