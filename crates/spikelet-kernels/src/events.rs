@@ -13,9 +13,21 @@ pub fn active(values: &[f32], events: &mut [u32]) -> usize {
         if chunk.iter().all(|v| *v == 0.0) {
             continue;
         }
-        for (i, value) in chunk.iter().enumerate() {
+        let first = (block * BLOCK) as u32;
+        if let Some(room) = events.get_mut(count..count + chunk.len()) {
+            // Without a branch, which half of the values of a pooled signal would mispredict: the
+            // next event overwrites what was none.
+            let mut found = 0;
+            for (index, value) in (first..).zip(chunk) {
+                room[found] = index;
+                found += usize::from(*value != 0.0);
+            }
+            count += found;
+            continue;
+        }
+        for (index, value) in (first..).zip(chunk) {
             if *value != 0.0 {
-                events[count] = (block * BLOCK + i) as u32;
+                events[count] = index;
                 count += 1;
             }
         }

@@ -59,6 +59,19 @@ pub(crate) fn pack_transposed<const N: usize>(
     }
 }
 
+/// Reads rows once, in order, so that they are in the first-level cache: in the order of events
+/// every row from memory would be a wait of its own.
+#[inline(always)]
+pub(crate) fn fetch<const N: usize>(rows: &[Row<N>]) {
+    let mut sum = 0.0;
+    for row in rows {
+        for line in (0..N).step_by(16) {
+            sum += row.0[line];
+        }
+    }
+    core::hint::black_box(sum);
+}
+
 /// `sum += values[k] * rows[events[k]]` over all events, in their order; without values every
 /// event counts 1.
 #[inline(always)]

@@ -2,7 +2,14 @@
 
 use alloc::{vec, vec::Vec};
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Values, Weight, int4};
+#[cfg(feature = "std")]
+use spikelet_kernels::spike_conv::{EventLists, EventWeights};
 use spikelet_kernels::{conv, conv::Conv, dense, gather, quant};
+
+/// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
+/// outputs take longer to set up than such a convolution takes.
+#[cfg(feature = "std")]
+const PACKED: usize = 1 << 14;
 
 /// What arrives at a node in one step.
 #[derive(Clone, Copy)]
@@ -19,6 +26,9 @@ pub(crate) enum Arrival<'a> {
 #[derive(Clone, Debug)]
 enum Store {
     F32(Vec<f32>),
+    /// The kernel of a convolution, packed for its events.
+    #[cfg(feature = "std")]
+    Packed(EventWeights),
     I8(Vec<i8>),
     /// Two in a byte, see [`int4`].
     I4(Vec<u8>),
@@ -79,13 +89,25 @@ impl Weights {
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
     }
 
+    /// Packs the kernel of a convolution, if that makes it faster.
+    pub(crate) fn pack(&mut self, shape: &Conv) {
+        #[cfg(feature = "std")]
+        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout)
+            && w.len() >= PACKED
+            && shape.outputs / shape.groups >= 16
+        {
+            self.store = Store::Packed(EventWeights::new(shape, w));
+        }
+        let _ = shape;
+    }
+
     /// Whether dense input must come with the list of what is not zero.
     pub(crate) fn wants_events(&self) -> bool {
-        self.layout == Layout::ByInput && !matches!(self.store, Store::F32(_))
+        self.layout == Layout::ByInput && self.is_integer()
     }
 
     pub(crate) fn is_integer(&self) -> bool {
-        !matches!(self.store, Store::F32(_))
+        matches!(self.store, Store::I8(_) | Store::I4(_))
     }
 
     /// Bytes in memory, with scales.
@@ -93,6 +115,8 @@ impl Weights {
         self.scale_bytes()
             + match &self.store {
                 Store::F32(w) => 4 * w.len(),
+                #[cfg(feature = "std")]
+                Store::Packed(w) => w.bytes(),
                 Store::I8(w) => w.len(),
                 Store::I4(w) => w.len(),
             }
@@ -102,6 +126,8 @@ impl Weights {
     pub(crate) fn row_bytes(&self) -> usize {
         match &self.store {
             Store::F32(_) => 4 * self.outputs,
+            #[cfg(feature = "std")]
+            Store::Packed(_) => 4 * self.outputs,
             Store::I8(_) => self.outputs,
             Store::I4(_) => self.outputs.div_ceil(2),
         }
@@ -115,6 +141,8 @@ impl Weights {
     pub(crate) fn nonzero(&self) -> Vec<bool> {
         let flags: Vec<bool> = match &self.store {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
+            #[cfg(feature = "std")]
+            Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             Store::I8(w) => w.iter().map(|w| *w != 0).collect(),
             Store::I4(w) => {
                 let row = if self.layout == Layout::ByInput { self.outputs } else { self.rows };
@@ -136,6 +164,8 @@ impl Weights {
     /// `out += W x`.
     pub(crate) fn add_product(&self, x: Arrival, out: &mut [f32], sums: &mut Sums) {
         match (&self.store, x) {
+            #[cfg(feature = "std")]
+            (Store::Packed(_), _) => unreachable!("only kernels of convolutions are packed"),
             (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 gather::add_rows_graded(out, w, events, x);
@@ -170,6 +200,14 @@ impl Weights {
         sums: &mut Sums,
     ) {
         match (&self.store, x) {
+            #[cfg(feature = "std")]
+            (Store::Packed(w), Arrival::Spikes(events)) => add_packed(shape, w, events, None, out),
+            #[cfg(feature = "std")]
+            (Store::Packed(w), Arrival::Graded(events, x)) => {
+                add_packed(shape, w, events, Some(x), out);
+            }
+            #[cfg(feature = "std")]
+            (Store::Packed(_), Arrival::Dense(_)) => unreachable!("by input there are events"),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -205,4 +243,18 @@ impl Weights {
             quant::add_scaled_f32(out, acc, &self.scale);
         }
     }
+}
+
+#[cfg(feature = "std")]
+fn add_packed(
+    shape: &Conv,
+    weights: &EventWeights,
+    events: &[u32],
+    x: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let pixels = shape.window.input[0] * shape.window.input[1];
+    let lists = EventLists::from_events(events, x, pixels, shape.inputs, shape.groups);
+    let found = weights.forward(shape, &lists, 1, &[]);
+    out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
 }

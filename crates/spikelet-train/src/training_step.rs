@@ -3,7 +3,8 @@
 use crate::{
     init::Init,
     loss::{Loss, LossConfig},
-    model::SequenceModel,
+    lower::finish,
+    model::{SequenceModel, State},
     models::{
         ModelError,
         convnet::{Convnet, ConvnetConfig, Op},
@@ -13,10 +14,12 @@ use crate::{
     rule::LearningRule,
     trainer::targets,
 };
+use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal};
 
 /// What a step is made of.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ pub struct TrainingStep {
 
 /// Learning rate: small, so that firing rates stay where fresh weights put them.
 const LR: f64 = 1e-3;
+
+/// Steps after which running statistics are those of the batch within 0.5 %.
+const SETTLING: usize = 50;
 
 impl TrainingStep {
     /// Fresh weights; the first step allocates the state of the optimiser.
@@ -83,9 +89,35 @@ impl TrainingStep {
 
     /// Fraction of neurons that fire in a step, of the populations that fire least and most.
     pub fn firing_rates(&self) -> (f32, f32) {
-        let plain = burn::module::Module::valid(&self.model);
+        let plain = self.model.valid();
+        let state = plain.training_state(self.config.batch, &self.x.device().inner(), 0);
+        self.rates(&plain, state)
+    }
+
+    /// The network as a graph that reads one sample, its running statistics those of the events;
+    /// fractions of neurons that fire as in [`firing_rates`](Self::firing_rates).
+    ///
+    /// # Errors
+    /// Weights that are not finite.
+    pub fn inference(&self) -> Result<(Graph, (f32, f32)), GraphError> {
+        let plain = self.model.valid();
+        let x: Tensor<2> = self.x.clone().inner().narrow(0, 0, 1).squeeze_dim(0);
+        let mut state = plain.training_state(self.config.batch, &x.device(), 0);
+        for _ in 0..SETTLING {
+            state = plain.detached_step(x.clone(), state).1;
+        }
+        let plain = plain.learned(state);
+        let rates = self.rates(&plain, plain.initial_state(self.config.batch, &x.device()));
+        let mut graph = GraphBuilder::new("inference");
+        graph.input("input", Signal::Binary, &self.config.input);
+        let output = plain.lower(&mut graph, "input");
+        graph.readout("readout", &output, plain.readout());
+        graph.output("output", "readout");
+        Ok((finish(graph)?, rates))
+    }
+
+    fn rates(&self, plain: &Convnet, state: State) -> (f32, f32) {
         let x = self.x.clone().inner();
-        let state = plain.training_state(self.config.batch, &x.device(), 0);
         let (mut least, mut most) = (f32::MAX, 0.0_f32);
         plain.run(x.narrow(0, 0, 1), state, &mut |layer, out| {
             if layer.op == Op::Lif {

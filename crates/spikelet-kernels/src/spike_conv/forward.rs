@@ -9,7 +9,7 @@ use crate::{
     batch::map,
     conv::Conv,
     out::{Out, collect},
-    rows::{Row, gather, pack, zeros},
+    rows::{Row, fetch, gather, pack, zeros},
     simd,
 };
 use alloc::{vec, vec::Vec};
@@ -21,7 +21,11 @@ const TILE: usize = 512;
 /// The weights of a convolution, packed for its events: by block of columns
 /// `[tap, channel of the group]` rows.
 #[derive(Clone, Debug)]
-pub struct EventWeights(Packed);
+pub struct EventWeights {
+    packed: Packed,
+    outputs: usize,
+    groups: usize,
+}
 
 #[derive(Clone, Debug)]
 enum Packed {
@@ -37,16 +41,26 @@ impl EventWeights {
     /// If there are more or fewer weights.
     pub fn new(conv: &Conv, weights: &[f32]) -> EventWeights {
         assert_eq!(weights.len(), super::weights_len(conv), "weights");
-        EventWeights(match super::widest(conv) {
+        let packed = match super::widest(conv) {
             0..=16 => Packed::Narrow(packed(conv, weights)),
             17..=32 => Packed::Middle(packed(conv, weights)),
             _ => Packed::Wide(packed(conv, weights)),
-        })
+        };
+        EventWeights { packed, outputs: conv.outputs, groups: conv.groups }
+    }
+
+    /// The weights as they came.
+    pub fn unpack(&self) -> Vec<f32> {
+        match &self.packed {
+            Packed::Narrow(packed) => unpacked(packed, self.outputs, self.groups),
+            Packed::Middle(packed) => unpacked(packed, self.outputs, self.groups),
+            Packed::Wide(packed) => unpacked(packed, self.outputs, self.groups),
+        }
     }
 
     /// See [`super::forward`].
     pub fn forward(&self, conv: &Conv, lists: &EventLists, batch: usize, bias: &[f32]) -> Vec<f32> {
-        match &self.0 {
+        match &self.packed {
             Packed::Narrow(packed) => run(conv, lists, batch, packed, bias),
             Packed::Middle(packed) => run(conv, lists, batch, packed, bias),
             Packed::Wide(packed) => run(conv, lists, batch, packed, bias),
@@ -58,7 +72,7 @@ impl EventWeights {
         fn of<const N: usize>(packed: &[Vec<Row<N>>]) -> usize {
             packed.iter().map(|rows| size_of_val(rows.as_slice())).sum()
         }
-        match &self.0 {
+        match &self.packed {
             Packed::Narrow(packed) => of(packed),
             Packed::Middle(packed) => of(packed),
             Packed::Wide(packed) => of(packed),
@@ -72,6 +86,16 @@ fn packed<const N: usize>(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<N>>> {
         pack(&mut rows, weights, conv.outputs, columns.clone());
         rows
     })
+}
+
+fn unpacked<const N: usize>(packed: &[Vec<Row<N>>], outputs: usize, groups: usize) -> Vec<f32> {
+    let mut weights = vec![0.0; packed.first().map_or(0, Vec::len) * outputs];
+    for (rows, (_, columns)) in packed.iter().zip(columns(outputs, groups, N)) {
+        for (row, to) in rows.iter().zip(weights.chunks_exact_mut(outputs)) {
+            to[columns.clone()].copy_from_slice(&row.0[..columns.len()]);
+        }
+    }
+    weights
 }
 
 fn run<const N: usize>(
@@ -159,6 +183,11 @@ impl<const N: usize> Tile<'_, '_, N> {
         let window = &self.conv.window;
         let [height, width] = window.output;
         let channels = self.conv.inputs / self.conv.groups;
+        let first = block % (self.lists.blocks() / self.conv.groups) * BLOCK;
+        for tap in taps.clone() {
+            let last = channels.min(first + BLOCK);
+            fetch(&self.weights[tap * channels + first..tap * channels + last]);
+        }
         for (line, sums) in self.lines.clone().zip(sums.chunks_exact_mut(width)) {
             let (image, oy) = (line / height, line % height);
             let pixels = image * window.input[0] * window.input[1];

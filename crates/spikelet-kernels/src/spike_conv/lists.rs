@@ -50,6 +50,35 @@ impl EventLists {
         lists
     }
 
+    /// The lists of events that are given as places in `[pixel, channel]`, in rising order; event
+    /// `e` has the value `x[e]`, or 1 if there are no values.
+    ///
+    /// # Panics
+    /// If an event lies outside.
+    pub fn from_events(
+        events: &[u32],
+        x: Option<&[f32]>,
+        pixels: usize,
+        channels: usize,
+        groups: usize,
+    ) -> EventLists {
+        let per_group = channels / groups;
+        let blocks = groups * per_group.div_ceil(BLOCK);
+        let mut starts = Vec::with_capacity(pixels * blocks + 1);
+        let mut listed = Vec::with_capacity(events.len());
+        for (at, &event) in events.iter().enumerate() {
+            let (pixel, channel) = (event as usize / channels, event as usize % channels);
+            assert!(pixel < pixels, "an event of these pixels");
+            let (group, channel) = (channel / per_group, channel % per_group);
+            let place = pixel * blocks + group * per_group.div_ceil(BLOCK) + channel / BLOCK;
+            starts.resize(starts.len().max(place + 1), at as u32);
+            listed.push(channel as u32);
+        }
+        starts.resize(pixels * blocks + 1, events.len() as u32);
+        let values = x.map(|x| events.iter().map(|event| x[*event as usize]).collect());
+        EventLists { starts, channels: listed, values, blocks }
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.channels.len()

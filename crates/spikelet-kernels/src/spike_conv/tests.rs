@@ -69,13 +69,18 @@ fn check(conv: &Conv, batch: usize, seed: u64, least: f32, binary: bool) {
         d_x[i] += weights[w] * d_out[o];
     });
     let lists = EventLists::of(&x, conv.inputs, conv.groups);
-    for input in [Input::Events(&lists), Input::Dense(&x)] {
+    let places: Vec<u32> = (0..x.len() as u32).filter(|i| x[*i as usize] != 0.0).collect();
+    let pixels = x.len() / conv.inputs;
+    let values = (!lists.is_binary()).then_some(&x[..]);
+    let same = EventLists::from_events(&places, values, pixels, conv.inputs, conv.groups);
+    assert_eq!(EventWeights::new(conv, &weights).unpack(), weights);
+    for input in [Input::Events(&lists), Input::Events(&same), Input::Dense(&x)] {
         assert_eq!(forward(conv, input, batch, &weights, &bias), out);
         assert_eq!(weight_gradient(conv, input, batch, &d_out), d_weights);
     }
     assert_eq!(input_gradient(conv, batch, &weights, &d_out), d_x);
     let mut sums = vec![0.0; conv.outputs];
-    d_out.chunks_exact(conv.outputs).for_each(|row| crate::batch::add(&mut sums, row));
+    d_out.chunks_exact(conv.outputs).for_each(|row| add(&mut sums, row));
     assert_eq!(bias_gradient(conv, &d_out), sums);
 }
 

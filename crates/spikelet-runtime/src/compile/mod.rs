@@ -69,8 +69,8 @@ struct Value {
 /// The place of a [`Value`] in [`Compiler::values`].
 type ValueId = usize;
 
-/// Tensor, scales, whether it lies by input, whether events come in, whether for a convolution.
-type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, bool);
+/// Tensor, scales, whether it lies by input, whether events come in, groups of a convolution.
+type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, Option<usize>);
 
 struct Compiler<'a> {
     graph: &'a Graph,

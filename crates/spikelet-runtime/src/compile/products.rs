@@ -20,7 +20,7 @@ impl<'a> Compiler<'a> {
     ) -> Result<Product, Error> {
         let positions = node.len() / channels(node);
         if positions == 1 {
-            let weights = self.weights(node, weight, x, false)?;
+            let weights = self.weights(node, weight, x, None)?;
             let kind = ProductKind::Matrix(weights);
             return Ok(Product { kind, input: self.input_of(x, weights) });
         }
@@ -65,7 +65,8 @@ impl<'a> Compiler<'a> {
         shape: Conv,
         x: ValueId,
     ) -> Result<Product, Error> {
-        let weights = self.weights(node, weight, x, true)?;
+        let weights = self.weights(node, weight, x, Some(shape.groups))?;
+        self.plan.weights[weights].pack(&shape);
         self.plan.convolutions.push(shape);
         let kind = ProductKind::Convolution(weights, self.plan.convolutions.len() - 1);
         let input = if self.plan.weights[weights].layout == Layout::ByInput
@@ -156,7 +157,7 @@ impl<'a> Compiler<'a> {
         let len = self.plan.vectors[bias].len();
         let to = self.wishes.add(Content::Values, len, false);
         self.push(Instruction::SetBias { bias, to });
-        let weights = self.weights(node, weight, x, false)?;
+        let weights = self.weights(node, weight, x, None)?;
         let input = self.input_of(x, weights);
         self.product(Product { kind: ProductKind::Matrix(weights), input }, to, len);
         Ok(to)
@@ -172,7 +173,7 @@ impl<'a> Compiler<'a> {
     ) -> Result<(), Error> {
         let (signal, len) = (Signal::Dense, node.len());
         let before = self.add_value(Value { signal, len, dense: Some(hidden), events: None });
-        let weights = self.weights(node, weight, before, false)?;
+        let weights = self.weights(node, weight, before, None)?;
         let input = self.input_of(before, weights);
         let outputs = self.plan.weights[weights].outputs;
         self.product(Product { kind: ProductKind::Matrix(weights), input }, to, outputs);
@@ -196,16 +197,16 @@ impl<'a> Compiler<'a> {
         node: &Node,
         weight: &'a Weight,
         x: ValueId,
-        convolution: bool,
+        groups: Option<usize>,
     ) -> Result<usize, Error> {
         let signal = self.values[x].signal;
         let by_input = weight.layout == Layout::ByInput;
         let scale = weight.scale.as_deref();
-        let key = (&*weight.tensor, scale, by_input, signal != Signal::Dense, convolution);
+        let key = (&*weight.tensor, scale, by_input, signal != Signal::Dense, groups);
         if let Some(weights) = self.loaded.get(&key) {
             return Ok(*weights);
         }
-        let weights = Weights::load(self.graph, &node.name, weight, signal, convolution)?;
+        let weights = Weights::load(self.graph, &node.name, weight, signal, groups.is_some())?;
         self.plan.weights.push(weights);
         self.loaded.insert(key, self.plan.weights.len() - 1);
         Ok(self.plan.weights.len() - 1)

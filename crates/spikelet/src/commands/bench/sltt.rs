@@ -1,7 +1,11 @@
-//! Time and memory of one training step under each learning rule, over the number of time steps.
+//! Time and memory of one training step under each learning rule, over the number of time steps,
+//! and time of a step of inference.
 
 use super::Rows;
 use crate::{failure::Result, memory::meter};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spikelet_runtime::Executor;
 use spikelet_train::{
     models::convnet::ConvnetConfig,
     rule::LearningRule,
@@ -14,6 +18,8 @@ const NETWORKS: [(&str, [usize; 3], usize); 2] =
     [("vgg11", [48, 48, 2], 16), ("resnet18", [32, 32, 3], 32)];
 const RULES: [&str; 4] = ["bptt", "bptt-checkpoint=1", "sltt", "sltt-k=1"];
 const STEPS: [usize; 7] = [1, 2, 4, 6, 8, 16, 32];
+/// One sample of the VGG-11, followed by the number of time steps.
+const INFERENCE: &str = "vgg11/inference/";
 /// Steps timed; the median counts.
 const REPEATS: usize = 3;
 
@@ -25,11 +31,15 @@ pub(super) fn cases() -> Vec<String> {
             cases.extend(STEPS.iter().map(|time| format!("{network}/{rule}/{time}")));
         }
     }
+    cases.extend(STEPS.iter().map(|time| format!("{INFERENCE}{time}")));
     cases
 }
 
 /// Runs one of [`cases`].
 pub(super) fn run(case: &str) -> Result<Rows> {
+    if let Some(time) = case.strip_prefix(INFERENCE) {
+        return inference(time.parse()?);
+    }
     let parts: Vec<&str> = case.split('/').collect();
     let (_, input, batch) =
         NETWORKS.into_iter().find(|(name, ..)| parts.first() == Some(name)).expect("a case");
@@ -50,18 +60,53 @@ pub(super) fn run(case: &str) -> Result<Rows> {
         rows.push(("model", before as f64 / MIB, "MiB live"));
         rows.push(("step_memory", extra as f64 / MIB, "MiB live"));
     }
-    let mut times: Vec<f64> = (0..REPEATS)
+    let times = times(REPEATS, || {
+        step.run();
+    });
+    rows.push(("time", times[REPEATS / 2], "s"));
+    rows.push(("fastest", times[0], "s"));
+    rows.extend(rates(step.firing_rates()));
+    Ok(rows)
+}
+
+/// Microseconds of a time step of one sample, in the runtime.
+fn inference(time: usize) -> Result<Rows> {
+    let (name, input, batch) = NETWORKS[0];
+    let (network, rule) = (ConvnetConfig::new(name.parse()?), LearningRule::Sltt);
+    let config = StepConfig { network, input, classes: 10, batch, time, rule };
+    let (graph, found) = TrainingStep::new(config)?.inference()?;
+    let executor = Executor::new(&graph)?;
+    let len = input.iter().product::<usize>();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let x: Vec<f32> =
+        (0..time * len).map(|_| if rng.random::<f32>() < 0.2 { 1.0 } else { 0.0 }).collect();
+    // The first run warms everything up.
+    let times = times(REPEATS + 1, || {
+        let mut state = executor.state();
+        for x in x.chunks_exact(len) {
+            executor.step(&mut state, x).expect("an input of this network");
+        }
+    });
+    let step = |seconds: f64| 1e6 * seconds / time as f64;
+    let mut rows =
+        vec![("time", step(times[REPEATS / 2]), "us/step"), ("fastest", step(times[0]), "us/step")];
+    rows.extend(rates(found));
+    Ok(rows)
+}
+
+/// Seconds of every run, the fastest first.
+fn times(runs: usize, mut run: impl FnMut()) -> Vec<f64> {
+    let mut times: Vec<f64> = (0..runs)
         .map(|_| {
             let start = Instant::now();
-            step.run();
+            run();
             start.elapsed().as_secs_f64()
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    rows.push(("time", times[REPEATS / 2], "s"));
-    rows.push(("fastest", times[0], "s"));
-    let (least, most) = step.firing_rates();
-    rows.push(("least_rate", 100.0 * f64::from(least), "%"));
-    rows.push(("most_rate", 100.0 * f64::from(most), "%"));
-    Ok(rows)
+    times
+}
+
+fn rates((least, most): (f32, f32)) -> [(&'static str, f64, &'static str); 2] {
+    [("least_rate", 100.0 * f64::from(least), "%"), ("most_rate", 100.0 * f64::from(most), "%")]
 }
