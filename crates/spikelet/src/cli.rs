@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
         false => i8::try_from(cli.global.verbose).unwrap_or(i8::MAX),
     };
     let ui = Ui::new(cli.global.json, verbosity, cli.global.color);
-    let result = use_threads(cli.global.threads).and_then(|()| cli.command.run(&ui));
+    let result = on_threads(cli.global.threads, || cli.command.run(&ui));
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
@@ -149,12 +149,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     if asked_for { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
-fn use_threads(threads: Option<u16>) -> Result<()> {
-    if let Some(threads) = threads {
-        rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
-    }
-    Ok(())
+/// Runs the command as a task of the threads it computes with: from outside of them, every kernel
+/// would wait for a thread to wake up, which is as long as a small convolution takes.
+fn on_threads(
+    threads: Option<u16>,
+    command: impl FnOnce() -> Result<Outcome> + Send,
+) -> Result<Outcome> {
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK);
+    let pool = pool.num_threads(threads.map_or(0, usize::from));
+    pool.build_global()?;
+    rayon::scope(|_| command())
 }
+
+/// Bytes of the stack of a thread, those of a main thread on Linux.
+const STACK: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {

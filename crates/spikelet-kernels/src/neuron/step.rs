@@ -5,6 +5,8 @@ use super::dynamics::{
 };
 use super::{Model, NeuronSpec, Params, State};
 use crate::simd::dispatch;
+#[cfg(feature = "std")]
+use alloc::vec::Vec;
 
 /// Advances a population by one step and writes its output: 0 or 1 per neuron, or the potential
 /// of LI.
@@ -30,7 +32,53 @@ pub fn step_events(
     events: &mut [u32],
 ) -> usize {
     assert!(events.len() >= current.len(), "room for an event per neuron");
+    #[cfg(feature = "std")]
+    if current.len() >= PARALLEL
+        && !spec.has_second()
+        && Coefficients::shared(spec, params).is_some()
+    {
+        return parts(spec, params, state.v, current, events);
+    }
     run(spec, params, state, current, Events { list: events, count: 0, spikes: [0; BLOCK] }).count
+}
+
+/// Neurons from which on threads are worth their start.
+#[cfg(feature = "std")]
+const PARALLEL: usize = 1 << 15;
+/// Neurons of a task, a multiple of [`BLOCK`].
+#[cfg(feature = "std")]
+const PART: usize = 1 << 13;
+
+/// [`step_events`] on several threads, for neurons that share their parameters. Every part lists its
+/// events in its own piece of the list; the pieces then move together.
+#[cfg(feature = "std")]
+fn parts(
+    spec: &NeuronSpec,
+    params: &Params,
+    v: &mut [f32],
+    current: &[f32],
+    events: &mut [u32],
+) -> usize {
+    use rayon::prelude::*;
+    assert_eq!(v.len(), current.len(), "one potential per neuron");
+    let counts: Vec<usize> = v
+        .par_chunks_mut(PART)
+        .zip(current.par_chunks(PART))
+        .zip(events.par_chunks_mut(PART))
+        .map(|((v, current), list)| {
+            let sink = Events { list, count: 0, spikes: [0; BLOCK] };
+            run(spec, params, State { v, second: &mut [] }, current, sink).count
+        })
+        .collect();
+    let mut total = 0;
+    for (part, count) in counts.into_iter().enumerate() {
+        let first = part * PART;
+        for k in 0..count {
+            events[total + k] = events[first + k] + first as u32;
+        }
+        total += count;
+    }
+    total
 }
 
 /// Where the output of the population goes, block by block.
@@ -170,5 +218,34 @@ fn block<M: Membrane, S: Sink, const DELAYED: bool>(
             second[j] = new.second;
         }
         values[j] = S::value::<M>(new.u, new.fired);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Param, Reset};
+    use super::*;
+    use alloc::{vec, vec::Vec};
+
+    #[test]
+    fn parts_give_the_events_of_the_whole() {
+        let n = PARALLEL + PART + 77;
+        let current: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 1.5).collect();
+        let model = Model::Lif { input_decay: false };
+        let spec = NeuronSpec {
+            model,
+            reset: Reset::Subtract,
+            reset_delayed: false,
+            fires_at_threshold: true,
+        };
+        let params = Params::lif(Param::Shared(0.5), Param::Shared(1.0));
+        let (mut v, mut same, mut events) = (vec![0.25; n], vec![0.25; n], vec![0; n]);
+        let mut spikes = vec![0.0; n];
+        step(&spec, &params, State { v: &mut v, second: &mut [] }, &current, &mut spikes);
+        let state = State { v: &mut same, second: &mut [] };
+        let count = step_events(&spec, &params, state, &current, &mut events);
+        let want: Vec<u32> = (0..n as u32).filter(|i| spikes[*i as usize] == 1.0).collect();
+        assert!(count > n / 10 && events[..count] == want);
+        assert_eq!(v, same);
     }
 }

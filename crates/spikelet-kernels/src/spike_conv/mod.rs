@@ -6,13 +6,17 @@
 //! a sum of the rows that a list of events names, `rows::gather`. Rows are 64 outputs wide
 //! (four AVX-512 registers), packed and aligned, and walked so that the rows in use stay in the
 //! first-level cache: one tap and 128 channels at a time forward, a group of images at a time in
-//! the weight gradient. The input gradient has dense operands and goes through `gemm`, tap by
-//! tap. Inputs with few zeros go through `gemm` as a whole.
+//! the weight gradient.
+//!
+//! The input gradient has dense operands. It, and inputs with too few zeros, go through tiles that
+//! take fewer products (`winograd`) where the window allows it, else through the products of
+//! the definition (`direct`). Depthwise kernels have a form of their own.
 //!
 //! Every output is summed in an order that depends on the shape alone, so results do not depend
 //! on the number of threads.
 
 mod dense;
+mod depthwise;
 mod direct;
 mod forward;
 mod lists;
@@ -54,7 +58,7 @@ pub enum Input<'a> {
 /// If `x` is not whole images.
 pub fn events(conv: &Conv, x: &[f32]) -> Option<EventLists> {
     assert!(x.len().is_multiple_of(input_len(conv).max(1)), "whole images");
-    if conv.groups == 1 && conv.inputs <= FEW {
+    if conv.groups == 1 && conv.inputs <= FEW || depthwise::applies(conv) {
         return None;
     }
     let densest = if winograd::applies(conv) { DENSE_IN_TILES } else { DENSE };
@@ -78,6 +82,9 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
     assert!(bias.is_empty() || bias.len() == conv.outputs, "bias");
     match input {
         Input::Events(lists) => EventWeights::new(conv, weights).forward(conv, lists, batch, bias),
+        Input::Dense(x) if depthwise::applies(conv) => {
+            depthwise::forward(conv, x, batch, weights, bias)
+        }
         Input::Dense(x) if winograd::applies(conv) => {
             winograd::forward(conv, x, batch, weights, bias)
         }
@@ -98,6 +105,9 @@ pub fn weight_gradient(conv: &Conv, input: Input, batch: usize, d_out: &[f32]) -
             17..=32 => weight_gradient::run::<32>(conv, lists, batch, d_out),
             _ => weight_gradient::run::<64>(conv, lists, batch, d_out),
         },
+        Input::Dense(x) if depthwise::applies(conv) => {
+            depthwise::weight_gradient(conv, x, batch, d_out)
+        }
         Input::Dense(x) if winograd::applies(conv) => {
             winograd::weight_gradient(conv, x, batch, d_out)
         }
@@ -109,6 +119,9 @@ pub fn weight_gradient(conv: &Conv, input: Input, batch: usize, d_out: &[f32]) -
 pub fn input_gradient(conv: &Conv, batch: usize, weights: &[f32], d_out: &[f32]) -> Vec<f32> {
     assert_eq!(weights.len(), weights_len(conv), "weights");
     assert_eq!(d_out.len(), batch * output_len(conv), "output gradient");
+    if depthwise::applies(conv) {
+        return depthwise::input_gradient(conv, batch, weights, d_out);
+    }
     if winograd::applies(conv) {
         return winograd::input_gradient(conv, batch, weights, d_out);
     }

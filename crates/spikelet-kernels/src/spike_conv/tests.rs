@@ -118,6 +118,7 @@ fn many_channels_and_images() {
     check(&same(5, 3, [40, 20], 1), 30, 3, 2.0, true);
     check(&same(1, 1, [200, 70], 1), 9, 4, 2.0, true);
     check(&same(4, 3, [260, 132], 2), 2, 5, 2.0, false);
+    check(&same(9, 7, [130, 130], 130), 3, 6, 0.0, false);
 }
 
 #[test]
