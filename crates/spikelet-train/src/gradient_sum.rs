@@ -1,11 +1,12 @@
-//! Adding up gradients over time steps, in place and on all threads.
+//! Adding up gradients over time steps.
+//!
+//! The sum so far enters the next backward pass as the gradient the parameters begin with, so that
+//! there is never a second set of gradients beside it: memory at 32 time steps is that of one.
 
-use crate::ops::flex::{is_f32_on_flex, primitive, values};
-use burn::backend::Flex;
+use crate::ops::{carry::carry, flex::is_f32_on_flex};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
-use spikelet_kernels::update::add;
+use burn::tensor::{Gradients, Tensor};
 
 /// The sum of some gradients.
 #[derive(Default)]
@@ -14,8 +15,20 @@ pub(crate) struct GradientSum {
 }
 
 impl GradientSum {
-    pub(crate) fn add<M: Module>(&mut self, model: &M, gradients: GradientsParams) {
-        model.visit(&mut Visitor { sum: &mut self.sum, gradients });
+    /// The loss, whose backward pass goes on from the sum so far.
+    pub(crate) fn carried_by<M: Module>(&mut self, model: &M, loss: Tensor<1>) -> Tensor<1> {
+        if !is_f32_on_flex(&loss) {
+            return loss;
+        }
+        let mut visitor = Carry { sum: std::mem::take(&mut self.sum), loss };
+        model.visit(&mut visitor);
+        visitor.loss
+    }
+
+    /// Adds the gradients of that loss.
+    pub(crate) fn add<M: Module>(&mut self, model: &M, gradients: Gradients) {
+        let gradients = GradientsParams::from_grads(gradients, model);
+        model.visit(&mut Plus { sum: &mut self.sum, gradients });
     }
 
     pub(crate) fn gradients(self) -> GradientsParams {
@@ -23,28 +36,33 @@ impl GradientSum {
     }
 }
 
-struct Visitor<'a> {
+/// Hands the sums to the loss.
+struct Carry {
+    sum: GradientsParams,
+    loss: Tensor<1>,
+}
+
+impl ModuleVisitor for Carry {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(sum) = self.sum.remove::<D>(param.id) {
+            self.loss = carry(self.loss.clone(), param.val(), sum);
+        }
+    }
+}
+
+/// Adds gradients to the sums that no loss carried.
+struct Plus<'a> {
     sum: &'a mut GradientsParams,
     gradients: GradientsParams,
 }
 
-impl ModuleVisitor for Visitor<'_> {
+impl ModuleVisitor for Plus<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return };
         let sum = match self.sum.remove::<D>(param.id) {
-            Some(sum) => plus(sum, gradient),
+            Some(sum) => sum + gradient,
             None => gradient,
         };
         self.sum.register::<D>(param.id, sum);
     }
-}
-
-fn plus<const D: usize>(sum: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-    if !is_f32_on_flex(&sum) || !is_f32_on_flex(&x) {
-        return sum + x;
-    }
-    let (mut sum, x) = (primitive(sum), primitive(x));
-    // Nobody else holds the sum, so this is in place.
-    add(sum.storage_mut::<f32>(), values(&x));
-    Tensor::from_primitive::<Flex>(sum)
 }

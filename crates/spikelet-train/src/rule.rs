@@ -148,9 +148,10 @@ impl LearningRule {
                 let (out, next) = model.detached_step(x, state);
                 // Divided by all steps, also where few learn, as in the official code.
                 let value = loss.of(out.clone(), targets.clone()).div_scalar(time as f32);
+                total += value.clone().into_scalar::<f32>();
+                let value = sum.carried_by(model, value);
                 // Frees the graph of this step.
-                sum.add(model, GradientsParams::from_grads(value.backward(), model));
-                total += value.into_scalar::<f32>();
+                sum.add(model, value.backward());
                 (out.inner(), next)
             } else {
                 plain.detached_step(x.inner(), state)
@@ -243,9 +244,9 @@ fn checkpointed<M: SequenceModel>(
                 objective = objective + (next * d.autodiff()).sum();
             }
         }
-        let gradients = objective.backward();
+        let gradients = sum.carried_by(model, objective).backward();
         d_state = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
-        sum.add(model, GradientsParams::from_grads(gradients, model));
+        sum.add(model, gradients);
     }
     Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
 }

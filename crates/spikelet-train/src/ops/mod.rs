@@ -1,6 +1,7 @@
 //! Backend extensions: kernels of `spikelet-kernels` as differentiable Burn operations on Flex.
 
 pub mod batch_norm;
+pub mod carry;
 pub mod flex;
 pub mod l2mu;
 pub mod lstm;
