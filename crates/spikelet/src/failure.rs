@@ -111,6 +111,14 @@ impl Failure {
         self
     }
 
+    /// How to go on after Ctrl-C, where what was interrupted is a part of something.
+    pub fn resumed_by(self, command: impl fmt::Display) -> Self {
+        match self.0.kind {
+            Kind::Interrupted => self.help(format!("go on with: {command}")),
+            _ => self,
+        }
+    }
+
     /// Shows the place in a text.
     pub fn at(mut self, place: Place) -> Self {
         self.0.place = Some(place);

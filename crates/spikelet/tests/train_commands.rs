@@ -135,6 +135,31 @@ fn a_sweep_goes_on_where_it_was_cut_off() {
 }
 
 #[test]
+fn an_interrupted_sweep_says_how_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = "name = \"s\"\n[set.train]\nepochs = 100000\n\
+                 [[variant]]\nname = \"quick\"\nfrom = \"quick/synthetic\"\n";
+    fs::write(dir.path().join("s.toml"), sweep).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spikelet"));
+    command.args(["sweep", "s.toml"]).current_dir(dir.path()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    // The first epoch has been trained: Ctrl-C is listened to.
+    let folder = dir.path().join("runs/s");
+    let begun = || {
+        let mut runs = fs::read_dir(&folder).into_iter().flatten().flatten();
+        runs.any(|run| run.path().join("metrics.jsonl").exists())
+    };
+    while !begun() && child.try_wait().expect("its state").is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    let output = child.wait_with_output().expect("it ends");
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("spikelet sweep s.toml --resume"), "{error}");
+}
+
+#[test]
 fn a_sweep_measures_smaller_forms_of_the_best_trial() {
     let dir = tempfile::tempdir().unwrap();
     let trials = "{\"val_accuracy\": 0.5, \"drawn\": {\"train.optimizer.lr\": 0.03}}\n\

@@ -79,7 +79,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let config = Layers::of_table(run.config.clone())?;
         let config = training::configuration(config)?;
         let mut watcher = Watcher::new(ui, &name, config.train.epochs, stop.clone());
-        let trained = one(&config, run, &folder, args, &mut watcher)?;
+        let again = format!("spikelet sweep {} --resume", args.sweep.display());
+        let trained = one(&config, run, &folder, args, &mut watcher);
+        let trained = trained.map_err(|failure| failure.resumed_by(again))?;
         drop(watcher);
         results.append(&trained)?;
         ui.note(format!("{name}: {:.2} %", 100.0 * trained["accuracy"].as_f64().unwrap_or(0.0)));

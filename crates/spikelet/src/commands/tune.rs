@@ -92,7 +92,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             Ok(finished) => Some(finished.result.accuracy),
             // A trial that was stopped for falling behind has no result, only its curve.
             Err(_) if judge.behind => None,
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                let again = format!("spikelet tune {} --resume", args.config);
+                return Err(failure.resumed_by(again));
+            }
         };
         let values = training_report::accuracies(&folder)?;
         let best = values.iter().copied().fold(0.0, f64::max);
