@@ -4,9 +4,9 @@
 //! pays off over many steps, but is most of the work of a single one. The values are the same.
 
 use super::backward::Run;
-use super::columns::for_each;
 use super::dynamics::{Coefficients, Lif, Rule, keep, mask, update};
 use super::{Model, NeuronSpec, Params, Reset};
+use crate::columns::for_each;
 use crate::simd::dispatch;
 use alloc::vec::Vec;
 
