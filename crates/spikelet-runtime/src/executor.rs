@@ -231,7 +231,8 @@ impl Executor {
         }
         for &(node, at, tokens) in &self.plan.token_inputs {
             for (step, x) in x.chunks(self.plan.input_len).enumerate() {
-                if !(x[at] >= 0.0 && x[at] < tokens as f32 && x[at].trunc() == x[at]) {
+                let whole = x[at] >= 0.0 && (x[at] as u32) as f32 == x[at];
+                if !(whole && x[at] < tokens as f32) {
                     return Err(Error::NotToken {
                         node: self.plan.nodes[node].name.clone(),
                         index: step * self.plan.input_len + at,

@@ -1,8 +1,12 @@
 //! Backend extensions: kernels of `spikelet-kernels` as differentiable Burn operations on Flex.
 
 pub mod batch_norm;
+pub(crate) mod finals;
 pub mod flex;
 pub mod l2mu;
+pub mod layer_norm;
 pub mod lstm;
 pub mod mean_pool;
 pub mod spike_conv;
+pub mod token_shift;
+pub mod wkv;
