@@ -5,9 +5,11 @@ pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod spikegpt;
 
-use crate::neuron::NeuronConfigError;
+use crate::{neuron::NeuronConfigError, params::LoadError};
 use serde::{Deserialize, Serialize};
+use spikelet_graph::GraphError;
 use spikelet_kernels::legendre::LegendreError;
 
 /// Settings no model can be made of.
@@ -45,6 +47,20 @@ pub enum ModelError {
         /// What it may be.
         range: &'static str,
     },
+}
+
+/// An official state dictionary that is not the network it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficialError {
+    /// No such network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Names or shapes.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Values that form no graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
 }
 
 /// A model with its sizes.
