@@ -81,10 +81,15 @@ impl Loss {
         entropy.mul_scalar(1.0 - share) + squared.mul_scalar(share)
     }
 
-    /// The mean loss of the outputs `[time, batch, classes]` of all steps.
+    /// The mean loss of the outputs `[time, batch, classes]` of all steps, with targets `[batch]`
+    /// for all of them or `[time * batch]`.
     pub fn of_steps(&self, outputs: Tensor<3>, targets: Tensor<1, Int>) -> Tensor<1> {
         let [time, batch, classes] = outputs.dims();
-        self.of(outputs.reshape([time * batch, classes]), targets.repeat_dim(0, time))
+        let targets = match targets.dims()[0] == batch {
+            true => targets.repeat_dim(0, time),
+            false => targets,
+        };
+        self.of(outputs.reshape([time * batch, classes]), targets)
     }
 }
 

@@ -77,6 +77,8 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Spiking language model.
+    Spikegpt(spikegpt::SpikeGptConfig),
 }
 
 impl ModelConfig {
@@ -96,6 +98,12 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::Spikegpt(_) => "spikegpt",
         }
+    }
+
+    /// Whether the model reads token numbers, one a step.
+    pub fn reads_tokens(&self) -> bool {
+        matches!(self, ModelConfig::Spikegpt(_))
     }
 }
