@@ -22,6 +22,7 @@ use spikelet_data::{
     npy, sequences_file,
     shd::Spoken,
     stream::{Format, TimeSteps},
+    text::{Cut, Text, Unit, Vocabulary},
     wisdm_pack::Packed,
     wisdm_text,
 };
@@ -58,6 +59,7 @@ pub const PARSERS: [(&str, Parser); 24] = [
     ("sequences_file", sequences_file),
     ("shd", shd),
     ("stream", stream),
+    ("text", text),
     ("torch_zip", torch_zip),
     ("wisdm_pack", wisdm_pack),
     ("wisdm_text", wisdm_text),
@@ -314,4 +316,19 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     file.extend([size.to_le_bytes(), offset.to_le_bytes()].concat());
     file.extend([0, 0]);
     file
+}
+
+/// Content of a text file: as characters, as bytes, and with the vocabulary of a part of it.
+pub fn text(bytes: &[u8]) {
+    let known = std::str::from_utf8(&bytes[..bytes.len() / 2]).ok().map(Vocabulary::characters);
+    let cut = Cut { window: 3, validation: 0.2, test: 0.1 };
+    for (unit, known) in [(Unit::Characters, None), (Unit::Bytes, None), (Unit::Characters, known)]
+    {
+        if let Ok((text, _)) = Text::new(bytes, "fuzz", unit, known.as_ref(), cut) {
+            let starts = text.starts(&(0..text.len()).collect::<Vec<_>>());
+            assert_eq!(text.inputs(&starts).len(), text.targets(&starts).len());
+            assert!(text.random_start(1, 2, 3) < bytes.len());
+            assert!(Vocabulary::from_names(&text.names).is_ok());
+        }
+    }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
+use crate::source::{DataConfig, SplitConfig};
 use crate::wisdm::WisdmConfig;
 use crate::{
     braille, class_folders, events, gestures, idx, image_file, registry, shd, wisdm, wisdm_pack,
@@ -56,6 +57,7 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
         "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
         "shd" | "ssc" => report.spoken(dir),
+        "tinyshakespeare" | "kjv" => report.text(name, dir),
         _ => report.images(dir),
     };
     if let Err(e) = parsed {
@@ -240,6 +242,15 @@ impl Report {
                 self.count(format!("{part} samples"), n);
             }
         }
+    }
+
+    fn text(&mut self, name: &str, dir: &Path) -> Result<()> {
+        let config =
+            DataConfig::new(name, SplitConfig::Contiguous { validation: 0.05, test: 0.05 });
+        let divided = config.load_text(Some(dir), None)?;
+        self.count("windows", divided.text.len());
+        self.count("characters in the vocabulary", divided.text.names.len());
+        Ok(())
     }
 
     fn images(&mut self, dir: &Path) -> Result<()> {

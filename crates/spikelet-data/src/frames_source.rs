@@ -13,7 +13,7 @@ use crate::frame_augment::FrameAugmentConfig;
 use crate::frames::Frames;
 use crate::frames_file::{self, FramesWriter};
 use crate::normalize::Normalization;
-use crate::source::{DataConfig, SplitConfig};
+use crate::source::{DataConfig, SplitConfig, only_text};
 use crate::split::{Split, by_group, carve_stratified, stratified};
 use crate::synth_folder::named_synthetic;
 use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry, shd};
@@ -209,6 +209,7 @@ impl SplitConfig {
                 stratified(&data.y, validation, test, seed)?,
                 format!("random samples, {test} for testing, seed {seed}"),
             )),
+            Self::Contiguous { .. } => Err(only_text()),
             Self::Official { index: 1.., .. } => {
                 Err(DataError::request("data.split.index: frames have one official split, 0"))
             }

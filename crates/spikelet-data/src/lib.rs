@@ -1,6 +1,6 @@
 //! Data formats, windows, splits, augmentation, checkpoint readers, metrics.
 //!
-//! Every reader gives [`sequences::Sequences`] or [`frames::Frames`], or says in a [`error::DataError`] which file, line or offset is
+//! Every reader gives [`sequences::Sequences`], [`frames::Frames`] or [`text::Text`], or says in a [`error::DataError`] which file, line or offset is
 //! broken. Files are untrusted: no reader panics on one, or takes memory for a size it has not checked.
 
 pub mod aedat2;
@@ -50,6 +50,8 @@ pub mod synth_gestures;
 pub mod synth_saccades;
 pub mod synthetic;
 pub mod table;
+pub mod text;
+pub mod text_source;
 pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;
@@ -60,3 +62,4 @@ pub use frames::Frames;
 pub use samples::Samples;
 pub use sequences::Sequences;
 pub use split::Split;
+pub use text::Text;

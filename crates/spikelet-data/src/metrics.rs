@@ -103,6 +103,37 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// What a language model makes of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Language {
+    /// Bits a token takes on average: a character, or a byte.
+    pub bits_per_token: f64,
+    /// Bits a UTF-8 byte of the text takes on average.
+    pub bits_per_byte: f64,
+    /// `2^bits_per_token`.
+    pub perplexity: f64,
+}
+
+impl Language {
+    /// Figures of a mean cross entropy per token, in nats, over text of so many bytes a token.
+    pub fn of(loss: f64, bytes_per_token: f64) -> Self {
+        let bits_per_token = loss / std::f64::consts::LN_2;
+        Self {
+            bits_per_token,
+            bits_per_byte: bits_per_token / bytes_per_token,
+            perplexity: loss.exp(),
+        }
+    }
+
+    /// The figures in words; `unit` is what a token is.
+    pub fn text(&self, unit: &str) -> String {
+        format!(
+            "{:.4} bits per {unit}, {:.4} bits per byte, perplexity {:.3}",
+            self.bits_per_token, self.bits_per_byte, self.perplexity
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,10 +29,12 @@ pub enum Holds {
     Sequences,
     /// [`crate::frames::Frames`].
     Frames,
+    /// [`crate::text::Text`].
+    Text,
 }
 
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 14] = [
+pub const DATA_SETS: [DataSet; 16] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
@@ -145,6 +147,24 @@ pub const DATA_SETS: [DataSet; 14] = [
         licence: "CC BY 4.0",
         layout: "ssc_train.h5, ssc_valid.h5, ssc_test.h5",
         get: "\"Spiking Speech Commands\" of Cramer et al. (zenkelab.org): unpack the files into a folder ssc",
+    },
+    DataSet {
+        name: "tinyshakespeare",
+        what: "Shakespeare's plays, 1.1 MB of text, 65 different characters",
+        holds: Holds::Text,
+        task: "language modelling by character",
+        licence: "public domain",
+        layout: "input.txt",
+        get: "distributed/minGPT-ddp/mingpt/data/input.txt of the GitHub repository pytorch/examples",
+    },
+    DataSet {
+        name: "kjv",
+        what: "King James Bible, 4.4 MB of text, one verse a line",
+        holds: Holds::Text,
+        task: "language modelling by character",
+        licence: "public domain outside the United Kingdom",
+        layout: "kjv.txt[.gz]",
+        get: "Debian package bible-kjv-text, printed with bible-kjv",
     },
     DataSet {
         name: "synthetic-saccades",

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::frames::Frames;
 use crate::sequences::Sequences;
+use crate::text::Text;
 
 /// Labelled samples.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub enum Samples {
         /// How many times a still image is shown.
         shown: usize,
     },
+    /// Windows of text, every token of which has a label of its own: the token after it.
+    Text(Text),
 }
 
 impl From<Sequences> for Samples {
@@ -31,6 +34,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => sequences.n,
             Self::Frames { frames, .. } => frames.n,
+            Self::Text(text) => text.len(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => sequences.time,
             Self::Frames { frames, shown } => frames.time * self.repeats(*shown),
+            Self::Text(text) => text.window,
         }
     }
 
@@ -65,14 +70,15 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => vec![sequences.channels],
             Self::Frames { frames, .. } => frames.shape.to_vec(),
+            Self::Text(_) => vec![1],
         }
     }
 
-    /// Names of the channels; none for frames.
+    /// Names of the channels; none for frames and text.
     pub fn channel_names(&self) -> &[String] {
         match self {
             Self::Sequences(sequences) => &sequences.channel_names,
-            Self::Frames { .. } => &[],
+            Self::Frames { .. } | Self::Text(_) => &[],
         }
     }
 
@@ -80,36 +86,43 @@ impl Samples {
     pub fn step_ms(&self) -> f32 {
         match self {
             Self::Sequences(sequences) => sequences.step_ms,
-            Self::Frames { .. } => 0.0,
+            Self::Frames { .. } | Self::Text(_) => 0.0,
         }
     }
 
-    /// Class names.
+    /// Class names; of text, those of the tokens.
     pub fn classes(&self) -> &[String] {
         match self {
             Self::Sequences(sequences) => &sequences.classes,
             Self::Frames { frames, .. } => &frames.classes,
+            Self::Text(text) => &text.names,
         }
     }
 
-    /// Class of each sample.
-    pub fn labels(&self) -> &[u32] {
-        match self {
+    /// Classes of some samples `[batch]`; of text, the tokens after those of some windows,
+    /// `[time, batch]`.
+    pub fn labels_of(&self, index: &[usize]) -> Vec<u32> {
+        let labels = match self {
             Self::Sequences(sequences) => &sequences.y,
             Self::Frames { frames, .. } => &frames.y,
+            Self::Text(text) => return text.targets(&text.starts(index)),
+        };
+        index.iter().map(|&i| labels[i]).collect()
+    }
+
+    /// The text, if these are windows of one.
+    pub fn text(&self) -> Option<&Text> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
         }
     }
 
-    /// Classes of some samples.
-    pub fn labels_of(&self, index: &[usize]) -> Vec<u32> {
-        index.iter().map(|&i| self.labels()[i]).collect()
-    }
-
-    /// Whether all values are 0 or 1. Frames are taken as real values.
+    /// Whether all values are 0 or 1. Frames and tokens are taken as real values.
     pub fn is_binary(&self) -> bool {
         match self {
             Self::Sequences(sequences) => sequences.x.iter().all(|&v| v == 0.0 || v == 1.0),
-            Self::Frames { .. } => false,
+            Self::Frames { .. } | Self::Text(_) => false,
         }
     }
 
@@ -121,6 +134,7 @@ impl Samples {
                 frames.batch(index, out);
                 *out = out.repeat(self.repeats(*shown));
             }
+            Self::Text(text) => *out = text.inputs(&text.starts(index)),
         }
     }
 
@@ -128,7 +142,7 @@ impl Samples {
     pub fn sample(&self, i: usize) -> Cow<'_, [f32]> {
         match self {
             Self::Sequences(sequences) => Cow::Borrowed(sequences.sample(i)),
-            Self::Frames { .. } => {
+            Self::Frames { .. } | Self::Text(_) => {
                 let mut out = Vec::new();
                 self.batch(&[i], &mut out);
                 Cow::Owned(out)

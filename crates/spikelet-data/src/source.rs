@@ -13,6 +13,7 @@ use crate::sequences::Sequences;
 use crate::sequences_file;
 use crate::split::{Split, by_group, stratified};
 use crate::synthetic::{self, SyntheticConfig};
+use crate::text_source::TextConfig;
 use crate::wisdm::{self, WisdmConfig};
 use crate::{braille, registry};
 
@@ -20,7 +21,8 @@ use crate::{braille, registry};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A name of the registry, `synthetic`, or the path of a CSV file, a file of sequences or a folder of images.
+    /// A name of the registry, `synthetic`, or the path of a CSV file, a file of sequences, a folder of images or a
+    /// text (`.txt`, `.txt.gz`).
     pub dataset: String,
     /// Class set of WISDM: `hand`, `all`, or activity letters such as `FGO`.
     #[serde(default = "hand")]
@@ -28,7 +30,7 @@ pub struct DataConfig {
     /// Overlap of successive windows, 0 to below 1 (WISDM and CSV files).
     #[serde(default)]
     pub overlap: f64,
-    /// Steps in a window (WISDM and CSV files); 2 s of WISDM are 40.
+    /// Steps in a window (WISDM, CSV files and text); 2 s of WISDM are 40.
     #[serde(default = "window")]
     pub window: usize,
     /// Use the subset shipped in the repository even where the full set is found (WISDM).
@@ -57,6 +59,9 @@ pub struct DataConfig {
     /// Images and event recordings only.
     #[serde(default, skip_serializing_if = "is_default")]
     pub frames: FramesConfig,
+    /// Text only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub text: TextConfig,
 }
 
 /// How training, validation and test parts are chosen.
@@ -90,6 +95,15 @@ pub enum SplitConfig {
         #[serde(default)]
         seed: u64,
     },
+    /// Text from the first to the last: training, validation, test part.
+    Contiguous {
+        /// Fraction in the validation part.
+        #[serde(default = "twentieth")]
+        validation: f64,
+        /// Fraction in the test part.
+        #[serde(default = "twentieth")]
+        test: f64,
+    },
     /// The split that belongs to the data set. Braille: ten validation sets, no test part. Frames: their training
     /// and test parts.
     Official {
@@ -106,8 +120,8 @@ pub enum SplitConfig {
     },
 }
 
-fn is_default(frames: &FramesConfig) -> bool {
-    *frames == FramesConfig::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -128,6 +142,10 @@ fn label() -> String {
 
 fn five() -> usize {
     5
+}
+
+fn twentieth() -> f64 {
+    0.05
 }
 
 fn tenth() -> f64 {
@@ -166,6 +184,7 @@ impl DataConfig {
             normalize: false,
             augment: AugmentConfig::default(),
             frames: FramesConfig::default(),
+            text: TextConfig::default(),
         }
     }
 
@@ -195,8 +214,9 @@ impl DataConfig {
                 Ok((wisdm::load(&dir, &config)?, None))
             }
             "synthetic" => Ok((synthetic::generate(&SyntheticConfig::default()), None)),
-            name if self.has_frames() => Err(DataError::request(format!(
-                "data.dataset = {name:?} holds frames, and sequences are needed here"
+            name if self.has_frames() || self.has_text() => Err(DataError::request(format!(
+                "data.dataset = {name:?} holds {}, and sequences are needed here",
+                if self.has_text() { "text" } else { "frames" }
             ))),
             path if self.is_path() => Ok((self.file(Path::new(path), &[])?, None)),
             name => Err(DataError::request(format!(
@@ -242,6 +262,13 @@ impl DataConfig {
     }
 }
 
+/// The error of a split for text over something else.
+pub(crate) fn only_text() -> DataError {
+    DataError::request(
+        "data.split.kind = \"contiguous\" divides text: use \"subject\" or \"random\" here",
+    )
+}
+
 impl SplitConfig {
     /// Official split `index`, with the defaults.
     pub fn official(index: usize) -> Self {
@@ -262,6 +289,7 @@ impl SplitConfig {
                 stratified(&data.y, validation, test, seed)?,
                 format!("random sequences, {test} for testing, seed {seed}"),
             )),
+            SplitConfig::Contiguous { .. } => Err(only_text()),
             SplitConfig::Official { validation: Some(_), .. } => Err(DataError::request(
                 "data.split.validation: the official splits of this data set fix the validation part",
             )),

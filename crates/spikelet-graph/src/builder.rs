@@ -4,7 +4,7 @@ use crate::{
     error::GraphError,
     graph::{Edge, Graph, Node, Phase},
     neuron::Neuron,
-    op::{Layout, Op, Readout, Signal, Weight},
+    op::{Function, Layout, Op, Readout, Signal, Weight},
     shape,
     task::Task,
     tensor::Tensor,
@@ -205,6 +205,56 @@ impl GraphBuilder {
         let bias_input = self.tensor(&format!("{name}.bias_input"), bias_input);
         let bias_hidden = self.tensor(&format!("{name}.bias_hidden"), bias_hidden);
         self.node(name, Op::Gru { weight_input, weight_hidden, bias_input, bias_hidden });
+        self.edge(from, name, 0);
+    }
+
+    /// The rows of `table` `[tokens, channels]` that the input `from` names; stored as
+    /// `{name}.weight`.
+    pub fn embedding(&mut self, name: &str, from: &str, table: Tensor) {
+        let tensor = self.tensor(&format!("{name}.weight"), table);
+        let weight = Weight { tensor, scale: None, layout: Layout::ByInput };
+        self.node(name, Op::Embedding { weight });
+        self.edge(from, name, 0);
+    }
+
+    /// A layer normalisation; `weight` and `bias` are `[channels]`, stored under the node's name.
+    pub fn layer_norm(&mut self, name: &str, from: &str, weight: Tensor, bias: Tensor) {
+        let weight = self.tensor(&format!("{name}.weight"), weight);
+        let bias = self.tensor(&format!("{name}.bias"), bias);
+        self.node(name, Op::LayerNorm { weight, bias });
+        self.edge(from, name, 0);
+    }
+
+    /// `from` mixed with its own value one step before; `mix`, `[channels]`, is stored as
+    /// `{name}.mix`.
+    pub fn token_shift(&mut self, name: &str, from: &str, mix: Tensor) {
+        let mix = self.tensor(&format!("{name}.mix"), mix);
+        self.node(name, Op::TokenShift { mix });
+        self.edge(from, name, 0);
+        self.edge((from, 1), name, 1);
+    }
+
+    /// The WKV recurrence over keys and values; `decay` and `first` are `[channels]`, stored under
+    /// the node's name.
+    pub fn wkv(&mut self, name: &str, [k, v]: [&str; 2], decay: Tensor, first: Tensor) {
+        let decay = self.tensor(&format!("{name}.decay"), decay);
+        let first = self.tensor(&format!("{name}.first"), first);
+        self.node(name, Op::Wkv { decay, first });
+        self.edge(k, name, 0);
+        self.edge(v, name, 1);
+    }
+
+    /// The product of two nodes, value by value.
+    pub fn multiply(&mut self, name: &str, from: [&str; 2]) {
+        self.node(name, Op::Multiply);
+        for (port, source) in from.into_iter().enumerate() {
+            self.edge(source, name, port);
+        }
+    }
+
+    /// An element-wise function.
+    pub fn activation(&mut self, name: &str, from: &str, function: Function) {
+        self.node(name, Op::Activation { function });
         self.edge(from, name, 0);
     }
 

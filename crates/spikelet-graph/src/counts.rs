@@ -19,9 +19,9 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU |
-//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds |
-//! | `state_updates` | neurons (or hidden units) whose state is computed anew, whether it changes or not |
+//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU, one per value and port beyond the first of `multiply` |
+//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds, seven per value of a layer norm, three of a token shift, 18 of WKV |
+//! | `state_updates` | neurons (or hidden units, or channels of WKV) whose state is computed anew, whether it changes or not |
 //! | `events_in` | non-zero values that arrived at the node, all ports together |
 //! | `weight_bytes` | bytes of weights and scales read |
 
@@ -183,6 +183,7 @@ impl<'a> Zeros<'a> {
 fn connections(op: &Op) -> Vec<&str> {
     let mut names: Vec<&str> = op.weights().iter().map(|weight| weight.tensor.as_str()).collect();
     match op {
+        Op::Embedding { .. } => names.clear(),
         Op::Lstm { bias, .. } => names.push(bias),
         Op::Gru { bias_input, bias_hidden, .. } => {
             names.push(bias_input);
@@ -244,6 +245,10 @@ impl Work<'_> {
     fn gate_multiplies(&self) -> u64 {
         match &self.node.op {
             Op::Lstm { .. } | Op::Gru { .. } => 3 * self.outputs(),
+            Op::Multiply => {
+                let ports = self.sources.last().map_or(0, |link| link.port as u64);
+                self.outputs() * ports
+            }
             _ => 0,
         }
     }
@@ -253,7 +258,9 @@ impl Work<'_> {
             Op::Scale { shift, .. } => self.outputs() * if shift.is_some() { 2 } else { 1 },
             Op::Activation { .. } => self.outputs(),
             Op::Lstm { .. } => 5 * self.outputs(),
-            Op::Gru { .. } => 3 * self.outputs(),
+            Op::Gru { .. } | Op::TokenShift { .. } => 3 * self.outputs(),
+            Op::LayerNorm { .. } => 7 * self.outputs(),
+            Op::Wkv { .. } => 18 * self.outputs(),
             Op::Pool2d { kernel, stride, padding, .. } => {
                 let channels = self.node.shape.last().copied().unwrap_or(1) as u64;
                 self.taps(*kernel, *stride, *padding, [1, 1]).saturating_mul(channels)
@@ -279,7 +286,7 @@ impl Work<'_> {
 
     fn state_updates(&self) -> u64 {
         match &self.node.op {
-            Op::Neuron(_) | Op::Lstm { .. } | Op::Gru { .. } => self.outputs(),
+            Op::Neuron(_) | Op::Lstm { .. } | Op::Gru { .. } | Op::Wkv { .. } => self.outputs(),
             _ => 0,
         }
     }

@@ -46,6 +46,8 @@ pub struct Weight {
 pub enum Function {
     /// Rectifier.
     Relu,
+    /// The square of the rectifier.
+    ReluSquared,
     /// Hyperbolic tangent.
     Tanh,
     /// Logistic function.
@@ -195,6 +197,38 @@ pub enum Op {
         /// `[3 hidden]`; the part of the new gate is inside the product with the reset gate.
         bias_hidden: String,
     },
+    /// The row of a table that a token names. Its source is an input of shape `[1]` with the number
+    /// of the token, from 0.
+    Embedding {
+        /// `[tokens, channels]`: always [`Layout::ByInput`].
+        weight: Weight,
+    },
+    /// The last axis by its own mean and variance (PyTorch's epsilon of 1e-5), times `weight` plus
+    /// `bias`.
+    LayerNorm {
+        /// Name of a tensor of one value per channel.
+        weight: String,
+        /// Name of a tensor of one value per channel.
+        bias: String,
+    },
+    /// RWKV's mix with the token before: `y = x mix + before (1 - mix)`, per channel of the last
+    /// axis. Port 0: `x`. Port 1: `before`, as a rule an edge with delay 1 from the same node.
+    TokenShift {
+        /// Name of a tensor of one value per channel.
+        mix: String,
+    },
+    /// RWKV's attention as a recurrence, every channel on its own: the mean of all values so far,
+    /// weighted by the powers of their keys, which lose `decay` per step. With `k` and `v` of this
+    /// step, `y = (a + e^(first + k) v) / (b + e^(first + k))`, then `a = e^decay a + e^k v` and
+    /// `b = e^decay b + e^k`. Port 0: keys. Port 1: values. Both of shape `[channels]`.
+    Wkv {
+        /// Name of a tensor `[channels]` of what exponents change by per step, as a rule negative.
+        decay: String,
+        /// Name of a tensor `[channels]`: the bonus of the present step.
+        first: String,
+    },
+    /// The product of its ports, value by value.
+    Multiply,
     /// Reduces over time.
     Readout {
         /// How.
@@ -223,6 +257,11 @@ impl Op {
             Op::Legendre { .. } => "legendre",
             Op::Lstm { .. } => "lstm",
             Op::Gru { .. } => "gru",
+            Op::Embedding { .. } => "embedding",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::TokenShift { .. } => "token_shift",
+            Op::Wkv { .. } => "wkv",
+            Op::Multiply => "multiply",
             Op::Readout { .. } => "readout",
             Op::Output => "output",
         }
@@ -231,7 +270,9 @@ impl Op {
     /// The weights of this operation, in a fixed order.
     pub fn weights(&self) -> Vec<&Weight> {
         match self {
-            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => Vec::from([weight]),
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } | Op::Embedding { weight } => {
+                Vec::from([weight])
+            }
             Op::Legendre { a, b, .. } => Vec::from([a, b]),
             Op::Lstm { weight_input, weight_hidden, .. }
             | Op::Gru { weight_input, weight_hidden, .. } => {
@@ -244,7 +285,9 @@ impl Op {
     /// The weights of this operation, to change them.
     pub fn weights_mut(&mut self) -> Vec<&mut Weight> {
         match self {
-            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => Vec::from([weight]),
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } | Op::Embedding { weight } => {
+                Vec::from([weight])
+            }
             Op::Legendre { a, b, .. } => Vec::from([a, b]),
             Op::Lstm { weight_input, weight_hidden, .. }
             | Op::Gru { weight_input, weight_hidden, .. } => {
@@ -282,7 +325,12 @@ impl Op {
                 names.push(bias_input);
                 names.push(bias_hidden);
             }
-            Op::Input { .. }
+            Op::Embedding { weight } => weight.push_names(&mut names),
+            Op::LayerNorm { weight, bias } => names.extend([weight.as_str(), bias.as_str()]),
+            Op::TokenShift { mix } => names.push(mix),
+            Op::Wkv { decay, first } => names.extend([decay.as_str(), first.as_str()]),
+            Op::Multiply
+            | Op::Input { .. }
             | Op::Pool2d { .. }
             | Op::AdaptivePool2d { .. }
             | Op::Add

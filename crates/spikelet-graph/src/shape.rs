@@ -9,12 +9,16 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
 
+/// The most tokens of an embedding: their numbers are exact as 32-bit floats.
+pub const MAX_TOKENS: usize = 1 << 24;
+
 /// The number of input ports of an operation. `connected` is one more than the highest port an
 /// edge goes to: a concatenation has as many ports as are used.
 pub fn ports(op: &Op, connected: usize) -> usize {
     match op {
         Op::Input { .. } => 0,
-        Op::Legendre { .. } => 2,
+        Op::Legendre { .. } | Op::TokenShift { .. } | Op::Wkv { .. } => 2,
+        Op::Multiply => connected.max(2),
         Op::Concat => connected.max(1),
         _ => 1,
     }
@@ -41,6 +45,9 @@ pub fn infer(
     }
     if let Op::Input { .. } = &node.op {
         return Ok(Some(node.shape.clone()));
+    }
+    if let Op::TokenShift { .. } | Op::Wkv { .. } | Op::Multiply = &node.op {
+        return at.alike(inputs);
     }
     let Some(input) = first else { return Ok(None) };
     let Some((&channels, outer)) = input.split_last() else {
@@ -101,7 +108,18 @@ pub fn infer(
             at.vector(bias_hidden, 3 * hidden)?;
             Ok(Some(Vec::from([hidden])))
         }
-        Op::Input { .. } | Op::Legendre { .. } | Op::Concat => Ok(None),
+        Op::Embedding { weight } => at.embedding(weight, input).map(Some),
+        Op::LayerNorm { weight, bias } => {
+            at.vector(weight, channels)?;
+            at.vector(bias, channels)?;
+            Ok(Some(input.to_vec()))
+        }
+        Op::Input { .. }
+        | Op::Legendre { .. }
+        | Op::Concat
+        | Op::TokenShift { .. }
+        | Op::Wkv { .. }
+        | Op::Multiply => Ok(None),
         Op::Activation { .. } | Op::Neuron(_) | Op::Readout { .. } | Op::Output | Op::Add => {
             Ok(Some(input.to_vec()))
         }
@@ -199,6 +217,45 @@ impl At<'_> {
             _ => return Err(self.field("port", String::from("nothing to join"))),
         }
         Ok(shape)
+    }
+
+    fn embedding(&self, weight: &Weight, input: &[usize]) -> Result<Vec<usize>, GraphError> {
+        if weight.layout != Layout::ByInput {
+            let problem = String::from("a table is stored as [tokens, channels]: use `by_input`");
+            return Err(self.field("weight", problem));
+        }
+        let (tokens, gives) = self.matrix(weight)?;
+        if tokens > MAX_TOKENS {
+            let problem = format!("{tokens} tokens are over {MAX_TOKENS}");
+            return Err(self.field("weight", problem));
+        }
+        self.fits("weight", 1, input.iter().product())?;
+        Ok(Vec::from([gives]))
+    }
+
+    /// The shape of a node whose ports and output are all alike.
+    fn alike(&self, inputs: &[Option<&[usize]>]) -> Result<Option<Vec<usize>>, GraphError> {
+        let mut known =
+            inputs.iter().enumerate().filter_map(|(port, shape)| Some((port, (*shape)?)));
+        let Some((_, first)) = known.next() else { return Ok(None) };
+        if let Some((port, found)) = known.find(|(_, shape)| *shape != first) {
+            let problem = format!("port {port} has {found:?} where another one has {first:?}");
+            return Err(self.field("port", problem));
+        }
+        let channels = first.last().copied().unwrap_or(1);
+        match &self.node.op {
+            Op::TokenShift { mix } => self.vector(mix, channels)?,
+            Op::Wkv { decay, first: bonus } => {
+                if first.len() != 1 {
+                    let problem = format!("the keys must have one axis, not {first:?}");
+                    return Err(self.field("decay", problem));
+                }
+                self.vector(decay, channels)?;
+                self.vector(bonus, channels)?;
+            }
+            _ => {}
+        }
+        Ok(Some(first.to_vec()))
     }
 
     fn convolution(

@@ -12,9 +12,11 @@ impl Graph {
     /// The signal at the output of every node, by index.
     ///
     /// Neurons give [`Signal::Binary`], leaky integrators and everything that multiplies by a
-    /// matrix [`Signal::Dense`]. Pooling by sum or mean, scaling without a shift and `tanh` turn
-    /// spikes into [`Signal::Graded`]: zeros stay zeros. What only moves or selects values keeps
-    /// the signal of its input, and so do `relu` and the read-outs `last` and `max`.
+    /// matrix [`Signal::Dense`]. Pooling by sum or mean, scaling without a shift, `tanh` and token
+    /// shifts turn spikes into [`Signal::Graded`]: zeros stay zeros. The square of `relu`, of which
+    /// few values are expected to be active, turns everything but spikes into it. What only moves
+    /// or selects values keeps the signal of its input, and so do products of ports, `relu` and the
+    /// read-outs `last` and `max`.
     pub fn signals(&self, topology: &Topology) -> Vec<Signal> {
         // Upwards from the narrowest signal, so that feedback loops settle: a node changes at
         // most twice.
@@ -57,10 +59,14 @@ fn output_signal(node: &Node, input: Option<Signal>) -> Signal {
             Membrane::Li { .. } => Signal::Dense,
             _ => Signal::Binary,
         },
-        Op::Flatten | Op::Concat | Op::Slice { .. } | Op::Add | Op::Output => input,
+        Op::Flatten | Op::Concat | Op::Slice { .. } | Op::Add | Op::Multiply | Op::Output => input,
         Op::Pool2d { pooling: Pooling::Max, .. } => input,
         Op::Pool2d { pooling: Pooling::Average | Pooling::Sum, .. } => at_least_graded,
-        Op::AdaptivePool2d { .. } | Op::Scale { shift: None, .. } => at_least_graded,
+        Op::AdaptivePool2d { .. } | Op::TokenShift { .. } | Op::Scale { shift: None, .. } => {
+            at_least_graded
+        }
+        Op::Activation { function: Function::ReluSquared } if input == Signal::Binary => input,
+        Op::Activation { function: Function::ReluSquared } => Signal::Graded,
         Op::Activation { function: Function::Relu } => input,
         Op::Activation { function: Function::Tanh } => at_least_graded,
         Op::Readout { readout: Readout::Last | Readout::Max } => input,
@@ -70,6 +76,9 @@ fn output_signal(node: &Node, input: Option<Signal>) -> Signal {
         | Op::Linear { .. }
         | Op::Conv2d { .. }
         | Op::Legendre { .. }
+        | Op::Embedding { .. }
+        | Op::LayerNorm { .. }
+        | Op::Wkv { .. }
         | Op::Lstm { .. }
         | Op::Gru { .. } => Signal::Dense,
     }

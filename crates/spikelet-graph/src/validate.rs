@@ -4,7 +4,7 @@ use crate::{
     error::GraphError,
     graph::{Edge, Graph, Node, Phase},
     neuron::{Membrane, Neuron, Param},
-    op::{Op, Weight},
+    op::{Op, Signal, Weight},
     shape,
     tensor::{Tensor, Values, elements},
     topology::{Link, Topology},
@@ -131,6 +131,9 @@ impl Graph {
         if let Op::Neuron(neuron) = &node.op {
             self.check_neuron(node, neuron)?;
         }
+        if let Op::Embedding { .. } = &node.op {
+            self.check_tokens(node, sources)?;
+        }
         let inputs: Vec<_> = inputs.into_iter().map(Some).collect();
         match shape::infer(self, node, &inputs)? {
             Some(inferred) if inferred == node.shape => Ok(()),
@@ -202,6 +205,24 @@ impl Graph {
             return Err(GraphError::Phase { from, to, problem });
         }
         Ok(())
+    }
+
+    /// What names the rows of a table must be checked before it is used: it comes from outside.
+    fn check_tokens(&self, node: &Node, sources: &[Link]) -> Result<(), GraphError> {
+        let numbers = |link: &Link| {
+            let op = &self.nodes[link.node].op;
+            matches!(op, Op::Input { signal } if *signal != Signal::Binary)
+        };
+        match sources {
+            [link] if numbers(link) => Ok(()),
+            _ => {
+                let problem = String::from(
+                    "an embedding takes one edge, from an input of token numbers that is not \
+                     declared as binary",
+                );
+                Err(GraphError::Field { node: node.name.clone(), field: "port", problem })
+            }
+        }
     }
 
     fn check_weight(&self, node: &Node, weight: &Weight) -> Result<(), GraphError> {

@@ -27,14 +27,20 @@ pub(crate) fn map<T: Sync, U: Send>(items: &[T], work: impl Fn(usize, &T) -> U +
 }
 
 /// `work` for every chunk of `size` values of `out`, on all threads there are.
-#[cfg(feature = "std")]
 pub(crate) fn for_each_chunk<T: Send>(
     out: &mut [T],
     size: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    use rayon::prelude::*;
-    out.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    #[cfg(feature = "std")]
+    {
+        use rayon::prelude::*;
+        out.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    }
+    #[cfg(not(feature = "std"))]
+    {
+        out.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    }
 }
 
 /// The block `rows` of `x` `[time, batch, width]` as `[time, rows, width]`.

@@ -9,11 +9,13 @@ mod batch;
 pub mod batch_norm;
 mod blocks;
 pub mod cells;
+mod columns;
 pub mod conv;
 pub mod dense;
 pub mod events;
 pub mod gather;
 pub mod l2mu;
+pub mod layer_norm;
 pub mod legendre;
 pub mod legendre_step;
 pub mod lstm;
@@ -36,8 +38,10 @@ pub mod simd;
 #[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;
+pub mod token_shift;
 #[cfg(feature = "std")]
 pub mod update;
 pub mod window;
 #[cfg(feature = "std")]
 mod winograd;
+pub mod wkv;

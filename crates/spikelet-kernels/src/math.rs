@@ -1,4 +1,4 @@
-//! exp, tanh and the logistic function from one polynomial.
+//! exp, tanh and the logistic function from one polynomial, and the square root.
 //!
 //! No `libm`, so they exist without `std`; no branches, so loops over them vectorise; only
 //! correctly rounded operations, so every SIMD level and every machine gives the same bits.
@@ -70,6 +70,30 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// Square root, correctly rounded.
+#[inline(always)]
+pub fn sqrt(x: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return x.sqrt();
+    #[cfg(not(feature = "std"))]
+    return newton_sqrt(x);
+}
+
+/// The square root without the instruction: Newton's iteration in f64, whose last place is far
+/// below what rounding to f32 can turn on.
+#[cfg(any(test, not(feature = "std")))]
+fn newton_sqrt(x: f32) -> f32 {
+    if x.is_nan() || x <= 0.0 || x == f32::INFINITY {
+        return if x < 0.0 { f32::NAN } else { x };
+    }
+    let x = f64::from(x);
+    let mut root = f64::from_bits((x.to_bits() >> 1) + (0x3ff0_0000_0000_0000 >> 1));
+    for _ in 0..5 {
+        root = 0.5 * (root + x / root);
+    }
+    root as f32
+}
+
 /// Replaces every value by its exponential.
 pub fn exp_in_place(values: &mut [f32]) {
     dispatch(
@@ -126,6 +150,16 @@ mod tests {
         assert!(exp_error <= 1.1, "exp {exp_error}");
         assert!(tanh_error <= 2.0, "tanh {tanh_error}");
         assert!(sigmoid_error <= 2.2, "sigmoid {sigmoid_error}");
+    }
+
+    #[test]
+    fn square_roots_are_correctly_rounded() {
+        let specials = [0.0, -0.0, 1e-45, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY];
+        for x in floats(1e-45, f32::MAX).map(f32::abs).chain(specials) {
+            assert_eq!(newton_sqrt(x).to_bits(), x.sqrt().to_bits(), "at {x}");
+        }
+        assert!(newton_sqrt(-1.0).is_nan() && newton_sqrt(f32::NAN).is_nan());
+        assert_eq!(sqrt(2.25), 1.5);
     }
 
     #[test]

@@ -45,6 +45,21 @@ pub enum Error {
         /// What was found.
         value: f32,
     },
+    /// A number that names no token.
+    #[error(
+        "input `{node}` takes token numbers from 0 to {}, but value {index} of the chunk is {value}",
+        tokens - 1
+    )]
+    NotToken {
+        /// The input node.
+        node: String,
+        /// Position in the values given.
+        index: usize,
+        /// What was found.
+        value: f32,
+        /// How many tokens there are.
+        tokens: usize,
+    },
     /// A state that another executor made.
     #[error("the state belongs to another graph than `{graph}`: make it with this executor")]
     ForeignState {

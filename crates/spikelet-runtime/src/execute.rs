@@ -8,7 +8,7 @@ use crate::{
 };
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout};
-use spikelet_kernels::{cells, events, math, neuron, pool};
+use spikelet_kernels::{cells, events, layer_norm, math, neuron, pool, token_shift, wkv};
 
 impl Plan {
     /// Executes one instruction in step `steps` of a stream with the input `x`.
@@ -20,7 +20,7 @@ impl Plan {
         steps: u64,
         x: &[f32],
     ) {
-        let Memory { values, words, .. } = memory;
+        let Memory { values, words, sums } = memory;
         let of = |buffer: &Buffer| self.places.of(*buffer);
         match instruction {
             Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
@@ -113,9 +113,53 @@ impl Plan {
                 to.copy_from_slice(from);
                 match function {
                     Function::Relu => to.iter_mut().for_each(|y| *y = y.max(0.0)),
+                    Function::ReluSquared => to.iter_mut().for_each(|y| {
+                        let x = y.max(0.0);
+                        *y = x * x;
+                    }),
                     Function::Tanh => math::tanh_in_place(to),
                     Function::Sigmoid => math::sigmoid_in_place(to),
                 }
+            }
+            Instruction::Embed { table, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let table = &self.weights[*table];
+                // Inputs are checked; a state that was read back may hold anything.
+                let token = (from[0] as usize).min(table.rows - 1) as u32;
+                to.fill(0.0);
+                table.add_product(Arrival::Spikes(&[token]), to, sums);
+            }
+            Instruction::Normalize { weight, bias, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let (weight, bias) = (&self.vectors[*weight], &self.vectors[*bias]);
+                let rows = from.chunks_exact(weight.len()).zip(to.chunks_exact_mut(weight.len()));
+                rows.for_each(|(from, to)| layer_norm::row(from, weight, bias, to));
+            }
+            Instruction::Shift { mix, now, before, to } => {
+                let [now, before, to] = apart(values, [of(now), of(before), of(to)]);
+                let mix = &self.vectors[*mix];
+                let rows = now.chunks_exact(mix.len()).zip(before.chunks_exact(mix.len()));
+                for (to, (now, before)) in to.chunks_exact_mut(mix.len()).zip(rows) {
+                    token_shift::step(now, before, mix, to);
+                }
+            }
+            Instruction::Product { from, to } => {
+                let [a, b, to] = apart(values, [of(&from[0]), of(&from[1]), of(to)]);
+                for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+                    *to = *a * *b;
+                }
+            }
+            Instruction::Wkv { params: [decay, first], from, state, to } => {
+                let [k, v, to, p, q, o] = apart(
+                    values,
+                    [&from[0], &from[1], to, &state[0], &state[1], &state[2]].map(of),
+                );
+                if steps == 0 {
+                    o.fill(wkv::NOTHING);
+                }
+                let params =
+                    wkv::Params { decay: &self.vectors[*decay], first: &self.vectors[*first] };
+                wkv::step(params, wkv::State { p, q, o }, k, v, to);
             }
             Instruction::Lstm { gates, cell, hidden } => {
                 let [gates, cell, hidden] = apart(values, [of(gates), of(cell), of(hidden)]);

@@ -114,8 +114,8 @@ impl Executor {
     /// Advances one stream by one step; `x` holds the values of all inputs.
     ///
     /// # Errors
-    /// Input of the wrong length, values other than 0 and 1 at a binary input, a state of another
-    /// graph. The state is then unchanged.
+    /// Input of the wrong length, values other than 0 and 1 at a binary input, numbers that name no
+    /// token at an embedding's, a state of another graph. The state is then unchanged.
     pub fn step<'a>(&self, state: &'a mut State, x: &[f32]) -> Result<&'a [f32], Error> {
         if x.len() != self.plan.input_len {
             return Err(self.wrong_length(x, 1));
@@ -225,6 +225,19 @@ impl Executor {
                         node: self.plan.nodes[*node].name.clone(),
                         index: step * self.plan.input_len + at,
                         value: x[at],
+                    });
+                }
+            }
+        }
+        for &(node, at, tokens) in &self.plan.token_inputs {
+            for (step, x) in x.chunks(self.plan.input_len).enumerate() {
+                let whole = x[at] >= 0.0 && (x[at] as u32) as f32 == x[at];
+                if !(whole && x[at] < tokens as f32) {
+                    return Err(Error::NotToken {
+                        node: self.plan.nodes[node].name.clone(),
+                        index: step * self.plan.input_len + at,
+                        value: x[at],
+                        tokens,
                     });
                 }
             }

@@ -86,6 +86,16 @@ pub(crate) enum Instruction {
     Fire { neuron: usize, current: Buffer, to: Buffer },
     /// Advances a population of integrators.
     Integrate { neuron: usize, current: Buffer, to: Buffer },
+    /// Copies the row of a table ([`Plan::weights`]) that a token names.
+    Embed { table: usize, from: Buffer, to: Buffer },
+    /// Normalises rows of as many values as there are weights.
+    Normalize { weight: usize, bias: usize, from: Buffer, to: Buffer },
+    /// Mixes with the token before.
+    Shift { mix: usize, now: Buffer, before: Buffer, to: Buffer },
+    /// The product of two values, value by value.
+    Product { from: [Buffer; 2], to: Buffer },
+    /// Advances a WKV recurrence: `decay` and `first`, keys and values, `p`, `q` and `o`.
+    Wkv { params: [usize; 2], from: [Buffer; 2], state: [Buffer; 3], to: Buffer },
     /// The gates of an LSTM.
     Lstm { gates: Buffer, cell: Buffer, hidden: Buffer },
     /// The gates of a GRU.
@@ -136,6 +146,19 @@ impl Instruction {
                 let population = &plan.neurons[*neuron];
                 [*current, *to, population.v].into_iter().for_each(&mut visit);
                 population.second.into_iter().for_each(visit);
+            }
+            Self::Embed { from, to, .. } | Self::Normalize { from, to, .. } => {
+                visit(*from);
+                visit(*to);
+            }
+            Self::Shift { now, before, to, .. } => {
+                [*now, *before, *to].into_iter().for_each(visit);
+            }
+            Self::Product { from, to } => {
+                from.iter().chain([to]).copied().for_each(visit);
+            }
+            Self::Wkv { from, state, to, .. } => {
+                from.iter().chain(state).chain([to]).copied().for_each(visit);
             }
             Self::Lstm { gates, cell, hidden } => {
                 [*gates, *cell, *hidden].into_iter().for_each(visit);
@@ -262,6 +285,8 @@ pub(crate) struct NodeFacts {
     pub(crate) len: usize,
     /// Operations per step that follow from the graph.
     pub(crate) counts: NodeCounts,
+    /// Bytes of one row of an embedding.
+    pub(crate) row_bytes: usize,
     /// Potentials of a population.
     pub(crate) potential: Option<Buffer>,
 }
@@ -276,6 +301,8 @@ pub(crate) struct Plan {
     pub(crate) output_len: usize,
     /// Inputs that take spikes: node and where their values are.
     pub(crate) spike_inputs: Vec<(usize, Range<usize>)>,
+    /// Inputs that take token numbers: node, where its value is, and how many tokens there are.
+    pub(crate) token_inputs: Vec<(usize, usize, usize)>,
     /// What the outputs return.
     pub(crate) outputs: Vec<Input>,
     pub(crate) instructions: Vec<Instruction>,

@@ -116,6 +116,7 @@ impl Watch for Profiler {
         counters.state_updates += facts.counts.state_updates;
         counters.gate_multiplies += facts.counts.gate_multiplies;
         counters.elementwise += facts.counts.elementwise;
+        counters.weight_bytes += facts.row_bytes as u64;
 
         let calls = &mut self.calls[mark.node];
         calls.streams += 1;

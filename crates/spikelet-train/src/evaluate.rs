@@ -4,7 +4,7 @@ use crate::{
     loss::cross_entropy,
     model::{SequenceModel, read_out},
     prepare::Prepared,
-    trainer::targets,
+    trainer::{scored, targets},
 };
 use burn::tensor::Device;
 
@@ -15,7 +15,8 @@ pub struct Evaluation {
     pub loss: f64,
     /// Fraction right.
     pub accuracy: f64,
-    /// Class predicted for each sequence of the part, in its order.
+    /// Class predicted for each sequence of the part, in its order; of text, for every token of
+    /// batches of windows, `[time, batch]`.
     pub predicted: Vec<u32>,
     /// Class of each.
     pub labels: Vec<u32>,
@@ -23,6 +24,8 @@ pub struct Evaluation {
 
 /// Values of a step that run at once: bounds the memory of activations.
 const BATCH_VALUES: usize = 1 << 18;
+/// The same for the logits of a language model.
+const TEXT_VALUES: usize = 1 << 24;
 
 /// Evaluates `model` (on the plain device) on the sequences of `part`.
 pub fn evaluate<M: SequenceModel>(
@@ -33,21 +36,27 @@ pub fn evaluate<M: SequenceModel>(
 ) -> Evaluation {
     let device = Device::flex();
     let mut result = Evaluation { loss: 0.0, accuracy: 0.0, predicted: vec![], labels: vec![] };
-    let batch = (BATCH_VALUES / data.samples.values().max(1)).clamp(16, 256);
+    let batch = match data.samples.text() {
+        // All steps at once; what each gives is as wide as the vocabulary.
+        Some(text) => (TEXT_VALUES / (text.window * text.names.len())).clamp(1, 16),
+        None => (BATCH_VALUES / data.samples.values().max(1)).clamp(16, 256),
+    };
     for batch in part.chunks(batch) {
         let x = data.batch(batch, &device);
         let labels = data.samples.labels_of(batch);
-        let logits = read_out(model.readout(), model.sequence(x));
+        let outputs = model.sequence(x);
+        let logits = read_out(model.readout(), outputs.clone());
+        let logits = scored(outputs, logits, labels.len());
         let scaled = logits.clone().mul_scalar(logit_scale);
         let loss: f32 = cross_entropy(scaled, targets(&labels, &device), None).into_scalar();
-        result.loss += f64::from(loss) * batch.len() as f64;
+        result.loss += f64::from(loss) * labels.len() as f64;
         let [_, classes] = logits.dims();
         let logits = logits.into_data().try_into_vec::<f32>().expect("f32 logits");
         result.predicted.extend(logits.chunks_exact(classes).map(argmax));
         result.labels.extend(labels);
     }
     let right = result.predicted.iter().zip(&result.labels).filter(|(p, y)| p == y).count();
-    let n = part.len().max(1) as f64;
+    let n = result.labels.len().max(1) as f64;
     result.accuracy = right as f64 / n;
     result.loss /= n;
     result

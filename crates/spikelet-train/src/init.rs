@@ -65,6 +65,32 @@ impl Init {
         self.uniform(1.0 / (fan_in as f32).sqrt(), shape)
     }
 
+    /// `gain` times a matrix whose shorter side is orthonormal, drawn evenly (PyTorch's
+    /// `orthogonal_`).
+    pub fn orthogonal(&mut self, gain: f32, [rows, columns]: [usize; 2]) -> Param<Tensor<2>> {
+        let (count, len) = (rows.min(columns), rows.max(columns));
+        let mut basis: Vec<Vec<f32>> = Vec::with_capacity(count);
+        while basis.len() < count {
+            let mut vector: Vec<f32> = (0..len).map(|_| self.standard_normal()).collect();
+            // Gram and Schmidt, twice: once leaves what rounding lets through.
+            for other in basis.iter().chain(&basis) {
+                let along = product(&vector, other);
+                vector.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
+            }
+            let length = product(&vector, &vector).sqrt();
+            if length > 1e-3 {
+                vector.iter_mut().for_each(|v| *v /= length);
+                basis.push(vector);
+            }
+        }
+        let at = |row: usize, column: usize| match rows <= columns {
+            true => basis[row][column],
+            false => basis[column][row],
+        };
+        let values = (0..rows * columns).map(|i| gain * at(i / columns, i % columns));
+        self.values(values.collect(), [rows, columns])
+    }
+
     /// Box-Muller, in f64.
     fn standard_normal(&mut self) -> f32 {
         let u = 1.0 - self.rng.random::<f64>();
@@ -73,9 +99,36 @@ impl Init {
     }
 }
 
+/// The dot product, in sixteen sums that a machine adds side by side.
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 16];
+    for (a, b) in a.chunks(sums.len()).zip(b.chunks(sums.len())) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orthogonal_matrices_are() {
+        let device = Device::flex();
+        for shape in [[5, 5], [4, 9], [40, 7]] {
+            let matrix = Init::new(3, &device).orthogonal(2.0, shape).val();
+            let product = match shape[0] <= shape[1] {
+                true => matrix.clone().matmul(matrix.transpose()),
+                false => matrix.clone().transpose().matmul(matrix),
+            };
+            let n = shape[0].min(shape[1]);
+            let values = product.into_data().try_into_vec::<f32>().unwrap();
+            for (i, value) in values.iter().enumerate() {
+                let expected = if i / n == i % n { 4.0 } else { 0.0 };
+                assert!((value - expected).abs() < 1e-5, "{shape:?} [{i}]: {value}");
+            }
+        }
+    }
 
     #[test]
     fn same_seed_same_values_and_the_stated_spread() {

@@ -17,7 +17,14 @@ pub struct LossConfig {
     /// What outputs are squared against.
     #[serde(default)]
     pub mse_target: MseTarget,
+    /// Pull the largest logit of every row towards zero, as RWKV's `L2Wrap` does: its gradient gets
+    /// 0.0001 times the logit, divided by the rows. The value of the loss stays.
+    #[serde(default)]
+    pub l2_wrap: bool,
 }
+
+/// What the largest logit is pulled with.
+const L2_WRAP: f32 = 1e-4;
 
 /// What outputs are squared against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +57,17 @@ impl Loss {
     /// The loss of logits `[batch, classes]` and targets `[batch]`.
     pub fn of(&self, logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let logits = logits.mul_scalar(self.logit_scale);
-        let [_, classes] = logits.dims();
+        let [rows, classes] = logits.dims();
         let entropy = cross_entropy(logits.clone(), targets.clone(), self.class_weights.as_deref());
+        let entropy = match self.config.l2_wrap {
+            true => {
+                let largest = logits.clone().max_dim(1);
+                let pull =
+                    (largest.clone() * largest).sum().mul_scalar(0.5 * L2_WRAP / rows as f32);
+                entropy + (pull.clone() - pull.detach())
+            }
+            false => entropy,
+        };
         let share = self.config.mse;
         if share == 0.0 {
             return entropy;
@@ -65,10 +81,15 @@ impl Loss {
         entropy.mul_scalar(1.0 - share) + squared.mul_scalar(share)
     }
 
-    /// The mean loss of the outputs `[time, batch, classes]` of all steps.
+    /// The mean loss of the outputs `[time, batch, classes]` of all steps, with targets `[batch]`
+    /// for all of them or `[time * batch]`.
     pub fn of_steps(&self, outputs: Tensor<3>, targets: Tensor<1, Int>) -> Tensor<1> {
         let [time, batch, classes] = outputs.dims();
-        self.of(outputs.reshape([time * batch, classes]), targets.repeat_dim(0, time))
+        let targets = match targets.dims()[0] == batch {
+            true => targets.repeat_dim(0, time),
+            false => targets,
+        };
+        self.of(outputs.reshape([time * batch, classes]), targets)
     }
 }
 

@@ -7,6 +7,7 @@ use spikelet_data::{
     frame_augment::{FrameAugmentConfig, FrameAugmenter},
     normalize::Normalization,
     source::{DataConfig, Divided},
+    text_source::DividedText,
 };
 use std::path::Path;
 
@@ -46,6 +47,12 @@ impl Prepared {
         if config.has_frames() {
             return Self::frames(config, folder, shown);
         }
+        if config.has_text() {
+            let DividedText { text, split, split_name } = config.load_text(folder, None)?;
+            let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
+            let (changes, normalization) = (Changes::None, None);
+            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+        }
         let Divided { mut sequences, split, split_name } = config.load(folder)?;
         let fitted = Normalization::fit(&sequences, &split.train)?;
         if config.normalize {
@@ -82,10 +89,9 @@ impl Prepared {
     /// Inverse frequency of each class in the training part, 1 on average over its samples.
     pub fn class_weights(&self) -> Vec<f32> {
         let mut counts = vec![0usize; self.samples.classes().len()];
-        for &i in &self.split.train {
-            counts[self.samples.labels()[i] as usize] += 1;
-        }
-        let (n, classes) = (self.split.train.len() as f32, counts.len() as f32);
+        let labels = self.samples.labels_of(&self.split.train);
+        labels.iter().for_each(|&label| counts[label as usize] += 1);
+        let (n, classes) = (labels.len() as f32, counts.len() as f32);
         counts.into_iter().map(|c| if c > 0 { n / (classes * c as f32) } else { 0.0 }).collect()
     }
 
@@ -93,14 +99,31 @@ impl Prepared {
     pub fn batch(&self, index: &[usize], device: &Device) -> Tensor<3> {
         let mut values = Vec::new();
         match &self.samples {
-            Samples::Sequences(sequences) => sequences.batch(index, &mut values),
             Samples::Frames { frames, .. } => frames.batch(index, &mut values),
+            samples => samples.batch(index, &mut values),
         }
         self.tensor(values, index.len(), device)
     }
 
-    /// Training samples with this epoch's random changes.
+    /// Training samples with this epoch's random changes, and their labels: windows of text lie
+    /// anywhere in the training part.
     pub(crate) fn train_batch(
+        &self,
+        index: &[usize],
+        seed: u64,
+        epoch: usize,
+        device: &Device,
+    ) -> (Tensor<3>, Vec<u32>) {
+        if let Some(text) = self.samples.text() {
+            let start = |&i: &usize| text.random_start(seed, epoch as u64, i as u64);
+            let starts: Vec<usize> = index.iter().map(start).collect();
+            let x = self.tensor(text.inputs(&starts), index.len(), device);
+            return (x, text.targets(&starts));
+        }
+        (self.changed_batch(index, seed, epoch, device), self.samples.labels_of(index))
+    }
+
+    fn changed_batch(
         &self,
         index: &[usize],
         seed: u64,

@@ -102,7 +102,7 @@ pub struct Outcome {
 
 impl LearningRule {
     /// Gradients of the loss for one batch `x` `[time, batch, channels]` and its targets
-    /// `[batch]`. `seed` decides the steps SLTT-K draws and what a model drops.
+    /// `[batch]`, or `[time * batch]` where every step has targets of its own. `seed` decides the steps SLTT-K draws and what a model drops.
     pub fn gradients<M: SequenceModel>(
         &self,
         model: &M,
@@ -142,12 +142,13 @@ impl LearningRule {
         let mut total = 0.0;
         let mut state = plain.training_state(batch, &x.device().inner(), seed);
         let mut outputs = Vec::with_capacity(time);
-        for (x, learns) in x.iter_dim(0).zip(self.steps(time, seed)) {
+        for (t, (x, learns)) in x.iter_dim(0).zip(self.steps(time, seed)).enumerate() {
             let x = x.squeeze_dim::<2>(0);
             let (out, next) = if learns {
                 let (out, next) = model.detached_step(x, state);
                 // Divided by all steps, also where few learn, as in the official code.
-                let value = loss.of(out.clone(), targets.clone()).div_scalar(time as f32);
+                let value = loss.of(out.clone(), of_step(&targets, t, batch));
+                let value = value.div_scalar(time as f32);
                 total += value.clone().into_scalar::<f32>();
                 let value = sum.carried_by(model, value);
                 // Frees the graph of this step.
@@ -189,6 +190,14 @@ impl Outcome {
     }
 }
 
+/// The targets of a step: those of the sequences, or its own where every step has some.
+fn of_step(targets: &Tensor<1, Int>, t: usize, batch: usize) -> Tensor<1, Int> {
+    match targets.dims()[0] == batch {
+        true => targets.clone(),
+        false => targets.clone().narrow(0, t * batch, batch),
+    }
+}
+
 /// The loss of a whole sequence.
 fn whole<M: SequenceModel>(
     model: &M,
@@ -196,7 +205,8 @@ fn whole<M: SequenceModel>(
     targets: Tensor<1, Int>,
     loss: &Loss,
 ) -> Tensor<1> {
-    match loss.config.per_step {
+    let [_, batch, _] = outputs.dims();
+    match loss.config.per_step || targets.dims()[0] != batch {
         true => loss.of_steps(outputs, targets),
         false => loss.of(read_out(model.readout(), outputs), targets),
     }

@@ -21,10 +21,13 @@ pub struct Position {
     pub loss_sum: f64,
     /// Right answers in those batches.
     pub correct: usize,
-    /// Sequences in those batches.
+    /// Labels in those batches: of their sequences, or of every step of text.
     pub seen: usize,
-    /// Best validation accuracy so far.
+    /// Validation accuracy of the best epoch so far.
     pub best_accuracy: Option<f64>,
+    /// Its validation loss, which chooses the best epoch of text.
+    #[serde(default)]
+    pub best_loss: Option<f64>,
     /// The epoch that gave it.
     pub best_epoch: usize,
     /// Seconds spent so far.

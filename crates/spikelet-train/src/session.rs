@@ -8,6 +8,7 @@ use crate::{
     model::SequenceModel,
     models::{
         ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
+        spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
     prepare::Prepared,
@@ -47,6 +48,17 @@ pub enum SessionError {
     /// The graph to start from has other sizes.
     #[error("initial weights: {0}")]
     Load(#[from] LoadError),
+    /// A model of values and text, or one of tokens and values.
+    #[error(
+        "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
+         (spikegpt), everything else for those that read values"
+    )]
+    Tokens {
+        /// The kind of the model.
+        model: &'static str,
+        /// The data set.
+        data: String,
+    },
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -99,6 +111,10 @@ pub fn with_model<W: WithModel>(
     let mut init = Init::new(config.train.seed, &Device::flex().autodiff());
     let inputs = data.samples.values();
     let classes = data.samples.classes().len();
+    if config.model.reads_tokens() != data.samples.text().is_some() {
+        let (model, data) = (config.model.kind(), data.dataset.clone());
+        return Err(SessionError::Tokens { model, data });
+    }
     match &config.model {
         ModelConfig::L2mu(c) => start(L2mu::new(c, inputs, classes, &mut init)?, initial, task),
         ModelConfig::Lmu(c) => start(Lmu::new(c, inputs, classes, &mut init)?, initial, task),
@@ -109,6 +125,7 @@ pub fn with_model<W: WithModel>(
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
         }
+        ModelConfig::Spikegpt(c) => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
     }
 }
 

@@ -301,8 +301,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
     fn learn(&mut self, batch: &[usize], done: f64, stream: u64) -> Result<f32, TrainError> {
         let train = &self.config.train;
         let epoch = self.position.epoch;
-        let x = self.data.train_batch(batch, train.seed, epoch, &self.device);
-        let labels = self.data.samples.labels_of(batch);
+        let (x, labels) = self.data.train_batch(batch, train.seed, epoch, &self.device);
         let targets = targets(&labels, &self.device);
         // With a constraint on the weights, gradients are taken where the constrained network
         // stands and applied to the free weights (straight-through).
@@ -317,12 +316,13 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         let stepped = self.optimizer.step(lr, self.model.clone(), gradients);
         self.model = self.constraint.project(stepped.learned(outcome.state));
 
-        let predicted = outcome.logits.argmax(1).into_data();
+        let logits = scored(outcome.outputs, outcome.logits, labels.len());
+        let predicted = logits.argmax(1).into_data();
         let predicted = predicted.iter::<i64>();
         self.position.correct +=
             predicted.zip(&labels).filter(|(p, y)| *p == i64::from(**y)).count();
-        self.position.loss_sum += f64::from(outcome.loss) * batch.len() as f64;
-        self.position.seen += batch.len();
+        self.position.loss_sum += f64::from(outcome.loss) * labels.len() as f64;
+        self.position.seen += labels.len();
         Ok(outcome.loss)
     }
 
@@ -342,9 +342,14 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
     fn finish_epoch(&mut self, started: Instant) -> EpochReport {
         let train = &self.config.train;
         let validation = self.evaluate(&self.model.valid(), &self.data.split.val);
-        let best = self.position.best_accuracy.is_none_or(|best| validation.accuracy > best);
+        // What a language model is asked for are probabilities.
+        let best = match self.data.samples.text() {
+            Some(_) => self.position.best_loss.is_none_or(|best| validation.loss < best),
+            None => self.position.best_accuracy.is_none_or(|best| validation.accuracy > best),
+        };
         if best {
             self.position.best_accuracy = Some(validation.accuracy);
+            self.position.best_loss = Some(validation.loss);
             self.position.best_epoch = self.position.epoch;
             self.best = params::collect(&self.model);
         }
@@ -380,6 +385,16 @@ const STEPS: u64 = 2;
 /// The random stream of one purpose at one place of the run.
 fn stream(purpose: u64, index: usize) -> u64 {
     purpose << 48 | index as u64
+}
+
+/// What is compared with `labels` labels: the logits of the read-out, or the outputs of all steps
+/// where every step has a label.
+pub(crate) fn scored(outputs: Tensor<3>, logits: Tensor<2>, labels: usize) -> Tensor<2> {
+    let [time, batch, classes] = outputs.dims();
+    match labels == batch {
+        true => logits,
+        false => outputs.reshape([time * batch, classes]),
+    }
 }
 
 /// Class indices as a tensor.

@@ -2,7 +2,11 @@
 
 use crate::failure::{Failure, Result};
 use spikelet_data::{
-    Frames, Samples, Sequences, metrics::Confusion, nearest::suggest, normalize::Normalization,
+    Frames, Samples, Sequences,
+    metrics::{Confusion, Language},
+    nearest::suggest,
+    normalize::Normalization,
+    text::Vocabulary,
 };
 use spikelet_graph::{Graph, Task};
 use spikelet_runtime::Executor;
@@ -15,6 +19,8 @@ const STREAMS: usize = 64;
 pub struct Evaluation {
     /// Truth against prediction.
     pub confusion: Confusion,
+    /// Figures of a language model.
+    pub language: Option<Language>,
 }
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
@@ -35,6 +41,12 @@ pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Samples> {
         sequences.classes = task.classes.clone();
     }
     Ok(sequences.into())
+}
+
+/// The vocabulary of a graph that reads text.
+pub fn vocabulary(graph: &Graph) -> Result<Option<Vocabulary>> {
+    let names = &graph.task.classes;
+    Ok(if names.is_empty() { None } else { Some(Vocabulary::from_names(names)?) })
 }
 
 /// Brings frames into the form a graph wants: its normalisation, its classes in its order; still
@@ -84,17 +96,35 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
             executor.output_len()
         )));
     }
-    let mut predicted = Vec::with_capacity(index.len());
+    let (mut labels, mut predicted) = (Vec::new(), Vec::with_capacity(index.len()));
     let (mut x, mut out) = (Vec::new(), Vec::new());
+    let mut loss = 0.0;
     for index in index.chunks(STREAMS) {
         samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         out.clear();
-        executor.run_to_end(&mut states, &x, &mut out)?;
+        let found = samples.labels_of(index);
+        match samples.text() {
+            Some(_) => {
+                executor.run(&mut states, &x, &mut out)?;
+                let rows = out.chunks_exact(classes).zip(&found);
+                loss += rows.map(|(scores, &token)| surprise(scores, token)).sum::<f64>();
+            }
+            None => executor.run_to_end(&mut states, &x, &mut out)?,
+        }
         predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
+        labels.extend(found);
     }
-    let confusion = Confusion::of(classes, &samples.labels_of(index), &predicted);
-    Ok(Evaluation { confusion })
+    let mean = loss / labels.len().max(1) as f64;
+    let language = samples.text().map(|text| Language::of(mean, text.bytes_per_token));
+    Ok(Evaluation { confusion: Confusion::of(classes, &labels, &predicted), language })
+}
+
+/// Cross entropy of logits and the token that came, in nats.
+fn surprise(scores: &[f32], token: u32) -> f64 {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = scores.iter().map(|score| f64::from(score - largest).exp()).sum();
+    sum.ln() - f64::from(scores[token as usize] - largest)
 }
 
 /// An error if the data has another number of channels than the graph's input.

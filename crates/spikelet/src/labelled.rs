@@ -2,7 +2,7 @@
 //! model was trained on.
 
 use crate::{
-    evaluate::{prepare, prepare_frames},
+    evaluate::{prepare, prepare_frames, vocabulary},
     failure::{Failure, Result},
 };
 use clap::ValueEnum;
@@ -63,7 +63,10 @@ impl Source {
             return own_file(graph, &config, file);
         }
         let folder = self.data.as_deref();
-        let (samples, split, split_name) = if config.has_frames() {
+        let (samples, split, split_name) = if config.has_text() {
+            let divided = config.load_text(folder, vocabulary(graph)?.as_ref())?;
+            (Samples::Text(divided.text), divided.split, divided.split_name)
+        } else if config.has_frames() {
             let divided = config.load_frames(folder)?;
             (prepare_frames(graph, divided.frames)?, divided.split, divided.split_name)
         } else {
@@ -89,6 +92,15 @@ impl Source {
 
 /// A file of the user's own is not divided.
 fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
+    if config.has_text() {
+        let text = config.text_file(file, vocabulary(graph)?.as_ref())?.text;
+        let index = (0..text.len()).collect();
+        return Ok(Labelled {
+            samples: Samples::Text(text),
+            index,
+            name: file.display().to_string(),
+        });
+    }
     let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
     let samples = prepare(graph, &config.file(file, &graph.task.classes)?)?;
     let index = (0..samples.len()).collect();

@@ -11,6 +11,7 @@ use crate::{
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
+use spikelet_data::metrics::Language;
 use spikelet_graph::Graph;
 use spikelet_train::{
     config::Config,
@@ -51,6 +52,9 @@ pub struct RunResult {
     pub accuracy: f64,
     /// Its cross entropy.
     pub loss: f64,
+    /// Figures of a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// Best accuracy on the validation part.
     pub val_accuracy: f64,
     /// The epoch that gave it, from 1.
@@ -63,7 +67,7 @@ pub struct RunResult {
     pub parameters: usize,
     /// Sequences in the training part.
     pub train_sequences: usize,
-    /// Sequences in the part measured.
+    /// Sequences in the part measured; of text, tokens.
     pub sequences: usize,
     /// Seconds of training.
     pub seconds: f64,
@@ -112,6 +116,7 @@ pub fn train(
         return Err(Failure::new(Kind::Interrupted, "stopped; the state is saved").help(help));
     };
     outcome.graph.save(run.join(MODEL_FILE))?;
+    let text_of = data.samples.text();
     let result = RunResult {
         model: config.model.kind().to_owned(),
         dataset: data.dataset.clone(),
@@ -119,6 +124,7 @@ pub fn train(
         part: if data.split.test.is_empty() { "validation" } else { "test" }.to_owned(),
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,
+        language: text_of.map(|text| Language::of(evaluation.loss, text.bytes_per_token)),
         val_accuracy: outcome.position.best_accuracy.unwrap_or_default(),
         best_epoch: outcome.position.best_epoch + 1,
         epochs: outcome.position.epoch,
@@ -216,11 +222,12 @@ impl Observer for Watcher {
 
     fn epoch(&mut self, r: &EpochReport) {
         let line = format!(
-            "{} epoch {:3}/{}: loss {:.4}, training {:5.2} %, validation {:5.2} %{}  {:.1} s",
+            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}  {:.1} s",
             self.name,
             r.epoch,
             self.epochs,
             r.loss,
+            r.val_loss,
             100.0 * r.train_accuracy,
             100.0 * r.val_accuracy,
             if r.best { " (best)" } else { "" },

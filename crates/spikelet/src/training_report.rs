@@ -25,25 +25,31 @@ pub fn page(
     data: &Prepared,
 ) -> Result<String> {
     let classes = data.samples.classes();
+    // Of thousands of tokens a matrix shows nothing.
     let confusion =
-        metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted);
+        data.samples.text().is_none().then(|| {
+            metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted)
+        });
     let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
     let (rasters, rates) = match part.first() {
         Some(&sample) => spikes(graph, data, sample)?,
         None => (vec![], vec![]),
     };
     let raster_of = match part.first() {
+        Some(_) if data.samples.text().is_some() => {
+            format!("a window of the {} part", result.part)
+        }
         Some(&sample) => {
-            let class = &classes[data.samples.labels()[sample] as usize];
+            let class = &classes[data.samples.labels_of(&[sample])[0] as usize];
             format!("a sequence of the {} part, class {class}", result.part)
         }
         None => String::new(),
     };
     let report = Report {
         title: format!("{} on {}", result.model, data.dataset),
-        summary: summary(result),
+        summary: summary(result, data),
         charts: charts(&epochs(run)?),
-        confusion: Some(Confusion {
+        confusion: confusion.map(|confusion| Confusion {
             classes: classes.to_vec(),
             counts: crate::commands::eval::rows(&confusion),
         }),
@@ -56,9 +62,13 @@ pub fn page(
     Ok(report.html())
 }
 
-fn summary(result: &RunResult) -> Vec<(String, String)> {
+fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
-    [
+    let language = result
+        .language
+        .zip(data.samples.text())
+        .map(|(language, text)| (format!("{} part", result.part), language.text(text.unit.name())));
+    let figures = [
         (format!("accuracy, {} part", result.part), percent(result.accuracy)),
         ("best validation accuracy".into(), percent(result.val_accuracy)),
         ("split".into(), result.split.clone()),
@@ -66,8 +76,8 @@ fn summary(result: &RunResult) -> Vec<(String, String)> {
         ("parameters".into(), result.parameters.to_string()),
         ("sequences".into(), format!("{} training", result.train_sequences)),
         ("seconds of training".into(), format!("{:.1}", result.seconds)),
-    ]
-    .to_vec()
+    ];
+    language.into_iter().chain(figures).collect()
 }
 
 /// Accuracy on the validation part after every epoch of a run so far.

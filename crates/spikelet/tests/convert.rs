@@ -252,3 +252,56 @@ fn architectures_are_named() {
         assert!(matches!(error, ConvertError::Missing { .. }), "{error}");
     }
 }
+
+#[cfg(feature = "train")]
+#[test]
+fn converted_spikegpt_predicts_as_the_official_code() {
+    for (file, arch, logits) in [
+        ("small.safetensors", None, "parallel.logits"),
+        ("small.safetensors", Some("spikegpt-runner"), "rnn_raw_emb.logits"),
+        ("ffnpre.safetensors", None, "parallel.logits"),
+        ("deep_rescale.safetensors", None, "parallel.logits"),
+        ("deep_rescale.safetensors", Some("spikegpt-runner"), "rnn_raw_emb.logits"),
+    ] {
+        let golden = open(&golden("spikegpt").join(file));
+        let names = golden.names().filter_map(|name| Some((name, name.strip_prefix("weights.")?)));
+        let tensors: Vec<Named> = names
+            .map(|(full, name)| {
+                let tensor = golden.tensor(full).unwrap();
+                (format!("module.{name}"), tensor.shape, tensor.data)
+            })
+            .collect();
+        let checkpoint = Checkpoint::from_bytes(file, safetensors(&tensors, &[])).unwrap();
+        let (graph, report) = converted(&checkpoint, arch);
+        assert_eq!(report.arch, arch.unwrap_or("spikegpt"));
+        assert_eq!((report.used.len(), report.unexpected.len()), (tensors.len(), 0));
+        let (tokens, expected) = (golden.tensor("input.tokens"), golden.tensor(logits));
+        let (tokens, expected) = (tokens.unwrap(), expected.unwrap());
+        let executor = Executor::new(&graph).unwrap();
+        let per_stream = expected.data.len() / tokens.shape[0];
+        for (x, expected) in
+            tokens.data.chunks(tokens.shape[1]).zip(expected.data.chunks(per_stream))
+        {
+            let mut found = Vec::new();
+            executor.run(&mut [executor.state()], x, &mut found).unwrap();
+            let difference = found.iter().zip(expected).map(|(f, e)| (f - e).abs());
+            assert!(difference.fold(0.0, f32::max) < 1e-4, "{file} {logits}");
+        }
+        // A tensor less, one more, one of another shape.
+        let error = |tensors: &[Named]| {
+            let checkpoint = Checkpoint::from_bytes(file, safetensors(tensors, &[])).unwrap();
+            convert(&checkpoint, Some("spikegpt")).unwrap_err().to_string()
+        };
+        let without = |name: &str| -> Vec<Named> {
+            tensors.iter().filter(|t| t.0 != name).cloned().collect()
+        };
+        let name = "module.blocks.1.ffn.value.weight";
+        assert!(error(&without(name)).contains("blocks.1.ffn.value.weight"));
+        let mut more = tensors.clone();
+        more.push(("module.head_q.weight".to_owned(), vec![1], vec![0.0]));
+        assert!(error(&more).contains("head_q.weight"));
+        let mut other = without(name);
+        other.push((name.to_owned(), vec![1], vec![0.0]));
+        assert!(error(&other).contains("blocks.1.ffn.value.weight"));
+    }
+}

@@ -227,3 +227,38 @@ fn convert_writes_a_graph_that_inspect_reads() {
     let error = fails(dir.path(), &["convert", golden, "--arch", "l2mo"]);
     assert!(error.contains("l2mu"), "{error}");
 }
+
+/// Text from a file of the user's own, learned by character and measured again through the runtime.
+#[test]
+fn a_language_model_learns_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "the cat sat on the mat; the caf\u{e9} was shut. ".repeat(120);
+    fs::write(dir.path().join("own.txt"), &text).unwrap();
+    let sizes = "data.dataset=own.txt data.window=32 model.layers=2 model.width=32 train.epochs=20";
+    let mut train = vec!["train", "quick/tinyshakespeare", "--out", "run", "--json"];
+    sizes.split(' ').for_each(|set| train.extend(["--set", set]));
+    let result: Value = serde_json::from_str(&succeeds(dir.path(), &train)).unwrap();
+    let bits = result["language"]["bits_per_token"].as_f64().unwrap();
+    assert!(bits < 2.0, "{bits} bits per character; a uniform guess takes over 4");
+    let per_byte = result["language"]["bits_per_byte"].as_f64().unwrap();
+    let (characters, bytes) = (text.chars().count() as f64, text.len() as f64);
+    assert!((per_byte - bits * characters / bytes).abs() < 1e-9);
+    let eval: Value =
+        serde_json::from_str(&succeeds(dir.path(), &["eval", "run", "--json"])).unwrap();
+    let again = eval["language"]["bits_per_token"].as_f64().unwrap();
+    assert!((again - bits).abs() < 1e-4, "{again} {bits}");
+    assert!(succeeds(dir.path(), &["eval", "run"]).contains("bits per character"));
+    assert!(dir.path().join("run/report.html").is_file());
+
+    // A text with characters the model has never seen, and models that do not read text.
+    fs::write(dir.path().join("other.txt"), "\u{4e00}".repeat(2000)).unwrap();
+    let error = fails(dir.path(), &["eval", "run", "--data", "other.txt"]);
+    assert!(error.contains("at byte 0") && error.contains("not in the vocabulary"), "{error}");
+    let mut lstm = vec!["train", "baseline/lstm-wisdm", "--out", "lstm"];
+    let set = "data.dataset=own.txt";
+    let split = "data.split={kind=\"contiguous\"}";
+    lstm.extend(["--set", set, "--set", split, "--set", "data.normalize=false"]);
+    let output = spikelet(dir.path(), &lstm);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("models that read tokens"), "{error}");
+}

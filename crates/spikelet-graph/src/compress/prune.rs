@@ -35,8 +35,8 @@ pub struct PrunedTensor {
 }
 
 /// The graph with the given fraction of the weights of its linear layers, convolutions, LSTM and
-/// GRU cells set to zero; those that were zero before are part of the fraction. Biases and the
-/// A and B of Legendre memories are left alone, and so are the nodes named in `keep`.
+/// GRU cells set to zero; those that were zero before are part of the fraction. Biases, embeddings
+/// and the A and B of Legendre memories are left alone, and so are the nodes named in `keep`.
 ///
 /// # Errors
 /// A fraction outside 0..=1, a graph that is not valid, a name in `keep` that no node has.
@@ -93,8 +93,9 @@ fn prunable<'a>(graph: &'a Graph, keep: &[&str]) -> Result<Vec<(&'a str, Vec<f32
     let is_kept = |name: &str| keep.contains(&name);
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for node in &graph.nodes {
-        // What a kept node, a Legendre memory or a population uses stays, even if shared.
-        if is_kept(&node.name) || matches!(node.op, Op::Legendre { .. } | Op::Neuron(_)) {
+        // What a kept node, a table, a Legendre memory or a population uses stays, even if shared.
+        let stays = matches!(node.op, Op::Legendre { .. } | Op::Embedding { .. } | Op::Neuron(_));
+        if is_kept(&node.name) || stays {
             seen.extend(node.op.tensors());
         }
     }

@@ -107,7 +107,12 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::Add
             | Op::Flatten
             | Op::Concat
-            | Op::Slice { .. } => false,
+            | Op::Slice { .. }
+            | Op::Embedding { .. }
+            | Op::LayerNorm { .. }
+            | Op::TokenShift { .. }
+            | Op::Wkv { .. }
+            | Op::Multiply => false,
         };
         let is_shared = node.op.tensors().iter().any(|name| uses[name] > 1);
         let is_kept = keep.contains(&node.name.as_str());

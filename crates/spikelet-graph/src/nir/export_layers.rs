@@ -122,6 +122,11 @@ pub(super) fn parts(
         }
         Op::Lstm { .. } => no("LSTM cell"),
         Op::Gru { .. } => no("GRU cell"),
+        Op::Embedding { .. } => no("embedding"),
+        Op::LayerNorm { .. } => no("layer normalisation"),
+        Op::TokenShift { .. } => no("token shift"),
+        Op::Wkv { .. } => no("WKV recurrence"),
+        Op::Multiply => no("product of values"),
         Op::Neuron(_) => no("place for a neuron among its layers"),
     }
 }

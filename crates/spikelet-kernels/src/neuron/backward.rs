@@ -15,9 +15,9 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::columns::{WIDTH, blocks, for_each, pieces};
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, mask, with_membrane};
 use super::{Model, NeuronSpec, Param, Params, Reset, State, single};
+use crate::columns::{WIDTH, blocks, for_each, pieces};
 use crate::{simd::dispatch, surrogate::Surrogate};
 
 /// A finished forward run, seen from the backward pass.

@@ -4,6 +4,7 @@
 //! all ones or all zeros.
 
 use super::{Model, NeuronSpec, Param, Params, Reset};
+use crate::columns::repeat;
 
 /// Neurons a loop works on at once, also one machine word of spikes.
 pub(super) const BLOCK: usize = 64;
@@ -126,18 +127,10 @@ impl Coefficients {
 }
 
 /// Writes the values of the neurons from `start` on.
-fn spread(param: Param, start: usize, mut out: &mut [f32]) {
+fn spread(param: Param, start: usize, out: &mut [f32]) {
     match param {
         Param::Shared(value) => out.fill(value),
-        Param::PerNeuron(values) => {
-            let mut from = start % values.len();
-            while !out.is_empty() {
-                let run = out.len().min(values.len() - from);
-                let (head, tail) = out.split_at_mut(run);
-                head.copy_from_slice(&values[from..from + run]);
-                (out, from) = (tail, 0);
-            }
-        }
+        Param::PerNeuron(values) => repeat(values, start, out),
     }
 }
 

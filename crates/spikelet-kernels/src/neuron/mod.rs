@@ -23,7 +23,6 @@
 //! A neuron of LI type never spikes and never resets.
 
 mod backward;
-mod columns;
 mod dynamics;
 #[cfg(feature = "std")]
 pub mod normalized;

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::columns::{WIDTH, blocks, for_each, pieces};
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, update, with_membrane};
 use super::{Model, NeuronSpec, Params, State, single};
+use crate::columns::{WIDTH, blocks, for_each, pieces};
 use crate::simd::dispatch;
 
 /// What [`backward`](super::backward) needs of a forward run, both `[time, width]`.

@@ -5,9 +5,9 @@
 //! steps only. The values are the same.
 
 use super::backward::Run;
-use super::columns::for_each;
 use super::dynamics::{Coefficients, Lif, Rule, keep, mask, update};
 use super::{Model, NeuronSpec, Params, Reset};
+use crate::columns::for_each;
 use crate::simd::dispatch;
 use alloc::vec::Vec;
 

@@ -12,6 +12,7 @@
 mod delays;
 mod neurons;
 mod products;
+mod tokens;
 mod values;
 
 use crate::{
@@ -38,6 +39,7 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
         values: Vec::new(),
         delayed: BTreeMap::new(),
         sums: BTreeMap::new(),
+        inputs: BTreeMap::new(),
         loaded: BTreeMap::new(),
         products: Vec::new(),
     };
@@ -50,6 +52,7 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
             shape: node.shape.clone(),
             len: node.len(),
             counts,
+            row_bytes: 0,
             potential: None,
         });
     }
@@ -87,6 +90,8 @@ struct Compiler<'a> {
     delayed: BTreeMap<(usize, usize), ValueId>,
     /// Sums that have begun, by node and port.
     sums: BTreeMap<(usize, usize), Buffer>,
+    /// Where the values of an input node begin.
+    inputs: BTreeMap<usize, usize>,
     /// Weights that several nodes may share.
     loaded: BTreeMap<WeightsKey<'a>, usize>,
     /// Products of the node that is being compiled.
@@ -110,8 +115,8 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
             let node = &self.graph.nodes[index];
-            let has_state =
-                matches!(node.op, Op::Readout { .. } | Op::Neuron(_)) || keeps_state(&node.op);
+            let has_state = matches!(node.op, Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. })
+                || keeps_state(&node.op);
             if has_state {
                 return Err(Error::StateInSequence { node: node.name.clone() });
             }
@@ -248,6 +253,17 @@ impl<'a> Compiler<'a> {
                 self.add_recurrent(node, weight_hidden, hidden, from_hidden)?;
                 self.push(Instruction::Gru { from_input, from_hidden, hidden });
             }
+            Op::Embedding { weight } => inputs.push(self.embedding(index, weight)?),
+            Op::LayerNorm { weight, bias } => {
+                let value = self.port(index, 0);
+                inputs.push(self.native(value));
+                let (weight, bias) = (self.vector(node, weight)?, self.vector(node, bias)?);
+                let (from, to) = (self.dense(value), self.own_dense(index));
+                self.push(Instruction::Normalize { weight, bias, from, to });
+            }
+            Op::TokenShift { mix } => inputs.extend(self.token_shift(index, mix)?),
+            Op::Wkv { decay, first } => inputs.extend(self.wkv(index, decay, first)?),
+            Op::Multiply => inputs = self.product_of_ports(index),
             Op::Readout { readout } => {
                 let value = self.port(index, 0);
                 let from = self.native(value);
@@ -267,6 +283,7 @@ impl<'a> Compiler<'a> {
     fn input(&mut self, index: usize, signal: Signal) {
         let (from, len) = (self.plan.input_len, self.graph.nodes[index].len());
         self.plan.input_len += len;
+        self.inputs.insert(index, from);
         let value = self.own(index);
         if signal == Signal::Binary {
             self.plan.spike_inputs.push((index, from..from + len));

@@ -236,6 +236,7 @@ impl<'a> Reference<'a> {
             Op::Activation { function } => {
                 let apply = |x: f64| match function {
                     Function::Relu => x.max(0.0),
+                    Function::ReluSquared => x.max(0.0).powi(2),
                     Function::Tanh => x.tanh(),
                     Function::Sigmoid => logistic(x),
                 };
@@ -276,6 +277,55 @@ impl<'a> Reference<'a> {
                         (1.0 - update) * new + update * hidden[j]
                     })
                     .collect()
+            }
+            Op::Embedding { weight } => {
+                let token = self.port(index, 0)[0] as usize;
+                let tokens = graph.tensors[&weight.tensor].shape[0];
+                let w = self.matrix(node, weight, tokens, channels);
+                (0..channels).map(|c| w(token, c)).collect()
+            }
+            Op::LayerNorm { weight, bias } => {
+                let (weight, bias) = (tensor(weight), tensor(bias));
+                let normalize = |row: &[f64]| {
+                    let n = row.len() as f64;
+                    let mean = row.iter().sum::<f64>() / n;
+                    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+                    let scale = 1.0 / (variance + 1e-5).sqrt();
+                    let row = row.iter().zip(weight.iter().zip(&bias));
+                    row.map(|(x, (w, b))| (x - mean) * scale * w + b).collect::<Vec<_>>()
+                };
+                self.port(index, 0).chunks(channels).flat_map(normalize).collect()
+            }
+            Op::TokenShift { mix } => {
+                let mix = tensor(mix);
+                let (now, before) = (self.port(index, 0), self.port(index, 1));
+                let mixed = now.iter().zip(before).enumerate();
+                mixed
+                    .map(|(i, (x, b))| x * mix[i % channels] + b * (1.0 - mix[i % channels]))
+                    .collect()
+            }
+            Op::Wkv { decay, first } => {
+                let (decay, first) = (tensor(decay), tensor(first));
+                let (k, v) = (self.port(index, 0), self.port(index, 1));
+                let [sums, weights] = &mut self.state[index];
+                (0..channels)
+                    .map(|c| {
+                        let bonus = (first[c] + k[c]).exp();
+                        let y = (sums[c] + bonus * v[c]) / (weights[c] + bonus);
+                        sums[c] = decay[c].exp() * sums[c] + k[c].exp() * v[c];
+                        weights[c] = decay[c].exp() * weights[c] + k[c].exp();
+                        y
+                    })
+                    .collect()
+            }
+            Op::Multiply => {
+                let ports = self.topology.sources[index].last().unwrap().port + 1;
+                let mut product = self.port(index, 0);
+                for port in 1..ports {
+                    let factor = self.port(index, port);
+                    product.iter_mut().zip(factor).for_each(|(p, f)| *p *= f);
+                }
+                product
             }
             Op::Readout { readout } => {
                 let x = self.port(index, 0);

@@ -5,9 +5,11 @@ pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod spikegpt;
 
-use crate::neuron::NeuronConfigError;
+use crate::{neuron::NeuronConfigError, params::LoadError};
 use serde::{Deserialize, Serialize};
+use spikelet_graph::GraphError;
 use spikelet_kernels::legendre::LegendreError;
 
 /// Settings no model can be made of.
@@ -47,6 +49,20 @@ pub enum ModelError {
     },
 }
 
+/// An official state dictionary that is not the network it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficialError {
+    /// No such network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Names or shapes.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Values that form no graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
 /// A model with its sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -61,6 +77,8 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Spiking language model.
+    Spikegpt(spikegpt::SpikeGptConfig),
 }
 
 impl ModelConfig {
@@ -80,6 +98,12 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::Spikegpt(_) => "spikegpt",
         }
+    }
+
+    /// Whether the model reads token numbers, one a step.
+    pub fn reads_tokens(&self) -> bool {
+        matches!(self, ModelConfig::Spikegpt(_))
     }
 }

@@ -1,18 +1,16 @@
 //! Neurons as one operation on Flex, with autodiff.
 
-use std::sync::{Arc, Mutex};
-
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Tensor};
 use spikelet_kernels::neuron::{Param, Params, Run, Saved, State, backward, sequence};
 
 use super::{Dynamics, NeuronState, NeuronTensors};
+use crate::ops::finals::FinalGradients;
 use crate::ops::flex::{contiguous, is_f32_on_flex, tensor, values};
 
 /// Whether the fused operation can take this current and state: f32 in Flex memory.
@@ -147,11 +145,6 @@ impl NeuronBackend for Flex {
     }
 }
 
-/// Gradients of the final potentials and second values. A node of the graph has one output; the
-/// final state is made of children of the output's node, which run before it and leave their
-/// gradients here.
-type FinalGradients = Arc<Mutex<[Option<FlexTensor>; 2]>>;
-
 /// A finished forward run.
 #[derive(Clone, Debug)]
 struct Forward {
@@ -172,13 +165,8 @@ impl Backward<Flex, 7> for NeuronsBackward {
     fn backward(self, ops: Ops<Forward, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_output = contiguous(grads.consume::<Flex>(&ops.node));
         let Forward { inputs, current, mut u, used, finals } = ops.state;
-        let [d_v, d_second] = std::mem::take(&mut *finals.lock().expect("no panic while locked"));
-        let take = |gradient: Option<FlexTensor>, len: usize| match gradient {
-            Some(gradient) => values(&contiguous(gradient)).to_vec(),
-            None => vec![0.0; len],
-        };
-        let mut d_v = take(d_v, values(&inputs.v).len());
-        let mut d_second = take(d_second, inputs.second().len());
+        let lens = [values(&inputs.v).len(), inputs.second().len()];
+        let [mut d_v, mut d_second] = finals.take(lens);
         let [to_current, to_v, to_second, to_params @ ..] = ops.parents;
         let run = Run {
             spec: &inputs.dynamics.spec,
@@ -220,27 +208,6 @@ impl Backward<Flex, 7> for NeuronsBackward {
                 let gradient = if gradient.is_empty() { vec![0.0; len] } else { gradient };
                 grads.register::<Flex>(node.id, tensor(gradient, shape(param)));
             }
-        }
-    }
-}
-
-/// Passes the gradient of a final state value to its parent, the output's node.
-#[derive(Debug)]
-struct FinalBackward;
-
-impl Backward<Flex, 1> for FinalBackward {
-    /// Which value, where its gradient goes, and the shape of the output.
-    type State = (usize, FinalGradients, Shape);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node);
-        let (index, finals, shape) = ops.state;
-        finals.lock().expect("no panic while locked")[index] = Some(gradient);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            // Nobody may have used the output, but its node must own a gradient.
-            let zero = tensor(vec![0.0], vec![1_usize; shape.num_dims()]);
-            grads.register::<Flex>(parent.id, Flex::float_expand(zero, shape));
         }
     }
 }
@@ -287,16 +254,9 @@ impl<C: CheckpointStrategy> NeuronBackend for Autodiff<Flex, C> {
             finals: finals.clone(),
         };
         let output = prepared.finish(forward, output);
-        let finish = |index, value| {
-            let state = (index, finals.clone(), shape.clone());
-            match FinalBackward.prepare::<C>([output.node()]).compute_bound().stateful() {
-                OpsKind::Tracked(prepared) => prepared.finish(state, value),
-                OpsKind::UnTracked(prepared) => prepared.finish(value),
-            }
-        };
-        let v = finish(0, v);
+        let v = finals.child::<C>(0, v, &output, &shape);
         let second = match has_second {
-            true => finish(1, second),
+            true => finals.child::<C>(1, second, &output, &shape),
             false => <Self as burn::backend::AutodiffBackend>::from_inner(second),
         };
         (output, v, second)

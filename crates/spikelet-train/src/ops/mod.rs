@@ -2,9 +2,13 @@
 
 pub mod batch_norm;
 pub mod carry;
+pub(crate) mod finals;
 pub mod flex;
 pub mod l2mu;
+pub mod layer_norm;
 pub mod lstm;
 pub mod mean_pool;
 pub mod normalized_neurons;
 pub mod spike_conv;
+pub mod token_shift;
+pub mod wkv;

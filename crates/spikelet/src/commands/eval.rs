@@ -9,10 +9,10 @@ use crate::{
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::metrics::{ClassFigures, Confusion};
+use spikelet_data::metrics::{ClassFigures, Confusion, Language};
 use std::path::PathBuf;
 
-/// Measure a model: accuracy, figures of every class, confusion matrix
+/// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,6 +36,8 @@ struct Report {
     correct: u64,
     accuracy: f64,
     macro_f1: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<Language>,
     classes: Vec<Class>,
     /// `[truth][prediction]`
     confusion: Vec<Vec<u64>>,
@@ -53,8 +55,15 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
     let labelled = args.source.load(&model.graph)?;
     let evaluation = evaluate(&model.graph, &labelled.samples, &labelled.index)?;
-    let report =
+    let mut report =
         Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
+    let text = labelled.samples.text().zip(evaluation.language);
+    if let Some((text, language)) = text {
+        report.language = Some(language);
+        let text = || format!("{}\n{}\n", language.text(text.unit.name()), report.data);
+        ui.print(text, &report)?;
+        return Ok(Outcome::Done);
+    }
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -69,6 +78,7 @@ impl Report {
             correct: confusion.correct(),
             accuracy: confusion.accuracy(),
             macro_f1: confusion.macro_f1(),
+            language: None,
             classes: named.map(|(name, figures)| Class { name: name.clone(), figures }).collect(),
             confusion: rows(confusion),
         }

@@ -85,9 +85,15 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let finished = training::train(&config, args.data.as_deref(), &folder, &mut watcher)?;
     drop(watcher);
     let result = finished.result;
+    let (unit, figures) = match (finished.data.samples.text(), result.language) {
+        (Some(text), Some(language)) => {
+            ("tokens", format!("{}\n", language.text(text.unit.name())))
+        }
+        _ => ("sequences", String::new()),
+    };
     let text = || {
         format!(
-            "{} on {}: {:.2} % on the {} part ({} sequences, {}), best epoch {} of {}, {} parameters, {:.1} s\n{}",
+            "{} on {}: {:.2} % on the {} part ({} {unit}, {}), best epoch {} of {}, {} parameters, {:.1} s\n{figures}{}",
             result.model,
             result.dataset,
             100.0 * result.accuracy,

@@ -31,6 +31,7 @@ pub const PRESETS: &[Preset] = presets![
     "quick/fashion-mnist",
     "quick/gestures",
     "quick/synthetic",
+    "quick/tinyshakespeare",
     "sltt/cifar10",
     "sltt/cifar100",
     "sltt/dvs-cifar10",

@@ -11,6 +11,8 @@ mod neurobench_wisdm;
 mod sinabs_mnist;
 #[cfg(feature = "train")]
 mod sltt;
+#[cfg(feature = "train")]
+mod spikegpt;
 mod weights;
 
 pub use error::ConvertError;
@@ -71,6 +73,20 @@ pub const ARCHITECTURES: &[Architecture] = &[
         what: "spiking normaliser-free ResNet (Meng et al. 2023)",
         root: sltt::nf_root,
         convert: sltt::nf,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "spikegpt",
+        what: "SpikeGPT (Zhu et al. 2023) as its training code computes it",
+        root: spikegpt::root,
+        convert: spikegpt::exact,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "spikegpt-runner",
+        what: "SpikeGPT as its published generator computes it",
+        root: spikegpt::root,
+        convert: spikegpt::runner,
     },
 ];
 

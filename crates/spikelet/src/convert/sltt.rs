@@ -2,7 +2,10 @@
 //! normaliser-free ResNet. Sizes come from the shapes; what no tensor says (the size of images,
 //! the time constant) is that of the official code.
 
-use super::{ConvertError, weights::Weights};
+use super::{
+    ConvertError,
+    weights::{Weights, root},
+};
 use spikelet_data::checkpoint::Checkpoint;
 use spikelet_graph::{Graph, Task};
 use spikelet_train::models::convnet::{
@@ -11,15 +14,6 @@ use spikelet_train::models::convnet::{
 
 /// Deeper networks than this are none of these.
 const MAX_DEPTH: usize = 256;
-
-fn root(checkpoint: &Checkpoint, names: &[&str]) -> Option<String> {
-    let prefix = checkpoint.state_dict_prefix();
-    // Data-parallel training puts a name of its own before all others.
-    ["", "module."]
-        .map(|inner| format!("{prefix}{inner}"))
-        .into_iter()
-        .find(|root| names.iter().all(|name| checkpoint.info(&format!("{root}{name}")).is_ok()))
-}
 
 pub(super) fn vgg_root(checkpoint: &Checkpoint) -> Option<String> {
     root(checkpoint, &["layer1.0.weight", "layer1.1.running_mean", "classifier.1.weight"])

@@ -12,6 +12,17 @@ const WRAPPERS: [&str; 6] =
 /// Shape and values by name.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// What stands before the names of a state dict that has all of `names`.
+#[cfg(feature = "train")]
+pub(super) fn root(checkpoint: &Checkpoint, names: &[&str]) -> Option<String> {
+    let prefix = checkpoint.state_dict_prefix();
+    // Data-parallel training puts a name of its own before all others.
+    ["", "module."]
+        .map(|inner| format!("{prefix}{inner}"))
+        .into_iter()
+        .find(|root| names.iter().all(|name| checkpoint.info(&format!("{root}{name}")).is_ok()))
+}
+
 pub(super) struct Weights<'a> {
     pub checkpoint: &'a Checkpoint,
     arch: &'static str,

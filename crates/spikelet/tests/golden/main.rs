@@ -9,6 +9,7 @@ mod files;
 mod l2mu;
 mod l2mu_braille;
 mod sltt;
+mod spikegpt;
 
 #[test]
 fn l2mu() {
@@ -23,4 +24,9 @@ fn l2mu_braille() {
 #[test]
 fn sltt() {
     sltt::run();
+}
+
+#[test]
+fn spikegpt() {
+    spikegpt::run();
 }

@@ -139,7 +139,7 @@ fn loss(config: &Value) -> Loss {
         _ => panic!("a constant other than 1"),
     };
     let mse = number(config, "loss_lambda") as f32;
-    Loss::new(LossConfig { per_step: true, mse, mse_target })
+    Loss::new(LossConfig { per_step: true, mse, mse_target, ..LossConfig::default() })
 }
 
 fn network(case: &Value, golden: &Golden) -> usize {

@@ -5,11 +5,11 @@ use crate::{
     init::Init,
     lower::finish,
     model::SequenceModel,
-    models::ModelError,
+    models::OfficialError,
     params::{self, LoadError, Tensors},
 };
 use burn::tensor::Device;
-use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task};
+use spikelet_graph::{Graph, GraphBuilder, Signal, Task};
 
 /// How the official code lays a parameter out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,20 +107,6 @@ pub fn from_official(model: Convnet, official: &Tensors) -> Result<Convnet, Load
         }
     }
     params::load(model, &tensors)
-}
-
-/// An official state dictionary that is not the network it should be.
-#[derive(Debug, thiserror::Error)]
-pub enum OfficialError {
-    /// No such network.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Names or shapes.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// Values that form no graph.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
 }
 
 /// The event graph of an official state dictionary.

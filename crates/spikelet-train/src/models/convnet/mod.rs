@@ -15,7 +15,7 @@ mod nf_resnet;
 mod preact_resnet;
 mod vgg;
 
-pub use checkpoint::{OfficialError, OfficialShape, from_official, official_graph};
+pub use checkpoint::{OfficialShape, from_official, official_graph};
 pub use config::{
     Architecture, ArchitectureError, Chain, ConvnetConfig, Link, NfResnet, PreactResnet,
 };

@@ -1,0 +1,255 @@
+//! Running a network: one token, or all of them layer by layer.
+
+pub use super::module::SpikeGpt;
+use super::{
+    functions::{heaviside, linear, normalize, shift, spikes, wkv},
+    module::{Block, ChannelMix, LayerNorm, Matrix, TimeMix},
+};
+use crate::{
+    model::{SequenceModel, State},
+    ops::wkv::WkvState,
+    raise::RaiseError,
+};
+use burn::module::Param;
+use burn::tensor::{
+    Device, Int, Tensor, TensorData,
+    activation::{relu, sigmoid},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spikelet_graph::{Graph, GraphBuilder, Readout};
+use spikelet_kernels::wkv::NOTHING;
+
+/// Sees what parts of a network give, by name and `[time, batch, channels]`: of block `l` the
+/// currents `l.att.current` and spikes `l.att.spikes` behind its first mix, `l.ffn.current` and
+/// `l.ffn.spikes` behind its second, and its own output `l.out`.
+pub type Seen<'a> = &'a mut dyn FnMut(&str, &Tensor<3>);
+
+impl SpikeGpt {
+    /// Logits `[time, batch, vocabulary]` of tokens `x` `[time, batch, 1]` from a state, and the
+    /// last state.
+    ///
+    /// A state holds for every block, each `[batch, channels]`: the normalised token before its
+    /// first mix; of a time mix `p`, `q` and `o` of [`spikelet_kernels::wkv`]; the potentials of
+    /// its neurons; then the token and the potentials of its second mix. A training state ends with
+    /// what decides the drop-out.
+    pub fn run(&self, x: Tensor<3>, state: State, seen: Seen<'_>) -> (Tensor<3>, State) {
+        let [time, batch, _] = x.dims();
+        let mut pass = Pass { state: state.into_iter(), next: State::new(), seen };
+        let tokens: Tensor<1, Int> = x.reshape([time * batch]).int();
+        let rows = self.emb.weight.val().select(0, tokens);
+        let mut x = rows.reshape([time, batch, self.width()]);
+        if self.semantics.binary_embedding {
+            x = heaviside(x);
+        }
+        let mut dropout = Dropout::of(self, &mut pass.state);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = pass.block(layer, block, x, self.semantics.output_factor(layer));
+            if self.semantics.halves(layer) {
+                x = x.mul_scalar(0.5);
+            }
+            if let Some(dropout) = &dropout {
+                x = dropout.apply(layer, x);
+            }
+            (pass.seen)(&format!("{layer}.out"), &x);
+        }
+        let x = norm(&self.ln_out, x);
+        let mut next = pass.next;
+        if let Some(dropout) = &mut dropout {
+            next.push(dropout.after(time));
+        }
+        (linear(x, self.head.weight.val()), next)
+    }
+}
+
+/// One run over the blocks.
+struct Pass<'a> {
+    state: std::vec::IntoIter<Tensor<2>>,
+    next: State,
+    seen: Seen<'a>,
+}
+
+impl Pass<'_> {
+    fn block(&mut self, layer: usize, block: &Block, x: Tensor<3>, factor: f32) -> Tensor<3> {
+        let x = match &block.ln0 {
+            Some(ln0) => norm(ln0, x),
+            None => x,
+        };
+        let normalized = norm(&block.ln1, x.clone());
+        let current = match (&block.att, &block.ffnPre) {
+            (Some(att), _) => self.time_mix(att, normalized).mul_scalar(factor),
+            (None, Some(ffn)) => self.channel_mix(ffn, normalized).mul_scalar(factor),
+            (None, None) => unreachable!("a block has a first mix"),
+        };
+        let x = x + self.neurons(&format!("{layer}.att"), current);
+        let current = self.channel_mix(&block.ffn, norm(&block.ln2, x.clone()));
+        x + self.neurons(&format!("{layer}.ffn"), current.mul_scalar(factor))
+    }
+
+    fn time_mix(&mut self, mix: &TimeMix, x: Tensor<3>) -> Tensor<3> {
+        let shares = mixes(&[&mix.time_mix_k, &mix.time_mix_v, &mix.time_mix_r]);
+        let ([k, v, r], last) = shift(x, self.take(), shares);
+        self.next.push(last);
+        let [k, v] = [(k, &mix.key), (v, &mix.value)].map(|(x, m)| linear(x, m.weight.val()));
+        let r = sigmoid(linear(r, mix.receptance.weight.val()));
+        let state = WkvState { p: self.take(), q: self.take(), o: self.take() };
+        let decay = mix.time_decay.val().exp().neg();
+        let (y, state) = wkv(k, v, decay, mix.time_first.val(), state);
+        self.next.extend([state.p, state.q, state.o]);
+        linear(r * y, mix.output.weight.val())
+    }
+
+    fn channel_mix(&mut self, mix: &ChannelMix, x: Tensor<3>) -> Tensor<3> {
+        let shares = mixes(&[&mix.time_mix_k, &mix.time_mix_r]);
+        let ([k, r], last) = shift(x, self.take(), shares);
+        self.next.push(last);
+        let k = relu(linear(k, mix.key.weight.val()));
+        let through = |x: Tensor<3>, matrix: &Matrix| linear(x, matrix.weight.val());
+        sigmoid(through(r, &mix.receptance)) * through(k.clone() * k, &mix.value)
+    }
+
+    fn neurons(&mut self, name: &str, current: Tensor<3>) -> Tensor<3> {
+        (self.seen)(&format!("{name}.current"), &current);
+        let (spikes, v) = spikes(current, self.take());
+        self.next.push(v);
+        (self.seen)(&format!("{name}.spikes"), &spikes);
+        spikes
+    }
+
+    fn take(&mut self) -> Tensor<2> {
+        self.state.next().expect("a state of this network")
+    }
+}
+
+fn norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+    normalize(x, norm.weight.val(), norm.bias.val())
+}
+
+/// Shares `[1, 1, channels]` as rows of `[mixes, channels]`.
+fn mixes(shares: &[&Param<Tensor<3>>]) -> Tensor<2> {
+    let all = shares.iter().map(|share| share.val()).collect();
+    Tensor::cat(all, 0).squeeze_dim(1)
+}
+
+/// Drop-out of the residual stream, fresh for every token.
+struct Dropout {
+    fraction: f32,
+    seed: u64,
+    /// Tokens before the first one of this run.
+    token: u64,
+    layers: u64,
+    device: Device,
+}
+
+/// Bits of a seed that a value of the state carries: as many as are exact in an f32.
+const SEED_BITS: u32 = 16;
+
+impl Dropout {
+    /// What a training state carries: the seed in four parts, and the tokens so far.
+    fn state(seed: u64, device: &Device) -> Tensor<2> {
+        let part = |i: u32| (seed >> (i * SEED_BITS) & 0xffff) as f32;
+        let values = vec![part(0), part(1), part(2), part(3), 0.0];
+        Tensor::from_data(TensorData::new(values, [1, 5]), device)
+    }
+
+    /// The drop-out of a state that has no more than this left behind `blocks`.
+    fn of(model: &SpikeGpt, state: &mut std::vec::IntoIter<Tensor<2>>) -> Option<Dropout> {
+        if state.len() <= model.state_len() {
+            return None;
+        }
+        let carried = state.next_back()?;
+        let device = carried.device();
+        let values = crate::params::values(carried.inner());
+        let part = |(i, value): (usize, &f32)| (*value as u64) << (i as u32 * SEED_BITS);
+        Some(Dropout {
+            fraction: model.dropout,
+            seed: values[..4].iter().enumerate().map(part).sum(),
+            token: values[4] as u64,
+            layers: model.blocks.len() as u64,
+            device,
+        })
+    }
+
+    fn apply(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
+        let shape = x.dims();
+        let [time, batch, channels] = shape;
+        let kept = 1.0 / (1.0 - self.fraction);
+        let mut mask = Vec::with_capacity(time * batch * channels);
+        for t in 0..time as u64 {
+            // A stream of its own for every token and layer: steps draw what sequences draw.
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream((self.token + t) * self.layers + layer as u64);
+            let draw = || if rng.random::<f32>() < self.fraction { 0.0 } else { kept };
+            mask.extend(std::iter::repeat_with(draw).take(batch * channels));
+        }
+        x * Tensor::<3>::from_data(TensorData::new(mask, shape), &self.device)
+    }
+
+    /// What the next token's state carries.
+    fn after(&self, time: usize) -> Tensor<2> {
+        let token = Tensor::<2>::from_floats([[(self.token + time as u64) as f32]], &self.device);
+        Tensor::cat(vec![Self::state(self.seed, &self.device).narrow(1, 0, 4), token], 1)
+    }
+}
+
+impl SpikeGpt {
+    /// Tensors of a state without drop-out.
+    fn state_len(&self) -> usize {
+        self.blocks.iter().map(|block| if block.att.is_some() { 7 } else { 4 }).sum()
+    }
+}
+
+impl SequenceModel for SpikeGpt {
+    fn initial_state(&self, batch: usize, device: &Device) -> State {
+        let shape = [batch, self.width()];
+        let zeros = || Tensor::<2>::zeros(shape, device);
+        let mut state = State::new();
+        for block in &self.blocks {
+            state.push(zeros());
+            if block.att.is_some() {
+                state.extend([zeros(), zeros(), Tensor::full(shape, NOTHING, device)]);
+            }
+            state.extend([zeros(), zeros(), zeros()]);
+        }
+        state
+    }
+
+    fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
+        let mut state = self.initial_state(batch, device);
+        if self.dropout > 0.0 {
+            state.push(Dropout::state(seed, device));
+        }
+        state
+    }
+
+    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
+        (out.squeeze_dim(0), state)
+    }
+
+    fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        let [_, batch, _] = x.dims();
+        let state = self.initial_state(batch, &x.device());
+        self.run(x, state, &mut |_, _| {}).0
+    }
+
+    fn training_sequence(&self, x: Tensor<3>, seed: u64) -> (Tensor<3>, State) {
+        let [_, batch, _] = x.dims();
+        let state = self.training_state(batch, &x.device(), seed);
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    fn readout(&self) -> Readout {
+        Readout::Last
+    }
+
+    fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String {
+        super::lower::lower(self, graph, input)
+    }
+
+    fn from_graph(_: &Graph, _: &Device) -> Result<Self, RaiseError> {
+        let expected = "trainable: its embedding is binarised (start from the folder of the run \
+                        instead)";
+        Err(RaiseError::Kind { node: "input".to_owned(), expected })
+    }
+}
