@@ -37,7 +37,7 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 24] = [
+pub const PARSERS: [(&str, Parser); 25] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),

@@ -7,7 +7,7 @@ use spikelet_train::{
     config::Config,
     init::Init,
     loss::MseTarget,
-    models::{ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm},
+    models::{ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm, spikegpt::SpikeGpt},
     optimizer::Optimizer,
     schedule::Schedule,
 };
@@ -54,6 +54,8 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
         "wisdm-watch" => ([1, 1, 6], 7),
         "braille" => ([1, 1, 12], 7),
         "synthetic" => ([1, 1, 6], 4),
+        // A token; the characters of the text.
+        "tinyshakespeare" => ([1, 1, 1], 65),
         other => panic!("what is {other}?"),
     }
 }
@@ -70,6 +72,9 @@ fn parameters(config: &Config) -> usize {
             L2mu::new(c, inputs, classes, &mut init).expect("a network").num_params()
         }
         ModelConfig::Lstm(c) => Lstm::new(c, inputs, classes, &mut init).num_params(),
+        ModelConfig::Spikegpt(c) => {
+            SpikeGpt::new(c, classes, &mut init).expect("a network").num_params()
+        }
         ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
         other => panic!("no preset has a {}", other.kind()),
     }
@@ -85,6 +90,8 @@ fn every_preset_builds_its_network() {
         ("quick/fashion-mnist", [28, 28, 1], 87_434),
         ("quick/gestures", [32, 32, 2], 9_501_387),
         ("quick/synthetic", [1, 1, 6], 1_672),
+        // V 2C + L (13 C^2 + 11 C) + 4 C.
+        ("quick/tinyshakespeare", [1, 1, 1], 874_752),
         ("sltt/cifar10", [32, 32, 3], 11_176_906),
         ("sltt/cifar100", [32, 32, 3], 11_223_076),
         ("sltt/dvs-cifar10", [48, 48, 2], 9_476_298),
