@@ -12,25 +12,6 @@ pub fn matmul_nt(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3], a
     product(out, a, [k, 1], b, [1, k], [m, n, k], accumulate);
 }
 
-/// `out[m, n] = a[m, k] b[n, k]^T`, where a row of `b` starts `pitch` values after the one before.
-///
-/// # Panics
-/// If a slice is shorter than its shape.
-pub fn matmul_nt_strided(
-    out: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    pitch: usize,
-    [m, n, k]: [usize; 3],
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(pitch >= k && b.len() >= (n - 1) * pitch + k, "matmul_nt_strided: short slice");
-    assert!(out.len() >= m * n && a.len() >= m * k, "matmul_nt_strided: short slice");
-    product(out, a, [k, 1], b, [1, pitch], [m, n, k], false);
-}
-
 /// `out[m, n] = a[m, k] b[k, n]`, all row-major; `accumulate` adds to `out` instead.
 ///
 /// # Panics
@@ -68,8 +49,7 @@ fn product(
     accumulate: bool,
 ) {
     // SAFETY: `out` holds m * n values, `a` m * k and `b` n * k (asserted by the callers), and
-    // with these strides the largest offsets touched are m * n - 1, m * k - 1 and n * k - 1
-    // (with a pitch, (n - 1) * pitch + k - 1, asserted too).
+    // with these strides the largest offsets touched are m * n - 1, m * k - 1 and n * k - 1.
     // `out` is borrowed mutably, so it overlaps neither operand.
     unsafe {
         gemm::gemm(

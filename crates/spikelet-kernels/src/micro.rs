@@ -2,8 +2,8 @@
 //! in registers.
 //!
 //! Six rows of 64 columns fill 24 of the 32 registers of AVX-512, six of 16 fill 12 of the 16 of
-//! AVX2; both reach the rate at which the machine can multiply and add (57 of 58 billion products
-//! a second and core on Zen 4), so nothing is gained by packing the rows.
+//! AVX2. On their own both came within a few per cent of the rate at which Zen 4 can multiply and
+//! add, 57.6 billion products a second at 3.6 GHz, so nothing is gained by packing the rows.
 
 use crate::{
     rows::Row,

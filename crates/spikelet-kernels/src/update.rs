@@ -54,21 +54,6 @@ impl Sgd {
     }
 }
 
-/// `sum += x`.
-///
-/// # Panics
-/// If lengths differ.
-pub fn add(sum: &mut [f32], x: &[f32]) {
-    assert_eq!(sum.len(), x.len(), "lengths");
-    crate::batch::for_each_chunk(sum, PART, |index, sum| {
-        let x = &x[index * PART..][..sum.len()];
-        dispatch(
-            #[inline(always)]
-            || crate::batch::add(sum, x),
-        );
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,8 +69,5 @@ mod tests {
         let [w, v] = rule.step(&w, &g, &v);
         assert_eq!((w[n - 1], v[n - 1]), (-1.5 - 0.5 * 1.25, 1.25));
         assert!(w.iter().all(|x| *x == w[0]) && v.iter().all(|x| *x == v[0]));
-        let mut sum = w.clone();
-        add(&mut sum, &v);
-        assert!(sum.iter().all(|x| *x == w[0] + v[0]));
     }
 }
