@@ -31,8 +31,11 @@ fn an_unknown_name_is_an_error_with_the_nearest_name() {
 #[test]
 fn a_data_set_that_is_not_here_is_exit_code_1() {
     let empty = tempfile::tempdir().expect("a folder");
+    // One deeper: data is also looked for beside the folder that a command runs in.
+    let inner = empty.path().join("inner");
+    std::fs::create_dir(&inner).expect("a folder");
     let output = command(["data", "check", "braille", "--json"])
-        .current_dir(empty.path())
+        .current_dir(&inner)
         .env_remove("SPIKELET_DATA")
         .env("XDG_CACHE_HOME", empty.path())
         .output()
