@@ -19,11 +19,6 @@ pub(crate) struct Out<'a> {
 unsafe impl Sync for Out<'_> {}
 
 impl Out<'_> {
-    /// Columns of the matrix.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
     /// Writes `values` to these columns of a row.
     ///
     /// # Safety
