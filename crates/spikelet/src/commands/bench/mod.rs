@@ -9,7 +9,12 @@ use crate::{
     ui::Ui,
 };
 use spikelet_data::nearest::suggest;
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 /// Time Spikelet on this machine
 #[derive(Debug, clap::Args)]
@@ -55,16 +60,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         _ => sltt::run(case)?,
     };
     let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
+    let mut out = ui.out();
     for (metric, value, unit) in rows.into_iter().chain(memory) {
         let row = serde_json::json!({
             "suite": args.suite, "case": case, "metric": metric, "value": value, "unit": unit,
         });
         // Lines for machines even without --json: they are what the suite is.
         match ui.json {
-            true => println!("{row}"),
-            false => println!("{case:26} {metric:14} {value:10.3} {unit}"),
+            true => writeln!(out, "{row}")?,
+            false => writeln!(out, "{case:26} {metric:14} {value:10.3} {unit}")?,
         }
     }
+    out.flush()?;
     Ok(Outcome::Done)
 }
 
@@ -79,9 +86,13 @@ fn all(args: &Args, cases: &[String], ui: &Ui) -> Result {
         if ui.json {
             command.arg("--json");
         }
-        if !command.status()?.success() {
+        let output = command.stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
             return Err(Failure::input(format!("case {case} failed")));
         }
+        let mut out = ui.out();
+        out.write_all(&output.stdout)?;
+        out.flush()?;
     }
     Ok(Outcome::Done)
 }
