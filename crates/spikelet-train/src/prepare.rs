@@ -47,6 +47,14 @@ impl Prepared {
         if config.has_frames() {
             return Self::frames(config, folder, shown);
         }
+        if config.has_sentences() {
+            let divided = config.load_sentences(folder, None)?;
+            let (dataset, samples) =
+                (config.dataset.clone(), Samples::Sentences(divided.sentences));
+            let (changes, normalization) = (Changes::None, None);
+            let (split, split_name) = (divided.split, divided.split_name);
+            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+        }
         if config.has_text() {
             let DividedText { text, split, split_name } = config.load_text(folder, None)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
@@ -155,8 +163,12 @@ impl Prepared {
     /// Stored steps `[stored, batch, values]` as a tensor of all steps; a still image is not
     /// copied.
     fn tensor(&self, values: Vec<f32>, batch: usize, device: &Device) -> Tensor<3> {
-        let (time, per_step) = (self.samples.time(), self.samples.values());
+        let per_step = self.samples.values();
         let stored = values.len() / (batch * per_step).max(1);
+        let time = match &self.samples {
+            Samples::Sentences(_) => stored,
+            samples => samples.time(),
+        };
         let data = TensorData::new(values, [stored, batch, per_step]);
         Tensor::<3>::from_data(data, device).expand([time, batch, per_step])
     }
