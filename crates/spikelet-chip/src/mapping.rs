@@ -216,6 +216,11 @@ impl Mapping {
         Assignment { chip: self.chip.name.clone(), chips: self.chips, layers }
     }
 
+    /// Bytes of weights in the DRAM.
+    pub fn dram_bytes(&self) -> usize {
+        dram_bytes(&self.parts, &self.programs, &self.chip)
+    }
+
     /// Bytes taken on every core that is used.
     pub fn core_memory(&self) -> BTreeMap<usize, usize> {
         let mut memory = BTreeMap::new();
@@ -331,15 +336,16 @@ fn check_parts(
             return Err(wrong(place, problem));
         }
     }
-    let in_dram: usize = parts
-        .iter()
-        .filter(|part| part.streams)
-        .map(|part| programs[part.layer].streamed_bytes(&part.slice, chip))
-        .sum();
+    let in_dram = dram_bytes(&parts, programs, chip);
     if in_dram as f64 > chip.dram_bytes * assignment.chips as f64 {
         return Err(wrong("weights", format!("{in_dram} bytes do not fit the DRAM")));
     }
     Ok(parts)
+}
+
+fn dram_bytes(parts: &[Part], programs: &[Program], chip: &Chip) -> usize {
+    let streamed = parts.iter().filter(|part| part.streams);
+    streamed.map(|part| programs[part.layer].streamed_bytes(&part.slice, chip)).sum()
 }
 
 fn slice_of(part: &AssignedPart) -> Slice {
