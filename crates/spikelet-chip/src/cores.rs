@@ -73,10 +73,10 @@ impl Core {
         if clock == Clock::Adaptive && point != self.point {
             self.point = point;
             self.switches += 1;
-            time += (chip.switching_time * 1e6) as Time;
+            time = time.saturating_add((chip.switching_time * 1e6) as Time);
         }
         let done = &mut self.done[point];
-        done.time += time;
+        done.time = done.time.saturating_add(time);
         done.cycles += work.cycles;
         done.macs += work.macs;
         self.sram += work.sram;
@@ -96,6 +96,6 @@ impl Core {
 
     /// Time it worked.
     pub fn busy(&self) -> Time {
-        self.done[0].time + self.done[1].time
+        self.done[0].time.saturating_add(self.done[1].time)
     }
 }

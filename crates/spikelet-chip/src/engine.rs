@@ -338,12 +338,12 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
             }
             let (packets, sent) = self.pack(sender, step)?;
             bits += sent;
-            let tail = self.now + (packets as f64 * cycle) as Time;
+            let tail = self.now.saturating_add((packets as f64 * cycle) as Time);
             self.send(sender, step, packets, [self.now, tail]);
         }
         // The next step's input comes while this one is computed.
         let takes = (bits * 1e3 / self.mapping.chip.host_rate) as Time;
-        self.host_free = self.now.max(self.host_free) + takes;
+        self.host_free = self.now.max(self.host_free).saturating_add(takes);
         if !self.ends_step.contains(&true) && step + 1 < self.steps {
             self.plan_release(step + 1);
         }
@@ -443,8 +443,7 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         let bits = f64::from(packets - 1) * packet_bits(signal, chip) + chip.header_bits;
         let stop = &self.network.routes[sender as usize][station as usize];
         let (server, last) = (stop.server, stop.next.is_empty());
-        let [head, tail] =
-            self.network.pass(server, u64::from(packets), bits, [self.now, tail]);
+        let [head, tail] = self.network.pass(server, u64::from(packets), bits, [self.now, tail]);
         if last {
             self.counts.deliveries += u64::from(packets);
             self.push(tail, What::Arrived { sender, station, step, packets });
@@ -555,13 +554,14 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         work.sram += packets * 8.0;
         let time = self.cores[core].work(work, self.clock, chip);
         if work.dram == 0.0 {
-            return self.now + time;
+            return self.now.saturating_add(time);
         }
         // Rows come while the core works on those before.
         let free = &mut self.dram_free[self.cores[core].number / chip.cores()];
         let takes = work.dram * 1e3 / (chip.dram_rate * chip.dram_use);
-        *free = (*free).max(self.now) + takes as Time;
-        (self.now + time).max(*free + (chip.dram_latency * 1e6) as Time)
+        *free = (*free).max(self.now).saturating_add(takes as Time);
+        let there = free.saturating_add((chip.dram_latency * 1e6) as Time);
+        self.now.saturating_add(time).max(there)
     }
 
     /// Updates the units of a part and sends; gives the end of it.
@@ -579,11 +579,11 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
             trains.push((sender, packets));
         }
         let time = self.cores[core].work(work, self.clock, &mapping.chip);
-        let end = self.now + time;
+        let end = self.now.saturating_add(time);
         for (sender, packets) in trains {
             self.cores[core].packets[1] += u64::from(packets);
             // Units send as they are updated, the end of the step comes last.
-            let head = self.now + time / u64::from(packets);
+            let head = self.now.saturating_add(time / u64::from(packets));
             self.send(sender, step, packets, [head, end]);
         }
         Ok(end)
@@ -611,4 +611,3 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         self.begin(core)
     }
 }
-

@@ -91,7 +91,8 @@ impl Map<'_> {
         let across = (1..=per_quad).find(|side| side * side >= per_quad).unwrap_or(1);
         let size = (SITE - 8.0) / across as f64;
         let at = core.core % per_quad;
-        let (x, y) = (left + 4.0 + (at % across) as f64 * size, top + 4.0 + (at / across) as f64 * size);
+        let (x, y) =
+            (left + 4.0 + (at % across) as f64 * size, top + 4.0 + (at / across) as f64 * size);
         let _ = writeln!(
             svg,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\">\

@@ -78,10 +78,8 @@ impl Layers {
         let grouping = Grouping { graph, topology: &topology };
         let levels = grouping.levels();
         let groups = grouping.groups(&levels);
-        let mut layers: Vec<(usize, Vec<usize>)> = groups
-            .into_values()
-            .map(|nodes| (levels[nodes[nodes.len() - 1]], nodes))
-            .collect();
+        let mut layers: Vec<(usize, Vec<usize>)> =
+            groups.into_values().map(|nodes| (levels[nodes[nodes.len() - 1]], nodes)).collect();
         // The order of nodes is kept within a level.
         let mut position = vec![0; graph.nodes.len()];
         for (at, &node) in topology.order.iter().enumerate() {

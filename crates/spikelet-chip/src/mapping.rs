@@ -135,13 +135,8 @@ pub fn map(graph: &Graph, chip: &Chip, wishes: Wishes) -> Result<Mapping, ChipEr
     }
     let (layers, programs) = programs(graph, chip, fixed)?;
     let available = cores.unwrap_or(there_are);
-    let partition = Partition {
-        graph: &graph.name,
-        layers: &layers,
-        programs: &programs,
-        chip,
-        available,
-    };
+    let partition =
+        Partition { graph: &graph.name, layers: &layers, programs: &programs, chip, available };
     let (divisions, filled) = partition.divide(cores)?;
     let mut core_of = BTreeMap::new();
     for (core, parts) in filled.iter().enumerate() {
@@ -245,11 +240,7 @@ fn check_chips(chip: &Chip, chips: usize) -> Result<(), String> {
     }
 }
 
-fn programs(
-    graph: &Graph,
-    chip: &Chip,
-    fixed: bool,
-) -> Result<(Layers, Vec<Program>), ChipError> {
+fn programs(graph: &Graph, chip: &Chip, fixed: bool) -> Result<(Layers, Vec<Program>), ChipError> {
     let layers = Layers::new(graph)?;
     let counts = graph.counts()?.nodes;
     let program = |layer| Program::new(graph, &layers, layer, &counts, chip, fixed);
@@ -416,7 +407,8 @@ fn senders(layers: &Layers, programs: &[Program], parts: &[Part]) -> (Vec<Sender
         let ends_step = layers.last.contains(&part.layer);
         for (at, &node) in layer.sends.iter().enumerate() {
             let listens = |other: &&Part| {
-                let tasks = layers.layers[other.layer].reads.iter().zip(&programs[other.layer].tasks);
+                let tasks =
+                    layers.layers[other.layer].reads.iter().zip(&programs[other.layer].tasks);
                 tasks.into_iter().any(|(read, task)| {
                     let reads = read.sources.iter().any(|source| source.node == node);
                     reads && needs(read, task, &other.slice, Some(&part.slice))

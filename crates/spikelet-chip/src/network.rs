@@ -83,14 +83,15 @@ impl Network {
         let load = &mut self.loads[server as usize];
         let takes = (packets as f64 * load.packet + bits * load.bit).round() as Time;
         let start = head.max(load.free);
-        load.free = start + takes;
+        load.free = start.saturating_add(takes);
         load.packets += packets;
         load.bits += bits;
-        load.busy += takes;
-        load.waited += start - head;
+        load.busy = load.busy.saturating_add(takes);
+        load.waited = load.waited.saturating_add(start - head);
         let one = takes / packets.max(1);
-        let first = start + one + load.latency;
-        [first, (tail + one).max(load.free) + load.latency]
+        let first = start.saturating_add(one);
+        let last = tail.saturating_add(one).max(load.free);
+        [first, last].map(|time| time.saturating_add(load.latency))
     }
 }
 
@@ -111,16 +112,6 @@ impl Load {
             Server::Host => (0.0, 0.0, 1e3 / chip.host_rate),
         };
         let latency = latency.round() as Time;
-        Load {
-            server,
-            packets: 0,
-            bits: 0.0,
-            busy: 0,
-            waited: 0,
-            latency,
-            packet,
-            bit,
-            free: 0,
-        }
+        Load { server, packets: 0, bits: 0.0, busy: 0, waited: 0, latency, packet, bit, free: 0 }
     }
 }

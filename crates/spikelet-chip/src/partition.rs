@@ -5,12 +5,7 @@
 //! DRAM, and so on. Spare cores that the user asks for go where they shorten a step most.
 
 use crate::{
-    chip::Chip,
-    error::ChipError,
-    layers::Layers,
-    program::Program,
-    slice::Slice,
-    task::Work,
+    chip::Chip, error::ChipError, layers::Layers, program::Program, slice::Slice, task::Work,
 };
 use spikelet_graph::Signal;
 
@@ -71,7 +66,8 @@ impl Partition<'_> {
                 !divisions[at].streams
                     && self.programs[at].tasks.iter().any(|task| task.can_stream())
             });
-            let largest = candidates.max_by_key(|&at| (divisions[at].slices.len(), usize::MAX - at));
+            let largest =
+                candidates.max_by_key(|&at| (divisions[at].slices.len(), usize::MAX - at));
             match largest {
                 Some(at) if divisions[at].slices.len() > 1 => divisions[at] = self.streamed(at)?,
                 _ => return Err(self.too_many(&divisions)),
@@ -251,9 +247,7 @@ impl Partition<'_> {
         let named: Vec<String> = largest
             .iter()
             .take(3)
-            .map(|&at| {
-                format!("`{}` {}", self.layers.layers[at].name, divisions[at].slices.len())
-            })
+            .map(|&at| format!("`{}` {}", self.layers.layers[at].name, divisions[at].slices.len()))
             .collect();
         self.refuse(format!(
             "it takes {count} parts with all weights in the DRAM, and {} cores do not hold them; \

@@ -143,8 +143,8 @@ impl Simulation {
         };
         let lookups = loads.iter().filter(|load| matches!(load.server, Server::Router(_)));
         let lookups: u64 = lookups.map(|load| load.packets).sum();
-        let watts = engine.mapping.chips as f64 * chip.idle_chip
-            + cores.len() as f64 * chip.idle_core;
+        let watts =
+            engine.mapping.chips as f64 * chip.idle_chip + cores.len() as f64 * chip.idle_core;
         let energy = Energy {
             cores: PICO * sum(&|core| core.energy(chip)),
             sram: PICO * sum(&|core| core.sram) * chip.sram_byte,

@@ -160,7 +160,8 @@ fn insert(stations: &mut Vec<Station>, path: &[Server]) {
     }
     let mut at = 0;
     for server in rest {
-        let found = stations[at].next.iter().find(|next| stations[**next as usize].server == *server);
+        let found =
+            stations[at].next.iter().find(|next| stations[**next as usize].server == *server);
         at = match found {
             Some(next) => *next as usize,
             None => {

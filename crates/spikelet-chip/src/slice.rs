@@ -101,7 +101,8 @@ impl Extent {
     /// The parts into which `row_parts` times `channel_parts` equal cuts divide it; parts differ
     /// by one row or channel at most.
     pub fn cut(&self, row_parts: usize, channel_parts: usize) -> Vec<Slice> {
-        let part = |size: usize, parts: usize, at: usize| size * at / parts..size * (at + 1) / parts;
+        let part =
+            |size: usize, parts: usize, at: usize| size * at / parts..size * (at + 1) / parts;
         let channels = |row: usize| {
             (0..channel_parts).map(move |channel| Slice {
                 rows: part(self.rows, row_parts, row),

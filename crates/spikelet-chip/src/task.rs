@@ -229,10 +229,7 @@ impl Task {
 
     /// Whether its weights can come from the DRAM.
     pub fn can_stream(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Matrix { .. } | Kind::Convolution { .. } | Kind::Table { .. }
-        )
+        matches!(self.kind, Kind::Matrix { .. } | Kind::Convolution { .. } | Kind::Table { .. })
     }
 
     /// Values a sum has a unit: 1, or one a gate.
@@ -311,9 +308,10 @@ impl TaskCost<'_> {
                 self.rows_and_values(task.from.active_within(&self.needs, active))
             }
             _ if self.alike() => self.rows_alike(arriving),
-            _ => self.rows_and_values((0..task.from.len()).filter(|&at| {
-                self.all || task.from.within(&self.needs, at).is_some()
-            })),
+            _ => self.rows_and_values(
+                (0..task.from.len())
+                    .filter(|&at| self.all || task.from.within(&self.needs, at).is_some()),
+            ),
         };
         let scan = if dense { 0.0 } else { (arriving / 32.0).ceil() * chip.scan_cycles };
         let event = |entry: f64| scan + rows * chip.row_cycles + values * entry;
@@ -354,8 +352,7 @@ impl TaskCost<'_> {
                 work.synapses = 0.0;
             }
             Kind::Memory { .. } | Kind::Counted { .. } => {
-                work.cycles =
-                    event(if task.fixed { chip.dense_fixed } else { chip.dense_entry });
+                work.cycles = event(if task.fixed { chip.dense_fixed } else { chip.dense_entry });
                 work.sram = values * 12.0;
             }
             Kind::Pool { .. } | Kind::Adaptive { .. } => {

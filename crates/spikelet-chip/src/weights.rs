@@ -48,8 +48,8 @@ impl Matrix {
         let mut matrix = Matrix { inputs, columns, integer, value_bytes, pattern: None };
         if !integer {
             let values = (tensor.len() - tensor.zero_count()) as f64;
-            let sparse = values * (chip.value_bytes + chip.index_bytes)
-                + inputs as f64 * chip.pointer_bytes;
+            let sparse =
+                values * (chip.value_bytes + chip.index_bytes) + inputs as f64 * chip.pointer_bytes;
             if sparse < tensor.len() as f64 * chip.value_bytes {
                 matrix.pattern = Some(pattern(tensor, weight.layout, inputs, columns));
             }

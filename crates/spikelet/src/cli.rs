@@ -3,7 +3,9 @@
 #[cfg(feature = "train")]
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
-    commands::{completions, compress, convert, data, doctor, eval, inspect, map, profile, run, simulate},
+    commands::{
+        completions, compress, convert, data, doctor, eval, inspect, map, profile, run, simulate,
+    },
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };

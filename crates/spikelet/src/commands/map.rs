@@ -1,5 +1,7 @@
 //! `spikelet map`, and what `simulate` shares with it.
 
+#[cfg(feature = "nir")]
+use super::map_nir;
 use crate::{
     failure::{Failure, Outcome, Result},
     model::Model,
@@ -34,6 +36,10 @@ pub struct Args {
     /// Write the mapping to a file (JSON).
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write a NIR file for py-spinnaker2 too, and say what it cannot read (exit code 1).
+    #[cfg(feature = "nir")]
+    #[arg(long, value_name = "FILE")]
+    nir: Option<PathBuf>,
 }
 
 /// What decides about a mapping.
@@ -64,6 +70,8 @@ struct Report<'a> {
     routing_entries: Vec<usize>,
     dram_bytes: usize,
     mapping: Assignment,
+    #[cfg(feature = "nir")]
+    nir: Option<map_nir::Written>,
     constants: &'a [Constant],
 }
 
@@ -82,14 +90,14 @@ struct Layer {
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
     let mapping = args.options.map(&model.graph)?;
-    let report = Report::new(&model, &mapping);
+    let report = Report::new(args, &model, &mapping)?;
     if let Some(path) = &args.output {
         let text = serde_json::to_string_pretty(&report.mapping)?;
         atomic::write(path, format!("{text}\n").as_bytes())?;
         ui.note(format!("written: {}", path.display()));
     }
     ui.print(|| report.text(&mapping), &report)?;
-    Ok(Outcome::Done)
+    Ok(report.outcome())
 }
 
 impl Options {
@@ -135,7 +143,8 @@ fn failure(error: ChipError) -> Failure {
 }
 
 impl<'a> Report<'a> {
-    fn new(model: &'a Model, mapping: &'a Mapping) -> Self {
+    #[cfg_attr(not(feature = "nir"), expect(unused_variables, reason = "options for NIR"))]
+    fn new(args: &Args, model: &'a Model, mapping: &'a Mapping) -> Result<Self> {
         let layers = mapping.layers.layers.iter().enumerate().map(|(at, layer)| {
             let parts = || mapping.parts.iter().filter(|part| part.layer == at);
             let memory = parts().map(|part| part.memory).max_by_key(Memory::total);
@@ -149,7 +158,7 @@ impl<'a> Report<'a> {
                 memory_total: memory.total(),
             }
         });
-        Report {
+        Ok(Report {
             model: &model.path,
             cores_used: mapping.core_memory().len(),
             room: mapping.chip.data_bytes(),
@@ -157,14 +166,35 @@ impl<'a> Report<'a> {
             routing_entries: mapping.routes.entries.values().copied().collect(),
             dram_bytes: mapping.dram_bytes(),
             mapping: mapping.assignment(),
+            #[cfg(feature = "nir")]
+            nir: match &args.nir {
+                Some(path) => Some(map_nir::write(&model.graph, path)?),
+                None => None,
+            },
             constants: &mapping.chip.constants,
+        })
+    }
+
+    /// No, if a NIR file was asked for that py-spinnaker2 does not read.
+    fn outcome(&self) -> Outcome {
+        #[cfg(feature = "nir")]
+        if self.nir.as_ref().is_some_and(|written| !written.is_readable()) {
+            return Outcome::No;
         }
+        Outcome::Done
     }
 
     fn text(&self, mapping: &Mapping) -> String {
         let mut table = Table::new([
-            "layer", "shape", "parts", "weights in", "bytes a core", "weights", "constants",
-            "state", "buffers",
+            "layer",
+            "shape",
+            "parts",
+            "weights in",
+            "bytes a core",
+            "weights",
+            "constants",
+            "state",
+            "buffers",
         ]);
         for layer in &self.layers {
             let Memory { weights, constants, state, buffers } = layer.memory;
@@ -197,6 +227,10 @@ impl<'a> Report<'a> {
         );
         if self.dram_bytes > 0 {
             text += &format!("{} of weights in the DRAM\n", bytes(self.dram_bytes as u64));
+        }
+        #[cfg(feature = "nir")]
+        if let Some(written) = &self.nir {
+            text += &written.text();
         }
         text
     }

@@ -19,6 +19,8 @@ pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
 pub mod map;
+#[cfg(feature = "nir")]
+mod map_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
