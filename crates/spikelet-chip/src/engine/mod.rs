@@ -5,24 +5,24 @@
 //! its step follows the last event of every sender, so that nobody waits for a clock. Steps enter
 //! the chip when the step [`Chip::steps_in_flight`] before has left it.
 
+mod packets;
+mod waiting;
+
 use crate::{
     cores::{Clock, Core, Item},
     error::ChipError,
-    layers::Layers,
-    mapping::{Mapping, Part, needs},
+    mapping::{Mapping, Part},
     network::{Network, Time},
-    program::{packet_bits, values_per_packet},
     report::Simulation,
-    routes::Server,
-    slice::Extent,
-    task::{TaskCost, Work},
+    task::Work,
     trace::{Trace, rounded},
 };
-use spikelet_graph::{Graph, Signal};
+use spikelet_graph::Graph;
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap},
 };
+use waiting::{Listener, PartState};
 
 /// A value that left a core or the host in a packet and was read from it again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,42 +47,6 @@ enum What {
     Arrived { sender: u32, station: u32, step: u32, packets: u32 },
     /// A core has finished its piece of work.
     Done { core: u32 },
-}
-
-/// Who on a core waits for a sender.
-#[derive(Clone, Copy)]
-struct Listener {
-    part: usize,
-    read: usize,
-    delay: usize,
-    /// Its packets are taken in for this read.
-    takes: bool,
-}
-
-struct PartState<'a> {
-    core: usize,
-    step: usize,
-    costs: Vec<TaskCost<'a>>,
-    reads: Vec<ReadState>,
-    open: usize,
-}
-
-#[derive(Default)]
-struct ReadState {
-    /// How many senders it waits for, by delay.
-    senders: BTreeMap<usize, u32>,
-    /// Senders and packets that have arrived for this and later steps.
-    arrived: VecDeque<(u32, u64)>,
-}
-
-impl ReadState {
-    fn awaits(&self, step: usize) -> u32 {
-        self.senders.range(..=step).map(|(_, senders)| senders).sum()
-    }
-
-    fn is_complete(&self, step: usize) -> bool {
-        self.arrived.front().map_or(0, |arrived| arrived.0) >= self.awaits(step)
-    }
 }
 
 pub(crate) struct Engine<'a, F> {
@@ -128,11 +92,6 @@ pub(crate) struct Counts {
     pub(crate) end: Time,
 }
 
-/// The name of the layer of a node.
-fn graph_name(layers: &Layers, node: usize) -> String {
-    layers.of_node[node].map_or_else(|| "the host".to_owned(), |at| layers.layers[at].name.clone())
-}
-
 /// Simulates the steps of `input`, `[time, input]`, from the start of a sequence, and shows every
 /// value that a packet carries to `visit`.
 ///
@@ -173,15 +132,9 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         numbers.sort_unstable();
         numbers.dedup();
         let part = |part: &Part| {
-            let program = &mapping.programs[part.layer];
-            let waits = program.at_end && !every_step;
-            PartState {
-                core: numbers.binary_search(&part.core).unwrap_or(0),
-                step: if waits { steps - 1 } else { 0 },
-                costs: program.tasks.iter().map(|t| t.cost(&part.slice, part.streams)).collect(),
-                reads: program.tasks.iter().map(|_| ReadState::default()).collect(),
-                open: program.tasks.len(),
-            }
+            let waits = mapping.programs[part.layer].at_end && !every_step;
+            let core = numbers.binary_search(&part.core).unwrap_or(0);
+            PartState::new(mapping, part, core, if waits { steps - 1 } else { 0 })
         };
         let mut part_of = vec![None; mapping.senders.len()];
         let mut ends_step = vec![false; mapping.senders.len()];
@@ -242,36 +195,6 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
     /// What the graph returned after the last step.
     pub(crate) fn output(&self) -> &[f32] {
         &self.trace.output
-    }
-
-    /// Finds out who waits for whom.
-    fn listen(&mut self) {
-        let mapping = self.mapping;
-        for (sender, route) in mapping.routes.routes.iter().enumerate() {
-            let sent = self.part_of[sender].map(|part| &mapping.parts[part].slice);
-            let mut stations = vec![Vec::new(); route.stations.len()];
-            for (station, listeners) in route.stations.iter().zip(&mut stations) {
-                let Server::Core(core) = station.server else { continue };
-                let parts = mapping.parts.iter().enumerate();
-                for (at, part) in parts.filter(|(_, part)| part.core == core) {
-                    let tasks = &mapping.programs[part.layer].tasks;
-                    for (read, task) in tasks.iter().enumerate() {
-                        let reads = &mapping.layers.layers[part.layer].reads[read];
-                        if !needs(reads, task, &part.slice, sent) {
-                            continue;
-                        }
-                        let node = mapping.sent[sender];
-                        for source in reads.sources.iter().filter(|source| source.node == node) {
-                            let (delay, takes) = (source.delay, listeners.is_empty());
-                            listeners.push(Listener { part: at, read, delay, takes });
-                            let waits = self.parts[at].reads[read].senders.entry(delay);
-                            *waits.or_default() += 1;
-                        }
-                    }
-                }
-            }
-            self.listeners.push(stations);
-        }
     }
 
     fn run(&mut self) -> Result<(), ChipError> {
@@ -346,147 +269,6 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         self.host_free = self.now.max(self.host_free).saturating_add(takes);
         if !self.ends_step.contains(&true) && step + 1 < self.steps {
             self.plan_release(step + 1);
-        }
-        Ok(())
-    }
-
-    /// The last packets of a step have left the chip.
-    fn left(&mut self, sender: usize, step: usize) {
-        self.counts.end = self.now;
-        if !self.ends_step[sender] {
-            return;
-        }
-        let ended = self.ended.entry(step).or_default();
-        *ended += 1;
-        let all = self.ends_step.iter().filter(|ends| **ends).count() as u32;
-        let next = step + self.mapping.chip.steps_in_flight as usize;
-        if *ended == all {
-            self.ended.remove(&step);
-            if next < self.steps {
-                self.plan_release(next);
-            }
-        }
-    }
-
-    // Packets.
-
-    /// Makes the packets of a sender and reads them back as a receiver does: the number of packets
-    /// with the one that ends the step, and their bits.
-    fn pack(&mut self, sender: usize, step: usize) -> Result<(u32, f64), ChipError> {
-        let Mapping { chip, layers, routes, sent, senders, .. } = self.mapping;
-        let node = sent[sender];
-        let end = chip.header_bits;
-        if self.at_end[sender] && step + 1 < self.steps {
-            return Ok((1, end));
-        }
-        let signal = layers.signals[node];
-        let whole;
-        let (extent, slice) = match self.part_of[sender] {
-            Some(part) => {
-                let part = &self.mapping.parts[part];
-                (self.mapping.programs[part.layer].extent, &part.slice)
-            }
-            None => {
-                let extent = Extent { rows: 1, between: 1, channels: senders[sender].units };
-                whole = extent.whole();
-                (extent, &whole)
-            }
-        };
-        let Some(values) = self.trace.values(node, Some(step)) else { return Ok((1, end)) };
-        let first = routes.routes[sender].key;
-        let mut events = 0_u64;
-        let mut carry = |unit: usize, value: f32| -> Result<(), ChipError> {
-            let found = routes.look_up(first + unit as u32);
-            let Some((_, unit)) = found.filter(|(found, _)| *found == sender) else {
-                return Err(ChipError::Stuck { layer: graph_name(layers, node), step });
-            };
-            let element = extent.element(slice, unit as usize);
-            (self.visit)(Delivery { node, step, element, value });
-            events += 1;
-            Ok(())
-        };
-        let packets = match signal {
-            Signal::Dense => {
-                let units = extent.units(slice);
-                for unit in 0..units {
-                    carry(unit, values.values[extent.element(slice, unit)])?;
-                }
-                units.div_ceil(values_per_packet(chip))
-            }
-            Signal::Binary | Signal::Graded => {
-                let mut at = 0;
-                for element in extent.active_within(slice, &values.active) {
-                    // Both ascend.
-                    at += values.active[at..].partition_point(|&other| (other as usize) < element);
-                    if let Some(unit) = extent.within(slice, element) {
-                        carry(unit, values.values[at])?;
-                    }
-                }
-                events as usize
-            }
-        };
-        self.counts.events += events;
-        Ok((packets as u32 + 1, packets as f64 * packet_bits(signal, chip) + end))
-    }
-
-    fn send(&mut self, sender: usize, step: usize, packets: u32, [head, tail]: [Time; 2]) {
-        self.counts.packets += u64::from(packets);
-        if !self.network.routes[sender].is_empty() {
-            let (sender, step) = (sender as u32, step as u32);
-            self.push(head, What::Train { sender, station: 0, step, packets, tail });
-        }
-    }
-
-    fn pass(&mut self, sender: u32, station: u32, step: u32, packets: u32, tail: Time) {
-        let signal = self.mapping.layers.signals[self.mapping.sent[sender as usize]];
-        let chip = &self.mapping.chip;
-        let bits = f64::from(packets - 1) * packet_bits(signal, chip) + chip.header_bits;
-        let stop = &self.network.routes[sender as usize][station as usize];
-        let (server, last) = (stop.server, stop.next.is_empty());
-        let [head, tail] = self.network.pass(server, u64::from(packets), bits, [self.now, tail]);
-        if last {
-            self.counts.deliveries += u64::from(packets);
-            self.push(tail, What::Arrived { sender, station, step, packets });
-            return;
-        }
-        for at in 0..self.network.routes[sender as usize][station as usize].next.len() {
-            let station = self.network.routes[sender as usize][station as usize].next[at];
-            self.push(head, What::Train { sender, station, step, packets, tail });
-        }
-    }
-
-    fn arrive(
-        &mut self,
-        sender: usize,
-        station: usize,
-        step: usize,
-        packets: u32,
-    ) -> Result<(), ChipError> {
-        if let Server::Host = self.mapping.routes.routes[sender].stations[station].server {
-            self.left(sender, step);
-            return Ok(());
-        }
-        for at in 0..self.listeners[sender][station].len() {
-            let Listener { part, read, delay, takes } = self.listeners[sender][station][at];
-            let state = &mut self.parts[part];
-            if takes {
-                self.cores[state.core].packets[0] += u64::from(packets);
-            }
-            let target = step + delay;
-            // What runs once ignores all but the last step.
-            let Some(ahead) = target.checked_sub(state.step) else { continue };
-            if target >= self.steps {
-                continue;
-            }
-            let arrived = &mut state.reads[read].arrived;
-            while arrived.len() <= ahead {
-                arrived.push_back((0, 0));
-            }
-            arrived[ahead].0 += 1;
-            arrived[ahead].1 += if takes { u64::from(packets) } else { 0 };
-            if ahead == 0 && arrived[0].0 == state.reads[read].awaits(target) {
-                self.queue(part, Some(read))?;
-            }
         }
         Ok(())
     }
