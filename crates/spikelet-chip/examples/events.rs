@@ -4,9 +4,7 @@
 //! Run with `cargo run --release -p spikelet-chip --example events`.
 
 use spikelet_chip::{Chip, ChipError, Clock, Wishes, made_up_input, map, simulate};
-use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Reset, Signal, Tensor,
-};
+use spikelet_graph::{Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Reset, Signal, Tensor};
 use std::time::Instant;
 
 fn main() -> Result<(), ChipError> {
@@ -40,7 +38,8 @@ fn lif(threshold: f32) -> Neuron {
 
 /// Weights around zero, the same every time.
 fn weights(shape: &[usize]) -> Result<Tensor, ChipError> {
-    let values = (0..shape.iter().product()).map(|at: usize| (at * 7919 % 257) as f32 / 128.0 - 1.0);
+    let values =
+        (0..shape.iter().product()).map(|at: usize| (at * 7919 % 257) as f32 / 128.0 - 1.0);
     Ok(Tensor::f32(shape, values.collect())?)
 }
 

@@ -104,6 +104,8 @@ pub struct Simulation {
     pub events: u64,
     /// Packets sent, with those that end a step.
     pub packets: u64,
+    /// Packets times the cores (and the host) they are for.
+    pub addressed: u64,
     /// Packets that arrived at a core or at the host, each counted.
     pub deliveries: u64,
     /// Links that packets passed, each counted.
@@ -168,6 +170,7 @@ impl Simulation {
             power: energy.total() / latency.max(PICO),
             events: counts.events,
             packets: counts.packets,
+            addressed: counts.addressed,
             deliveries: counts.deliveries,
             hops: loads.iter().filter(mesh).map(|load| load.packets).sum(),
             synapses: sum(&|core| core.synapses),

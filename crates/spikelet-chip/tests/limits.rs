@@ -165,7 +165,7 @@ fn what_does_not_fit_is_explained() {
     let without = chip().with("dram.bytes", 1000.0).unwrap();
     let text = refusal(&large, &without, ONE);
     assert!(text.contains("of DRAM"), "{text}");
-    let tight = chip().with("core.sram", chip().program + chip().stack + chip().fifo + 1500.0);
+    let tight = chip().with("core.sram", chip().program + chip().stack + chip().fifo + 2000.0);
     let text = refusal(&graph, &tight.unwrap(), Wishes { cores: Some(1), ..ONE });
     assert!(text.contains("3 parts") && text.contains("1 cores do not hold"), "{text}");
     let few = chip().with("router.entries", 3.0).unwrap();

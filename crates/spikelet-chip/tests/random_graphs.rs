@@ -93,6 +93,7 @@ proptest! {
         // Everything sent arrives at everyone it is for.
         let arrived: u64 = simulation.cores.iter().map(|core| core.packets_in).sum();
         let host: u64 = simulation.links.iter().filter(|l| l.kind == "host").map(|l| l.packets).sum();
+        prop_assert_eq!(simulation.addressed, simulation.deliveries);
         prop_assert_eq!(arrived + host, simulation.deliveries);
         prop_assert!(simulation.events <= 4 * simulation.packets);
 

@@ -84,6 +84,8 @@ pub(crate) struct Counts {
     pub(crate) events: u64,
     /// Packets sent, ends of steps among them.
     pub(crate) packets: u64,
+    /// Packets times the cores (and the host) they are for.
+    pub(crate) addressed: u64,
     /// Packets that arrived at cores and at the host.
     pub(crate) deliveries: u64,
     /// Events the simulation processed.

@@ -7,7 +7,7 @@ use crate::{
     mapping::Mapping,
     network::Time,
     program::{packet_bits, values_per_packet},
-    routes::Server,
+    routes::{Sender, Server},
     slice::Extent,
 };
 use spikelet_graph::Signal;
@@ -79,7 +79,9 @@ impl<F: FnMut(Delivery)> Engine<'_, F> {
         packets: u32,
         [head, tail]: [Time; 2],
     ) {
+        let Sender { to, to_host, .. } = &self.mapping.senders[sender];
         self.counts.packets += u64::from(packets);
+        self.counts.addressed += u64::from(packets) * (to.len() as u64 + u64::from(*to_host));
         if !self.network.routes[sender].is_empty() {
             let (sender, step) = (sender as u32, step as u32);
             self.push(head, What::Train { sender, station: 0, step, packets, tail });
