@@ -142,9 +142,7 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         let mut ends_step = vec![false; mapping.senders.len()];
         for (at, part) in mapping.parts.iter().enumerate() {
             let layer = &mapping.layers.layers[part.layer];
-            for sender in part.sender..part.sender + layer.sends.len() {
-                part_of[sender] = Some(at);
-            }
+            part_of[part.sender..part.sender + layer.sends.len()].fill(Some(at));
             let waits = mapping.programs[part.layer].at_end && !every_step;
             if !layer.sends.is_empty() && mapping.layers.last.contains(&part.layer) && !waits {
                 ends_step[part.sender] = true;
