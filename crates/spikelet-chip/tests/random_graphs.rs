@@ -60,56 +60,70 @@ fn chip(data: usize, in_flight: usize) -> Chip {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn cores_receive_what_the_runtime_computes(seed in any::<u64>()) {
-        let (graph, signal) = random::graph(seed);
-        let mut random = Random::new(seed ^ 0xc0de);
-        let len = graph.node("x").unwrap().len();
-        let x = random::input(&mut random, signal, STEPS * len);
-        let chip = chip(400 + random.below(8000), 1 + random.below(3));
-        let cores = random.chance(50).then(|| 1 + random.below(60));
-        let wishes = Wishes { chips: 1 + random.below(3), cores, fixed: false };
-        let mapping = match map(&graph, &chip, wishes) {
-            Ok(mapping) => mapping,
-            Err(ChipError::DoesNotFit { .. }) => return Ok(()),
-            Err(error) => return Err(TestCaseError::fail(error.to_string())),
-        };
-        let used = mapping.core_memory();
-        prop_assert!(used.values().all(|&bytes| bytes <= chip.data_bytes()));
-        prop_assert!(cores.is_none_or(|cores| used.len() <= cores));
-
-        let clock = [Clock::Low, Clock::High, Clock::Adaptive][random.below(3)];
-        let (simulation, events) = simulated(&mapping, &graph, &x, clock);
-        // Nodes that only move values are not sent: what they show is that of others.
-        let sent: Vec<usize> = mapping.sent.clone();
-        let mut wanted = runtime_events(&graph, &x);
-        wanted.retain(|(node, ..), _| sent.contains(node));
-        let last_only = |key: &(usize, usize, usize)| key.1 + 1 == STEPS || events.contains_key(key);
-        wanted.retain(|key, _| graph.task.window == 0 || last_only(key));
-        prop_assert_eq!(&events, &wanted);
-
-        // Everything sent arrives at everyone it is for.
-        let arrived: u64 = simulation.cores.iter().map(|core| core.packets_in).sum();
-        let host: u64 = simulation.links.iter().filter(|l| l.kind == "host").map(|l| l.packets).sum();
-        prop_assert_eq!(simulation.addressed, simulation.deliveries);
-        prop_assert_eq!(arrived + host, simulation.deliveries);
-        prop_assert!(simulation.events <= 4 * simulation.packets);
-
-        let energy = simulation.energy;
-        let parts = [energy.cores, energy.sram, energy.noc, energy.dram, energy.idle];
-        prop_assert!(parts.iter().all(|part| *part >= 0.0));
-        let whole = parts.iter().sum::<f64>();
-        prop_assert!((whole - simulation.energy_total).abs() <= 1e-9 * whole);
-        let by_core: f64 = simulation.cores.iter().map(|core| core.energy).sum();
-        prop_assert!((by_core - energy.cores - energy.sram).abs() <= 1e-9 * whole);
-        prop_assert!(simulation.cores.iter().all(|core| (0.0..=1.0 + 1e-9).contains(&core.load)));
-
-        // A second run, from the mapping as a file states it, gives the same bits.
-        let text = serde_json::to_string(&mapping.assignment()).unwrap();
-        let again = Mapping::read(&graph, &chip, &text, false).unwrap();
-        let (second, _) = simulated(&again, &graph, &x, clock);
-        prop_assert_eq!(second, simulation);
+        check(seed)?;
     }
+}
+
+/// Most cases are simulated; and one that once released a step twice.
+#[test]
+fn most_random_graphs_fit() {
+    let fits = (0..200).filter(|&seed| check(seed * 7919).unwrap()).count();
+    assert!(fits > 120, "{fits} of 200");
+    assert!(check(9_068_686_031_882_249_476).unwrap());
+}
+
+/// Whether the graph of a seed fits its chip; then all must hold.
+fn check(seed: u64) -> Result<bool, TestCaseError> {
+    let (graph, signal) = random::graph(seed);
+    let mut random = Random::new(seed ^ 0xc0de);
+    let len = graph.node("x").unwrap().len();
+    let x = random::input(&mut random, signal, STEPS * len);
+    let chip = chip(400 + random.below(8000), 1 + random.below(3));
+    let cores = random.chance(50).then(|| 1 + random.below(60));
+    let wishes = Wishes { chips: 1 + random.below(3), cores, fixed: false };
+    let mapping = match map(&graph, &chip, wishes) {
+        Ok(mapping) => mapping,
+        Err(ChipError::DoesNotFit { .. }) => return Ok(false),
+        Err(error) => return Err(TestCaseError::fail(error.to_string())),
+    };
+    let used = mapping.core_memory();
+    prop_assert!(used.values().all(|&bytes| bytes <= chip.data_bytes()));
+    prop_assert!(cores.is_none_or(|cores| used.len() <= cores));
+
+    let clock = [Clock::Low, Clock::High, Clock::Adaptive][random.below(3)];
+    let (simulation, events) = simulated(&mapping, &graph, &x, clock);
+    // Nodes that only move values are not sent: what they show is that of others.
+    let sent: Vec<usize> = mapping.sent.clone();
+    let mut wanted = runtime_events(&graph, &x);
+    wanted.retain(|(node, ..), _| sent.contains(node));
+    let last_only = |key: &(usize, usize, usize)| key.1 + 1 == STEPS || events.contains_key(key);
+    wanted.retain(|key, _| graph.task.window == 0 || last_only(key));
+    prop_assert_eq!(&events, &wanted);
+
+    // Everything sent arrives at everyone it is for.
+    let arrived: u64 = simulation.cores.iter().map(|core| core.packets_in).sum();
+    let host: u64 = simulation.links.iter().filter(|l| l.kind == "host").map(|l| l.packets).sum();
+    prop_assert_eq!(simulation.addressed, simulation.deliveries);
+    prop_assert_eq!(arrived + host, simulation.deliveries);
+    prop_assert!(simulation.events <= 4 * simulation.packets);
+
+    let energy = simulation.energy;
+    let parts = [energy.cores, energy.sram, energy.noc, energy.dram, energy.idle];
+    prop_assert!(parts.iter().all(|part| *part >= 0.0));
+    let whole = parts.iter().sum::<f64>();
+    prop_assert!((whole - simulation.energy_total).abs() <= 1e-9 * whole);
+    let by_core: f64 = simulation.cores.iter().map(|core| core.energy).sum();
+    prop_assert!((by_core - energy.cores - energy.sram).abs() <= 1e-9 * whole);
+    prop_assert!(simulation.cores.iter().all(|core| (0.0..=1.0 + 1e-9).contains(&core.load)));
+
+    // A second run, from the mapping as a file states it, gives the same bits.
+    let text = serde_json::to_string(&mapping.assignment()).unwrap();
+    let again = Mapping::read(&graph, &chip, &text, false).unwrap();
+    let (second, _) = simulated(&again, &graph, &x, clock);
+    prop_assert_eq!(second, simulation);
+    Ok(true)
 }

@@ -267,8 +267,10 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         // The next step's input comes while this one is computed.
         let takes = (bits * 1e3 / self.mapping.chip.host_rate) as Time;
         self.host_free = self.now.max(self.host_free).saturating_add(takes);
-        if !self.ends_step.contains(&true) && step + 1 < self.steps {
-            self.plan_release(step + 1);
+        // Nobody tells the host that a step has left: the next one follows its input.
+        let next = step + self.mapping.chip.steps_in_flight as usize;
+        if !self.ends_step.contains(&true) && next < self.steps {
+            self.plan_release(next);
         }
         Ok(())
     }
