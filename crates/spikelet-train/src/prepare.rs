@@ -8,6 +8,7 @@ use spikelet_data::{
     normalize::Normalization,
     source::{DataConfig, Divided},
     text_source::DividedText,
+    vocabulary::Vocabulary,
 };
 use std::path::Path;
 
@@ -35,7 +36,7 @@ enum Changes {
 
 impl Prepared {
     /// Loads, splits and normalises. `folder` is what the user gave as `--data`; a still image is
-    /// `shown` so many times.
+    /// `shown` so many times; text takes the vocabulary `known`, if there is one.
     ///
     /// # Errors
     /// If the data is not found or broken, or a part would be empty.
@@ -43,6 +44,7 @@ impl Prepared {
         config: &DataConfig,
         folder: Option<&Path>,
         shown: usize,
+        known: Option<&Vocabulary>,
     ) -> Result<Prepared, DataError> {
         if config.has_frames() {
             return Self::frames(config, folder, shown);
@@ -56,7 +58,7 @@ impl Prepared {
             return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
         }
         if config.has_text() {
-            let DividedText { text, split, split_name } = config.load_text(folder, None)?;
+            let DividedText { text, split, split_name } = config.load_text(folder, known)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
             let (changes, normalization) = (Changes::None, None);
             return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });

@@ -24,7 +24,7 @@ fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 fn prepared(config: &Config) -> Prepared {
-    Prepared::new(&config.data, None, config.model.steps()).unwrap_or_else(|e| panic!("{e}"))
+    Prepared::new(&config.data, None, config.model.steps(), None).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn train(config: &Config, folder: &Path, observer: &mut dyn Observer) -> Outcome {
