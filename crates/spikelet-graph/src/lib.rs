@@ -16,6 +16,7 @@ pub mod describe;
 pub mod energy;
 pub mod error;
 pub mod file;
+mod fuse;
 pub mod graph;
 pub mod int4;
 pub mod neuron;

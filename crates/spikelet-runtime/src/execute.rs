@@ -8,7 +8,9 @@ use crate::{
 };
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout};
-use spikelet_kernels::{cells, events, layer_norm, math, neuron, pool, token_shift, wkv};
+use spikelet_kernels::{
+    attention, cells, events, layer_norm, math, neuron, pool, token_shift, wkv,
+};
 
 impl Plan {
     /// Executes one instruction in step `steps` of a stream with the input `x`.
@@ -107,6 +109,18 @@ impl Plan {
                         y.iter_mut().zip(&self.vectors[*shift]).for_each(|(y, s)| *y += s);
                     }
                 }
+            }
+            Instruction::Frame { value, width, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                frame(from, &self.vectors[*value], *width, to);
+            }
+            Instruction::Attend { shape, qkv, bits, counts, to } => {
+                let [q, k, v, bits, counts] =
+                    apart(words, [&qkv[0], &qkv[1], &qkv[2], bits, counts].map(of));
+                let [q, k, v] = [&*q, &*k, &*v].map(|list| &list[1..1 + list[0] as usize]);
+                attention::pack(shape, [k, v], bits);
+                attention::count(shape, bits, counts);
+                attention::read(shape, q, counts, &mut values[of(to)]);
             }
             Instruction::Apply { function, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);
@@ -314,6 +328,22 @@ impl Plan {
             Input::Graded(list, buffer) => Arrival::Graded(events(list), values(buffer)),
             Input::Dense(buffer) => Arrival::Dense(values(buffer)),
         }
+    }
+}
+
+/// An image of this width with one position more on every side.
+fn frame(from: &[f32], value: &[f32], width: usize, to: &mut [f32]) {
+    let (line, framed) = (width * value.len(), (width + 2) * value.len());
+    let fill =
+        |to: &mut [f32]| to.chunks_exact_mut(value.len()).for_each(|to| to.copy_from_slice(value));
+    let (first, rest) = to.split_at_mut(framed);
+    let (inner, last) = rest.split_at_mut(rest.len() - framed);
+    fill(first);
+    fill(last);
+    for (from, to) in from.chunks_exact(line).zip(inner.chunks_exact_mut(framed)) {
+        to[..value.len()].copy_from_slice(value);
+        to[value.len()..value.len() + line].copy_from_slice(from);
+        to[value.len() + line..].copy_from_slice(value);
     }
 }
 

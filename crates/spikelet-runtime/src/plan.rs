@@ -8,6 +8,7 @@ use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout, counts::NodeCounts};
 use spikelet_kernels::{
+    attention::Attention,
     conv::Conv,
     legendre_step,
     neuron::{NeuronSpec, Param, Params},
@@ -78,6 +79,10 @@ pub(crate) enum Instruction {
         from: Buffer,
         to: Buffer,
     },
+    /// Puts a border of the values ([`Plan::vectors`]) around an image of this width.
+    Frame { value: usize, width: usize, from: Buffer, to: Buffer },
+    /// Attention of spikes of this many channels; `bits` and `counts` are its working memory.
+    Attend { shape: Attention, qkv: [Buffer; 3], bits: Buffer, counts: Buffer, to: Buffer },
     /// Scales channels.
     Scale { factor: usize, shift: Option<usize>, from: Buffer, to: Buffer },
     /// Applies a function to every value.
@@ -138,6 +143,7 @@ impl Instruction {
             | Self::Pool { from, to, .. }
             | Self::AdaptivePool { from, to, .. }
             | Self::Scale { from, to, .. }
+            | Self::Frame { from, to, .. }
             | Self::Apply { from, to, .. } => {
                 visit(*from);
                 visit(*to);
@@ -153,6 +159,9 @@ impl Instruction {
             }
             Self::Shift { now, before, to, .. } => {
                 [*now, *before, *to].into_iter().for_each(visit);
+            }
+            Self::Attend { qkv, bits, counts, to, .. } => {
+                qkv.iter().chain([bits, counts, to]).copied().for_each(visit);
             }
             Self::Product { from, to } => {
                 from.iter().chain([to]).copied().for_each(visit);

@@ -7,7 +7,7 @@ use crate::{
     model::{SequenceModel, State},
     models::{
         ModelError,
-        convnet::{Convnet, ConvnetConfig, Op},
+        convnet::{Convnet, ConvnetConfig},
     },
     optimizer::Optimizer,
     params,
@@ -120,7 +120,7 @@ impl TrainingStep {
         let x = self.x.clone().inner();
         let (mut least, mut most) = (f32::MAX, 0.0_f32);
         plain.run(x.narrow(0, 0, 1), state, &mut |layer, out| {
-            if layer.op == Op::Lif {
+            if layer.op.is_neurons() {
                 let rate = out.clone().mean().into_scalar::<f32>();
                 (least, most) = (least.min(rate), most.max(rate));
             }

@@ -9,6 +9,7 @@
 //! - What only passes values on (flatten, sums, outputs, the read-out `last`) has no instruction
 //!   of its own.
 
+mod attention;
 mod delays;
 mod neurons;
 mod products;
@@ -228,6 +229,15 @@ impl<'a> Compiler<'a> {
                 let (from, to) = (self.dense(value), self.own_dense(index));
                 self.push(Instruction::Apply { function: *function, from, to });
             }
+            Op::Border { value } => {
+                let source = self.port(index, 0);
+                inputs.push(self.native(source));
+                let value = self.vector(node, value)?;
+                let width = self.source_shape(index)[1];
+                let (from, to) = (self.dense(source), self.own_dense(index));
+                self.push(Instruction::Frame { value, width, from, to });
+            }
+            Op::Attention { heads, scale } => inputs.extend(self.attention(index, *heads, *scale)),
             Op::Neuron(neuron) => {
                 let value = self.port(index, 0);
                 inputs.push(self.native(value));

@@ -5,6 +5,7 @@ pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod metaspikeformer;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -77,6 +78,9 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Spiking transformer of images.
+    #[serde(rename = "metaspikeformer")]
+    MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
 }
@@ -86,6 +90,7 @@ impl ModelConfig {
     pub fn steps(&self) -> usize {
         match self {
             ModelConfig::Convnet(c) => c.steps,
+            ModelConfig::MetaSpikeformer(c) => c.steps,
             _ => 1,
         }
     }
@@ -98,6 +103,7 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
         }
     }

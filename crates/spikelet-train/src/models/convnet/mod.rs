@@ -21,4 +21,13 @@ pub use config::{
 };
 pub use functions::{MOMENTUM, standardized};
 pub use model::Convnet;
-pub use network::{Layer, Network, Op};
+pub use network::{Layer, Network, Op, Threshold};
+
+/// What other networks of layers are built with.
+pub(in crate::models) mod build {
+    pub(in crate::models) use super::{
+        model::MAX_WEIGHTS,
+        module::Settings,
+        network::{Builder, ConvSize, Draw, LayerId, Threshold},
+    };
+}
