@@ -315,6 +315,8 @@ pub(crate) struct Plan {
     /// What the outputs return.
     pub(crate) outputs: Vec<Input>,
     pub(crate) instructions: Vec<Instruction>,
+    /// Up to this instruction, those that give the same as long as the input does.
+    pub(crate) still: usize,
     /// From this instruction on, those that run once after the last step.
     pub(crate) sequence: usize,
     /// In the order of [`Mark::after`].

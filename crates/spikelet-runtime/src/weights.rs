@@ -3,13 +3,16 @@
 use alloc::{vec, vec::Vec};
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Values, Weight, int4};
 #[cfg(feature = "std")]
-use spikelet_kernels::spike_conv::{EventLists, EventWeights};
+use spikelet_kernels::spike_conv::{DenseWeights, EventLists, EventWeights};
 use spikelet_kernels::{conv, conv::Conv, dense, gather, quant};
 
 /// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
 /// outputs take longer to set up than such a convolution takes.
 #[cfg(feature = "std")]
 const PACKED: usize = 1 << 14;
+/// Convolutions of dense values with fewer products than this are left as they are.
+#[cfg(feature = "std")]
+const PRODUCTS: usize = 1 << 17;
 
 /// What arrives at a node in one step.
 #[derive(Clone, Copy)]
@@ -29,6 +32,9 @@ enum Store {
     /// The kernel of a convolution, packed for its events.
     #[cfg(feature = "std")]
     Packed(EventWeights),
+    /// The same for dense values.
+    #[cfg(feature = "std")]
+    Panels(DenseWeights),
     I8(Vec<i8>),
     /// Two in a byte, see [`int4`].
     I4(Vec<u8>),
@@ -89,16 +95,28 @@ impl Weights {
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
     }
 
-    /// Packs the kernel of a convolution, if that makes it faster.
-    pub(crate) fn pack(&mut self, shape: &Conv) {
+    /// Packs the kernel of a convolution of `signal`, if that makes it faster.
+    pub(crate) fn pack(&mut self, shape: &Conv, signal: Signal) {
         #[cfg(feature = "std")]
-        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout)
-            && w.len() >= PACKED
-            && shape.outputs / shape.groups >= 16
-        {
-            self.store = Store::Packed(EventWeights::new(shape, w));
+        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout) {
+            let products = w.len().saturating_mul(shape.window.output.iter().product());
+            if DenseWeights::is_depthwise(shape) && products >= PRODUCTS
+                || signal == Signal::Dense && products >= PRODUCTS
+            {
+                self.store = Store::Panels(DenseWeights::new(shape, w));
+            } else if w.len() >= PACKED && shape.outputs / shape.groups >= 16 {
+                self.store = Store::Packed(EventWeights::new(shape, w));
+            }
         }
-        let _ = shape;
+        let _ = (shape, signal);
+    }
+
+    /// Whether the weights take values, zeros too.
+    pub(crate) fn wants_values(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Panels(_));
+        #[cfg(not(feature = "std"))]
+        false
     }
 
     /// Whether dense input must come with the list of what is not zero.
@@ -117,6 +135,8 @@ impl Weights {
                 Store::F32(w) => 4 * w.len(),
                 #[cfg(feature = "std")]
                 Store::Packed(w) => w.bytes(),
+                #[cfg(feature = "std")]
+                Store::Panels(w) => w.bytes(),
                 Store::I8(w) => w.len(),
                 Store::I4(w) => w.len(),
             }
@@ -127,7 +147,7 @@ impl Weights {
         match &self.store {
             Store::F32(_) => 4 * self.outputs,
             #[cfg(feature = "std")]
-            Store::Packed(_) => 4 * self.outputs,
+            Store::Packed(_) | Store::Panels(_) => 4 * self.outputs,
             Store::I8(_) => self.outputs,
             Store::I4(_) => self.outputs.div_ceil(2),
         }
@@ -143,6 +163,8 @@ impl Weights {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
             Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
+            #[cfg(feature = "std")]
+            Store::Panels(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             Store::I8(w) => w.iter().map(|w| *w != 0).collect(),
             Store::I4(w) => {
                 let row = if self.layout == Layout::ByInput { self.outputs } else { self.rows };
@@ -165,7 +187,9 @@ impl Weights {
     pub(crate) fn add_product(&self, x: Arrival, out: &mut [f32], sums: &mut Sums) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(_), _) => unreachable!("only kernels of convolutions are packed"),
+            (Store::Packed(_) | Store::Panels(_), _) => {
+                unreachable!("only kernels of convolutions are packed")
+            }
             (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 gather::add_rows_graded(out, w, events, x);
@@ -208,6 +232,12 @@ impl Weights {
             }
             #[cfg(feature = "std")]
             (Store::Packed(_), Arrival::Dense(_)) => unreachable!("by input there are events"),
+            #[cfg(feature = "std")]
+            (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
+                out.iter_mut().zip(w.forward(x)).for_each(|(y, x)| *y += x);
+            }
+            #[cfg(feature = "std")]
+            (Store::Panels(_), Arrival::Spikes(_)) => unreachable!("given as values"),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);

@@ -1,6 +1,7 @@
 //! Depthwise: every channel has a kernel of its own. A product reads as much as it computes, so
 //! zeros are not looked for; 64 channels at a time stay in registers over all taps.
 
+use super::links::Links;
 use crate::{
     batch::{add, map},
     conv::Conv,
@@ -21,19 +22,51 @@ pub(super) fn applies(conv: &Conv) -> bool {
     conv.groups > 1 && conv.groups == conv.inputs && conv.groups == conv.outputs
 }
 
+/// Weights laid out for the sums of a direction, and which positions they join.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    links: Links,
+    /// By block of channels a row for every tap.
+    kernels: Vec<Vec<Row<CHANNELS>>>,
+}
+
+impl Layout {
+    /// For [`forward`].
+    pub(super) fn new(conv: &Conv, weights: &[f32]) -> Layout {
+        let w = &conv.window;
+        let links = Links::new(w.positions(), |position, see| w.for_each_source(position, see));
+        Layout { links, kernels: kernels(conv, weights) }
+    }
+
+    /// The weights that [`new`](Self::new) was given.
+    pub(super) fn unpack(&self, conv: &Conv) -> Vec<f32> {
+        let mut weights = vec![0.0; super::taps(conv) * conv.outputs];
+        for (block, rows) in self.kernels.iter().enumerate() {
+            let columns = columns(conv, block);
+            for (row, to) in rows.iter().zip(weights.chunks_exact_mut(conv.outputs)) {
+                to[columns.clone()].copy_from_slice(&row.0[..columns.len()]);
+            }
+        }
+        weights
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let kernels = self.kernels.iter().map(|rows| size_of_val(rows.as_slice()));
+        kernels.sum::<usize>() + self.links.bytes()
+    }
+}
+
 /// See [`super::forward`].
 pub(super) fn forward(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    weights: &[f32],
+    layout: &Layout,
     bias: &[f32],
 ) -> Vec<f32> {
     let w = &conv.window;
-    let visit = |position: usize, see: &mut dyn FnMut(usize, usize)| {
-        w.for_each_source(position, see);
-    };
-    sums(conv, x, batch, weights, bias, &visit, [w.output, w.input])
+    sums(conv, x, batch, layout, bias, w.input[0] * w.input[1])
 }
 
 /// See [`super::input_gradient`].
@@ -44,14 +77,11 @@ pub(super) fn input_gradient(
     d_out: &[f32],
 ) -> Vec<f32> {
     let w = &conv.window;
-    let visit = |position: usize, see: &mut dyn FnMut(usize, usize)| {
-        w.for_each_target(position, see);
-    };
-    sums(conv, d_out, batch, weights, &[], &visit, [w.input, w.output])
+    let positions = 0..w.input[0] * w.input[1];
+    let links = Links::new(positions, |position, see| w.for_each_target(position, see));
+    let layout = Layout { links, kernels: kernels(conv, weights) };
+    sums(conv, d_out, batch, &layout, &[], w.output[0] * w.output[1])
 }
-
-/// Calls back with the taps of a position of the result and the positions they read.
-type Visit<'a> = &'a (dyn Fn(usize, &mut dyn FnMut(usize, usize)) + Sync);
 
 /// `[batch, to, channels]`: sums of weights times what the taps read of `x` `[batch, from,
 /// channels]`.
@@ -59,20 +89,11 @@ fn sums(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    weights: &[f32],
+    Layout { links, kernels }: &Layout,
     bias: &[f32],
-    visit: Visit,
-    [to, from]: [[usize; 2]; 2],
+    from: usize,
 ) -> Vec<f32> {
-    let (to, from) = (to[0] * to[1], from[0] * from[1]);
-    let links: Vec<Vec<(usize, usize)>> = (0..to)
-        .map(|position| {
-            let mut links = Vec::new();
-            visit(position, &mut |tap, at| links.push((tap, at)));
-            links
-        })
-        .collect();
-    let kernels = kernels(conv, weights);
+    let to = links.positions();
     let mut tasks = Vec::new();
     for block in 0..kernels.len() {
         for first in (0..batch * to).step_by(POSITIONS) {
@@ -85,7 +106,7 @@ fn sums(
         collect(batch * to, conv.outputs, |out| {
             map(&tasks, |_, (block, positions)| {
                 let columns = columns(conv, *block);
-                let task = Task { x, links: &links, size: [to, from], columns, bias, out };
+                let task = Task { x, links, size: [to, from], columns, bias, out };
                 simd::dispatch(
                     #[inline(always)]
                     || task.run(positions.clone(), &kernels[*block]),
@@ -115,7 +136,7 @@ fn kernels(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<CHANNELS>>> {
 
 struct Task<'a, 'b> {
     x: &'a [f32],
-    links: &'a [Vec<(usize, usize)>],
+    links: &'a Links,
     /// Positions of an image of the result and of `x`.
     size: [usize; 2],
     columns: Range<usize>,
@@ -134,10 +155,10 @@ impl Task<'_, '_> {
         for at in positions {
             let (image, position) = (at / self.size[0], at % self.size[0]);
             let mut sum = start.0;
-            for (tap, from) in &self.links[position] {
+            for (tap, from) in self.links.of(position) {
                 let first = (image * self.size[1] + from) * width + self.columns.start;
                 let x = &self.x[first..first + self.columns.len()];
-                add_products(&mut sum, &kernel[*tap].0, x);
+                add_products(&mut sum, &kernel[tap].0, x);
             }
             // SAFETY: this position and these columns are in this task alone.
             #[allow(unsafe_code)]

@@ -4,7 +4,7 @@
 //! Images share the taps of a position, so rows of several images are multiplied together, and
 //! what a window reads of the padding is no work.
 
-use super::{columns, taps};
+use super::{columns, forward::unpacked, links::Links, taps};
 use crate::{
     batch::map,
     conv::Conv,
@@ -20,38 +20,54 @@ const IMAGES: usize = 4 * ROWS;
 /// Tasks for every block of columns and images, about.
 const PARTS: usize = 16;
 
+/// Weights laid out for the products of a direction, and which positions they join.
+#[derive(Clone, Debug)]
+pub(super) struct Layout<const N: usize> {
+    links: Links,
+    /// Group and columns of the result.
+    columns: Vec<(usize, Range<usize>)>,
+    /// For every block of columns `[tap, depth]` rows.
+    panels: Vec<Vec<Row<N>>>,
+}
+
+impl<const N: usize> Layout<N> {
+    /// For [`forward`].
+    pub(super) fn new(conv: &Conv, weights: &[f32]) -> Layout<N> {
+        let w = &conv.window;
+        let links = Links::new(w.positions(), |position, see| w.for_each_source(position, see));
+        let depth = conv.inputs / conv.groups;
+        let columns = columns(conv.outputs, conv.groups, N);
+        let panels = map(&columns, |_, (_, columns)| {
+            let mut panel = zeros::<N>(taps(conv) * depth);
+            pack(&mut panel, weights, conv.outputs, columns.clone());
+            panel
+        });
+        Layout { links, columns, panels }
+    }
+
+    /// The weights that [`new`](Self::new) was given.
+    pub(super) fn unpack(&self, conv: &Conv) -> Vec<f32> {
+        unpacked(&self.panels, conv.outputs, conv.groups)
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let panels = self.panels.iter().map(|panel| size_of_val(panel.as_slice()));
+        panels.sum::<usize>() + self.links.bytes()
+    }
+}
+
 /// `[batch, oh, ow, out]`: see [`super::forward`].
 pub(super) fn forward<const N: usize>(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    weights: &[f32],
+    layout: &Layout<N>,
     bias: &[f32],
 ) -> Vec<f32> {
-    let w = &conv.window;
-    let mut links = Links::default();
-    for position in w.positions() {
-        w.for_each_source(position, |tap, from| links.add(tap, from));
-        links.ends.push(links.links.len());
-    }
+    let size = conv.window.input[0] * conv.window.input[1];
     let depth = conv.inputs / conv.groups;
-    let columns = columns(conv.outputs, conv.groups, N);
-    let panels = map(&columns, |_, (_, columns)| {
-        let mut panel = zeros::<N>(taps(conv) * depth);
-        pack(&mut panel, weights, conv.outputs, columns.clone());
-        panel
-    });
-    let product = Product {
-        x,
-        size: w.input[0] * w.input[1],
-        width: conv.inputs,
-        depth,
-        links,
-        columns,
-        panels,
-        bias,
-    };
-    product.run(batch, conv.outputs)
+    Product { x, size, width: conv.inputs, depth, layout, bias }.run(batch, conv.outputs)
 }
 
 /// `[batch, h, w, in]`: see [`super::input_gradient`].
@@ -62,11 +78,8 @@ pub(super) fn input_gradient<const N: usize>(
     d_out: &[f32],
 ) -> Vec<f32> {
     let w = &conv.window;
-    let mut links = Links::default();
-    for position in 0..w.input[0] * w.input[1] {
-        w.for_each_target(position, |tap, from| links.add(tap, from));
-        links.ends.push(links.links.len());
-    }
+    let positions = 0..w.input[0] * w.input[1];
+    let links = Links::new(positions, |position, see| w.for_each_target(position, see));
     let (depth, per_group) = (conv.outputs / conv.groups, conv.inputs / conv.groups);
     let columns = columns(conv.inputs, conv.groups, N);
     let tasks: Vec<(usize, usize)> =
@@ -80,35 +93,10 @@ pub(super) fn input_gradient<const N: usize>(
         panel
     });
     let panels = parts.chunks_exact(taps(conv)).map(|taps| taps.concat()).collect();
-    let product = Product {
-        x: d_out,
-        size: w.output[0] * w.output[1],
-        width: conv.outputs,
-        depth,
-        links,
-        columns,
-        panels,
-        bias: &[],
-    };
+    let layout = &Layout { links, columns, panels };
+    let size = w.output[0] * w.output[1];
+    let product = Product { x: d_out, size, width: conv.outputs, depth, layout, bias: &[] };
     product.run(batch, conv.inputs)
-}
-
-/// For every position of the result the taps, and the positions they read.
-#[derive(Default)]
-struct Links {
-    links: Vec<(usize, usize)>,
-    ends: Vec<usize>,
-}
-
-impl Links {
-    fn add(&mut self, tap: usize, from: usize) {
-        self.links.push((tap, from));
-    }
-
-    fn of(&self, position: usize) -> &[(usize, usize)] {
-        let first = if position == 0 { 0 } else { self.ends[position - 1] };
-        &self.links[first..self.ends[position]]
-    }
 }
 
 struct Product<'a, const N: usize> {
@@ -117,20 +105,16 @@ struct Product<'a, const N: usize> {
     size: usize,
     width: usize,
     depth: usize,
-    links: Links,
-    /// Group and columns of the result.
-    columns: Vec<(usize, Range<usize>)>,
-    /// For every block of columns `[tap, depth]` rows.
-    panels: Vec<Vec<Row<N>>>,
+    layout: &'a Layout<N>,
     bias: &'a [f32],
 }
 
 impl<const N: usize> Product<'_, N> {
     fn run(&self, batch: usize, width: usize) -> Vec<f32> {
-        let positions = self.links.ends.len();
+        let positions = self.layout.links.positions();
         let each = positions.div_ceil(PARTS).max(1);
         let mut tasks = Vec::new();
-        for block in 0..self.columns.len() {
+        for block in 0..self.layout.columns.len() {
             for image in (0..batch).step_by(IMAGES) {
                 for first in (0..positions).step_by(each) {
                     let positions = first..positions.min(first + each);
@@ -164,7 +148,8 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
     #[inline(always)]
     fn run<const W: usize, const FMA: bool>(self) {
         let p = self.product;
-        let (group, columns) = &p.columns[self.block];
+        let Layout { links, columns, panels } = p.layout;
+        let (group, columns) = &columns[self.block];
         let mut start = Row::<N>::ZERO;
         if !p.bias.is_empty() {
             start.0[..columns.len()].copy_from_slice(&p.bias[columns.clone()]);
@@ -173,8 +158,8 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
         let sums = &mut all[..self.images.len()];
         for position in self.positions.clone() {
             sums.fill(start);
-            for &(tap, from) in p.links.of(position) {
-                let panel = &p.panels[self.block][tap * p.depth..(tap + 1) * p.depth];
+            for (tap, from) in links.of(position) {
+                let panel = &panels[self.block][tap * p.depth..(tap + 1) * p.depth];
                 for (sums, first) in sums.chunks_mut(ROWS).zip(self.images.clone().step_by(ROWS)) {
                     let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
                     for (image, row) in (first..).zip(&mut rows[..sums.len()]) {
@@ -188,7 +173,7 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
                 // SAFETY: these columns of this position and image are in this task alone.
                 #[allow(unsafe_code)]
                 unsafe {
-                    self.out.write(image * p.links.ends.len() + position, columns, row);
+                    self.out.write(image * links.positions() + position, columns, row);
                 }
             }
         }

@@ -88,7 +88,12 @@ fn packed<const N: usize>(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<N>>> {
     })
 }
 
-fn unpacked<const N: usize>(packed: &[Vec<Row<N>>], outputs: usize, groups: usize) -> Vec<f32> {
+/// The weights of which `packed` holds blocks of columns.
+pub(super) fn unpacked<const N: usize>(
+    packed: &[Vec<Row<N>>],
+    outputs: usize,
+    groups: usize,
+) -> Vec<f32> {
     let mut weights = vec![0.0; packed.first().map_or(0, Vec::len) * outputs];
     for (rows, (_, columns)) in packed.iter().zip(columns(outputs, groups, N)) {
         for (row, to) in rows.iter().zip(weights.chunks_exact_mut(outputs)) {

@@ -13,6 +13,7 @@ mod attention;
 mod delays;
 mod neurons;
 mod products;
+mod still;
 mod tokens;
 mod values;
 
@@ -21,9 +22,13 @@ use crate::{
     error::Error,
     plan::{Input, Instruction, Mark, MarkOutput, NodeFacts, Plan, Product},
 };
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 use spikelet_graph::{Graph, Node, Op, Phase, Readout, Signal, Topology};
-use spikelet_kernels::window::Window;
+use spikelet_kernels::{conv::Conv, window::Window};
 
 /// Compiles a graph.
 pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
@@ -73,8 +78,8 @@ struct Value {
 /// The place of a [`Value`] in [`Compiler::values`].
 type ValueId = usize;
 
-/// Tensor, scales, whether it lies by input, whether events come in, groups of a convolution.
-type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, Option<usize>);
+/// Tensor, scales, whether it lies by input, whether events come in, shape of a convolution.
+type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, Option<Conv>);
 
 struct Compiler<'a> {
     graph: &'a Graph,
@@ -107,8 +112,15 @@ impl<'a> Compiler<'a> {
             .order
             .iter()
             .partition(|node| self.graph.nodes[**node].phase == Phase::Step);
+        let mut still = BTreeSet::new();
+        let (mut all_still, mut still_end) = (rings.is_empty(), 0);
         for index in step {
+            all_still &= self.is_still(index, &still);
             self.node(index)?;
+            if all_still {
+                still.insert(index);
+                still_end = self.plan.instructions.len();
+            }
         }
         for (node, ring) in rings {
             self.remember(node, ring);
@@ -132,6 +144,7 @@ impl<'a> Compiler<'a> {
                 self.plan.outputs.push(output);
             }
         }
+        self.keep_still(&still, still_end);
         self.plan.places = core::mem::take(&mut self.wishes).place();
         Ok(())
     }

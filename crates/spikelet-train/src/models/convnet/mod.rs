@@ -13,6 +13,7 @@ mod module;
 mod network;
 mod nf_resnet;
 mod preact_resnet;
+mod rates;
 mod vgg;
 
 pub use checkpoint::{OfficialShape, from_official, official_graph};

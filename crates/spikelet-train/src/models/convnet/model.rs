@@ -9,7 +9,9 @@ use super::{
     },
     module::Settings,
     network::{Builder, Draw, Layer, Op, ParamId, Shape, Threshold},
-    nf_resnet, preact_resnet, vgg,
+    nf_resnet, preact_resnet,
+    rates::threshold_at,
+    vgg,
 };
 use crate::{
     init::Init,
@@ -124,18 +126,25 @@ impl Convnet {
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
     ) -> (Tensor<3>, State) {
-        self.pass(x, state, seen, false)
+        let (out, pass) = self.pass(x, state, seen, Mode::default());
+        (out, pass.next)
     }
 
-    /// The same; `detached` is one step through which no gradient reaches the state. What
-    /// normalisations give is then not seen where their neurons follow.
+    /// Thresholds at which all populations fire at a rate, those before them included.
+    pub(super) fn thresholds_at(&self, x: Tensor<3>, rate: f32) -> Vec<f32> {
+        let state = self.initial_state(x.dims()[1], &x.device());
+        self.pass(x, state, &mut |_, _| {}, Mode { rate: Some(rate), detached: false }).1.thresholds
+    }
+
+    /// The same. What normalisations give is not seen in a detached step where their neurons
+    /// follow.
     fn pass(
         &self,
         x: Tensor<3>,
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
-        detached: bool,
-    ) -> (Tensor<3>, State) {
+        Mode { detached, rate }: Mode,
+    ) -> (Tensor<3>, Pass<'_>) {
         let [time, batch, _] = x.dims();
         let mut pass = Pass {
             model: self,
@@ -145,6 +154,8 @@ impl Convnet {
             state: state.into_iter(),
             next: State::new(),
             running: None,
+            rate,
+            thresholds: Vec::new(),
         };
         let mut together = None;
         let last_readers = self.network.last_readers();
@@ -182,8 +193,17 @@ impl Convnet {
         }
         let out = outputs.pop().flatten().expect("a network has an output");
         let [_, _, _, classes] = out.dims();
-        (out.reshape([time, batch, classes]), pass.next)
+        (out.reshape([time, batch, classes]), pass)
     }
+}
+
+/// How the layers run.
+#[derive(Clone, Copy, Default)]
+struct Mode {
+    /// One step through which no gradient reaches the state.
+    detached: bool,
+    /// Thresholds follow from this firing rate.
+    rate: Option<f32>,
 }
 
 /// One run over the layers.
@@ -196,6 +216,8 @@ struct Pass<'a> {
     next: State,
     /// What the last normalisation left.
     running: Option<Statistics>,
+    rate: Option<f32>,
+    thresholds: Vec<f32>,
 }
 
 impl Pass<'_> {
@@ -309,9 +331,19 @@ impl Pass<'_> {
         let [_, h, w, channels] = shape;
         let rows = self.batch * h * w;
         let v = self.take().reshape([rows, channels]);
+        let current = current.reshape([self.time, rows, channels]);
+        let settings = self.model.settings;
+        let threshold = match self.rate {
+            None => threshold,
+            Some(rate) => {
+                let found = threshold_at(rate, &current, settings);
+                self.thresholds.push(found);
+                Threshold::Fixed(found)
+            }
+        };
         let constant =
             |value: f32| Tensor::<1>::from_floats([value], &current.device()).cast(current.dtype());
-        let Settings { beta, dynamics, .. } = self.model.settings;
+        let Settings { beta, dynamics, .. } = settings;
         let params = NeuronTensors {
             beta: constant(beta),
             threshold: match threshold {
@@ -322,7 +354,6 @@ impl Pass<'_> {
             gain: None,
         };
         let state = NeuronState { v, second: None };
-        let current = current.reshape([self.time, rows, channels]);
         let (spikes, state) = neuron_sequence_from(current, state, params, dynamics);
         self.next.push(state.v.reshape([self.batch, h * w * channels]));
         spikes.reshape(shape)
@@ -400,8 +431,9 @@ impl SequenceModel for Convnet {
             true => state.into_iter().map(Tensor::autodiff).collect(),
             false => state,
         };
-        let (out, state) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, true);
-        (out.squeeze_dim(0), state.into_iter().map(Tensor::inner).collect())
+        let mode = Mode { detached: true, ..Mode::default() };
+        let (out, pass) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, mode);
+        (out.squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
     }
 
     /// Step by step: activations of all steps together would take as many times the memory.

@@ -9,8 +9,10 @@
 //! steps together, the head's neurons come after the mean over positions, and drop path, which the
 //! code makes and never applies, is left out.
 
+mod checkpoint;
 mod config;
 mod model;
 
+pub use checkpoint::{Sizes, graph_at_rate, official_graph, sizes};
 pub use config::{Attention, MetaSpikeformerConfig, Shortcut};
 pub use model::network;
