@@ -11,7 +11,7 @@ use crate::{
 use alloc::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 
 /// The nodes of a RepConv by index: 1 x 1, border, depthwise, 1 x 1.
-type Chain = [usize; 4];
+pub(crate) type Chain = [usize; 4];
 
 impl Graph {
     /// Replaces every chain of a 1 x 1 convolution, a border of what that convolution makes of
@@ -51,7 +51,7 @@ impl Graph {
     }
 
     /// The chain that ends at this node.
-    fn chain(&self, topology: &Topology, last: usize) -> Option<Chain> {
+    pub(crate) fn chain(&self, topology: &Topology, last: usize) -> Option<Chain> {
         let before = |index: usize| -> Option<usize> {
             let [link] = topology.sources[index][..] else { return None };
             let alone = topology.targets[link.node].len() == 1 && link.delay == 0;

@@ -23,8 +23,10 @@ pub mod neuron;
 #[cfg(feature = "nir")]
 pub mod nir;
 pub mod op;
+pub mod paper_energy;
 pub mod shape;
 pub mod signal;
+pub mod spike_driven;
 pub mod task;
 pub mod tensor;
 pub mod topology;

@@ -2,7 +2,7 @@
 
 use crate::{
     buffers::Buffer,
-    plan::{Input, Instruction, Plan, Population, Product},
+    plan::{Input, Instruction, Plan, Population, Product, ProductKind},
     state::Memory,
     weights::Arrival,
 };
@@ -26,6 +26,10 @@ impl Plan {
         let of = |buffer: &Buffer| self.places.of(*buffer);
         match instruction {
             Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
+            Instruction::Convolve { product, bias, add, to } => {
+                let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+                self.convolve(product, bias, *add, *to, memory);
+            }
             Instruction::Fire { neuron, current, to } => {
                 let population = &self.neurons[*neuron];
                 let (second, v) = (self.second(population), of(&population.v));
@@ -234,6 +238,37 @@ impl Plan {
             Input::Dense(from) => {
                 let [from, to] = apart(values, [of(from), of(to)]);
                 self.add_product(product.kind, Arrival::Dense(from), to, sums);
+            }
+        }
+    }
+
+    fn convolve(
+        &self,
+        product: &Product,
+        bias: &[f32],
+        add: bool,
+        to: Buffer,
+        memory: &mut Memory,
+    ) {
+        let Memory { values, words, .. } = memory;
+        let ProductKind::Convolution(weights, shape) = product.kind else {
+            unreachable!("only convolutions are packed")
+        };
+        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
+        let of = |buffer: Buffer| self.places.of(buffer);
+        match product.input {
+            Input::Spikes(events) => {
+                let x = Arrival::Spikes(list(words, of(events)));
+                weights.write_convolution(shape, x, bias, add, &mut values[of(to)]);
+            }
+            Input::Graded(events, from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let x = Arrival::Graded(list(words, of(events)), from);
+                weights.write_convolution(shape, x, bias, add, to);
+            }
+            Input::Dense(from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                weights.write_convolution(shape, Arrival::Dense(from), bias, add, to);
             }
         }
     }

@@ -61,6 +61,8 @@ pub(crate) enum Instruction {
     AddBias { bias: usize, to: Buffer },
     /// Adds a product.
     Multiply { product: Product, to: Buffer },
+    /// Writes a convolution whose weights are packed, with a bias, or adds it.
+    Convolve { product: Product, bias: Option<usize>, add: bool, to: Buffer },
     /// Adds values or spikes as they are.
     Add { from: Input, to: Buffer },
     /// Turns an event list into values.
@@ -129,7 +131,7 @@ impl Instruction {
             | Self::Clear { to }
             | Self::SetBias { to, .. }
             | Self::AddBias { to, .. } => visit(*to),
-            Self::Multiply { product, to } => {
+            Self::Multiply { product, to } | Self::Convolve { product, to, .. } => {
                 input(product.input, &mut visit);
                 visit(*to);
             }

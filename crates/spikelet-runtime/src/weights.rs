@@ -111,6 +111,14 @@ impl Weights {
         let _ = (shape, signal);
     }
 
+    /// Whether a convolution writes its output in one go.
+    pub(crate) fn is_packed(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Packed(_) | Store::Panels(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
     /// Whether the weights take values, zeros too.
     pub(crate) fn wants_values(&self) -> bool {
         #[cfg(feature = "std")]
@@ -225,19 +233,9 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Spikes(events)) => add_packed(shape, w, events, None, out),
-            #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Graded(events, x)) => {
-                add_packed(shape, w, events, Some(x), out);
+            (Store::Packed(_) | Store::Panels(_), x) => {
+                self.write_convolution(shape, x, &[], true, out);
             }
-            #[cfg(feature = "std")]
-            (Store::Packed(_), Arrival::Dense(_)) => unreachable!("by input there are events"),
-            #[cfg(feature = "std")]
-            (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
-                out.iter_mut().zip(w.forward(x)).for_each(|(y, x)| *y += x);
-            }
-            #[cfg(feature = "std")]
-            (Store::Panels(_), Arrival::Spikes(_)) => unreachable!("given as values"),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -253,6 +251,34 @@ impl Weights {
                 conv::add_dense_i8(shape, out, w, &self.scale, x);
             }
             (Store::I4(_), _) => unreachable!("kernels of convolutions have at least 8 bits"),
+        }
+    }
+
+    /// Writes the convolution plus a bias (or an empty one) over `out`, or adds it; only where the
+    /// weights are packed.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
+    pub(crate) fn write_convolution(
+        &self,
+        shape: &Conv,
+        x: Arrival,
+        bias: &[f32],
+        add: bool,
+        out: &mut [f32],
+    ) {
+        match (&self.store, x) {
+            #[cfg(feature = "std")]
+            (Store::Packed(w), Arrival::Spikes(events)) => {
+                w.forward_into(shape, &lists(shape, events, None), bias, add, out);
+            }
+            #[cfg(feature = "std")]
+            (Store::Packed(w), Arrival::Graded(events, x)) => {
+                w.forward_into(shape, &lists(shape, events, Some(x)), bias, add, out);
+            }
+            #[cfg(feature = "std")]
+            (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
+                w.forward_into(x, bias, add, out);
+            }
+            _ => unreachable!("packed weights take events or values, as they were packed for"),
         }
     }
 
@@ -276,15 +302,7 @@ impl Weights {
 }
 
 #[cfg(feature = "std")]
-fn add_packed(
-    shape: &Conv,
-    weights: &EventWeights,
-    events: &[u32],
-    x: Option<&[f32]>,
-    out: &mut [f32],
-) {
+fn lists(shape: &Conv, events: &[u32], x: Option<&[f32]>) -> EventLists {
     let pixels = shape.window.input[0] * shape.window.input[1];
-    let lists = EventLists::from_events(events, x, pixels, shape.inputs, shape.groups);
-    let found = weights.forward(shape, &lists, 1, &[]);
-    out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
+    EventLists::from_events(events, x, pixels, shape.inputs, shape.groups)
 }

@@ -7,6 +7,7 @@ pub mod evaluate;
 mod gradient_sum;
 pub mod gradients;
 pub mod init;
+mod lamb;
 pub mod loss;
 pub mod lower;
 pub mod model;

@@ -1,6 +1,6 @@
 //! Optimisers by name, and clipping of the gradient by its global norm.
 
-use crate::sgd::Sgd;
+use crate::{lamb::Lamb, sgd::Sgd};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{
     AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, decay::WeightDecayConfig,
@@ -57,6 +57,23 @@ pub enum Optimizer {
         #[serde(default = "decoupled")]
         weight_decay: f32,
     },
+    /// LAMB as timm has it with `trust_clip`; its own limit on gradients is `clip_norm = 1.0`.
+    Lamb {
+        /// Learning rate.
+        lr: f64,
+        /// Decay of the first moment.
+        #[serde(default = "beta_1")]
+        beta_1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta_2")]
+        beta_2: f32,
+        /// Added to the denominator.
+        #[serde(default = "lamb_epsilon")]
+        epsilon: f32,
+        /// Fraction of the learning rate by which weights shrink; vectors do not.
+        #[serde(default = "decoupled")]
+        weight_decay: f32,
+    },
 }
 
 fn beta_1() -> f32 {
@@ -69,6 +86,10 @@ fn beta_2() -> f32 {
 
 fn epsilon() -> f32 {
     1e-8
+}
+
+fn lamb_epsilon() -> f32 {
+    1e-6
 }
 
 fn decoupled() -> f32 {
@@ -88,7 +109,8 @@ impl Optimizer {
         match self {
             Optimizer::Sgd { lr, .. }
             | Optimizer::Adam { lr, .. }
-            | Optimizer::AdamW { lr, .. } => *lr,
+            | Optimizer::AdamW { lr, .. }
+            | Optimizer::Lamb { lr, .. } => *lr,
         }
     }
 
@@ -105,6 +127,9 @@ impl Optimizer {
                 .with_epsilon(epsilon)
                 .with_weight_decay(decay(weight_decay))
                 .init(),
+            Optimizer::Lamb { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                ModuleOptimizer::from(Lamb { beta_1, beta_2, epsilon, weight_decay })
+            }
             Optimizer::AdamW { beta_1, beta_2, epsilon, weight_decay, .. } => AdamWConfig::new()
                 .with_beta_1(beta_1)
                 .with_beta_2(beta_2)

@@ -1,7 +1,7 @@
 //! Weights of a convolution of dense input, laid out once for many images.
 
 use super::{depthwise, direct, widest};
-use crate::{conv::Conv, window::Window};
+use crate::{conv::Conv, out::Begin, window::Window};
 use alloc::vec::Vec;
 
 /// The weights of a convolution, laid out for dense input, one image at a time.
@@ -46,18 +46,23 @@ impl DenseWeights {
         depthwise::applies(conv)
     }
 
-    /// The convolution of `x` `[h, w, in]`, `[oh, ow, out]`.
+    /// Writes the convolution of `x` `[h, w, in]` plus a bias (or an empty one) over `out`
+    /// `[oh, ow, out]`, or adds it.
     ///
     /// # Panics
-    /// If `x` is no such image.
-    pub fn forward(&self, x: &[f32]) -> Vec<f32> {
+    /// If a length does not fit the shape.
+    pub fn forward_into(&self, x: &[f32], bias: &[f32], add: bool, out: &mut [f32]) {
         let (conv, images) = (&self.conv, self.images);
         assert_eq!(x.len(), images * super::input_len(conv), "an image");
+        assert_eq!(out.len(), images * super::output_len(conv), "an image");
+        let begin = Begin { bias, add };
         match &self.layout {
-            Layout::Depthwise(layout) => depthwise::forward(conv, x, images, layout, &[]),
-            Layout::Narrow(layout) => direct::forward(conv, x, images, layout, &[]),
-            Layout::Middle(layout) => direct::forward(conv, x, images, layout, &[]),
-            Layout::Wide(layout) => direct::forward(conv, x, images, layout, &[]),
+            Layout::Depthwise(layout) => {
+                depthwise::forward_into(conv, x, images, layout, begin, out);
+            }
+            Layout::Narrow(layout) => direct::forward_into(conv, x, images, layout, begin, out),
+            Layout::Middle(layout) => direct::forward_into(conv, x, images, layout, begin, out),
+            Layout::Wide(layout) => direct::forward_into(conv, x, images, layout, begin, out),
         }
     }
 

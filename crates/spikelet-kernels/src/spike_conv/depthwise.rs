@@ -5,7 +5,7 @@ use super::links::Links;
 use crate::{
     batch::{add, map},
     conv::Conv,
-    out::{Out, collect},
+    out::{Begin, Out, collect},
     rows::{Row, pack, zeros},
     simd,
 };
@@ -69,6 +69,19 @@ pub(super) fn forward(
     sums(conv, x, batch, layout, bias, w.input[0] * w.input[1])
 }
 
+/// The same over `out`, or added to it.
+pub(super) fn forward_into(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    layout: &Layout,
+    begin: Begin,
+    out: &mut [f32],
+) {
+    let from = conv.window.input[0] * conv.window.input[1];
+    fill(conv, x, batch, layout, begin, from, &Out::over(out, conv.outputs));
+}
+
 /// See [`super::input_gradient`].
 pub(super) fn input_gradient(
     conv: &Conv,
@@ -89,10 +102,30 @@ fn sums(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    Layout { links, kernels }: &Layout,
+    layout: &Layout,
     bias: &[f32],
     from: usize,
 ) -> Vec<f32> {
+    let begin = Begin { bias, add: false };
+    // SAFETY: `fill` writes all blocks of channels and all positions.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(batch * layout.links.positions(), conv.outputs, |out| {
+            fill(conv, x, batch, layout, begin, from, out);
+        })
+    }
+}
+
+/// Writes all values, each in one task.
+fn fill(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    Layout { links, kernels }: &Layout,
+    begin: Begin,
+    from: usize,
+    out: &Out,
+) {
     let to = links.positions();
     let mut tasks = Vec::new();
     for block in 0..kernels.len() {
@@ -100,20 +133,14 @@ fn sums(
             tasks.push((block, first..(batch * to).min(first + POSITIONS)));
         }
     }
-    // SAFETY: the tasks are all blocks of channels and all positions, each once.
-    #[allow(unsafe_code)]
-    unsafe {
-        collect(batch * to, conv.outputs, |out| {
-            map(&tasks, |_, (block, positions)| {
-                let columns = columns(conv, *block);
-                let task = Task { x, links, size: [to, from], columns, bias, out };
-                simd::dispatch(
-                    #[inline(always)]
-                    || task.run(positions.clone(), &kernels[*block]),
-                );
-            });
-        })
-    }
+    map(&tasks, |_, (block, positions)| {
+        let columns = columns(conv, *block);
+        let task = Task { x, links, size: [to, from], columns, begin, out };
+        simd::dispatch(
+            #[inline(always)]
+            || task.run(positions.clone(), &kernels[*block]),
+        );
+    });
 }
 
 /// A block of channels.
@@ -140,21 +167,19 @@ struct Task<'a, 'b> {
     /// Positions of an image of the result and of `x`.
     size: [usize; 2],
     columns: Range<usize>,
-    bias: &'a [f32],
+    begin: Begin<'a>,
     out: &'a Out<'b>,
 }
 
 impl Task<'_, '_> {
     #[inline(always)]
     fn run(&self, positions: Range<usize>, kernel: &[Row<CHANNELS>]) {
-        let mut start = Row::<CHANNELS>::ZERO;
-        if !self.bias.is_empty() {
-            start.0[..self.columns.len()].copy_from_slice(&self.bias[self.columns.clone()]);
-        }
         let width = self.out.width();
         for at in positions {
             let (image, position) = (at / self.size[0], at % self.size[0]);
-            let mut sum = start.0;
+            // SAFETY: this position and these columns are in this task alone.
+            #[allow(unsafe_code)]
+            let Row(mut sum) = unsafe { self.begin.row(self.out, at, &self.columns) };
             for (tap, from) in self.links.of(position) {
                 let first = (image * self.size[1] + from) * width + self.columns.start;
                 let x = &self.x[first..first + self.columns.len()];

@@ -9,7 +9,7 @@ use crate::{
     batch::map,
     conv::Conv,
     micro::{Kernel, ROWS, add_rows, launch},
-    out::{Out, collect},
+    out::{Begin, Out, collect},
     rows::{Row, pack, pack_transposed, zeros},
 };
 use alloc::vec::Vec;
@@ -67,7 +67,23 @@ pub(super) fn forward<const N: usize>(
 ) -> Vec<f32> {
     let size = conv.window.input[0] * conv.window.input[1];
     let depth = conv.inputs / conv.groups;
-    Product { x, size, width: conv.inputs, depth, layout, bias }.run(batch, conv.outputs)
+    let begin = Begin { bias, add: false };
+    Product { x, size, width: conv.inputs, depth, layout, begin }.run(batch, conv.outputs)
+}
+
+/// The same over `out`, or added to it.
+pub(super) fn forward_into<const N: usize>(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    layout: &Layout<N>,
+    begin: Begin,
+    out: &mut [f32],
+) {
+    let size = conv.window.input[0] * conv.window.input[1];
+    let depth = conv.inputs / conv.groups;
+    let product = Product { x, size, width: conv.inputs, depth, layout, begin };
+    product.fill(batch, &Out::over(out, conv.outputs));
 }
 
 /// `[batch, h, w, in]`: see [`super::input_gradient`].
@@ -95,7 +111,8 @@ pub(super) fn input_gradient<const N: usize>(
     let panels = parts.chunks_exact(taps(conv)).map(|taps| taps.concat()).collect();
     let layout = &Layout { links, columns, panels };
     let size = w.output[0] * w.output[1];
-    let product = Product { x: d_out, size, width: conv.outputs, depth, layout, bias: &[] };
+    let begin = Begin { bias: &[], add: false };
+    let product = Product { x: d_out, size, width: conv.outputs, depth, layout, begin };
     product.run(batch, conv.inputs)
 }
 
@@ -106,11 +123,20 @@ struct Product<'a, const N: usize> {
     width: usize,
     depth: usize,
     layout: &'a Layout<N>,
-    bias: &'a [f32],
+    begin: Begin<'a>,
 }
 
 impl<const N: usize> Product<'_, N> {
     fn run(&self, batch: usize, width: usize) -> Vec<f32> {
+        // SAFETY: `fill` writes all blocks of columns, of images and of positions.
+        #[allow(unsafe_code)]
+        unsafe {
+            collect(batch * self.layout.links.positions(), width, |out| self.fill(batch, out))
+        }
+    }
+
+    /// Writes all values, each in one task.
+    fn fill(&self, batch: usize, out: &Out) {
         let positions = self.layout.links.positions();
         let each = positions.div_ceil(PARTS).max(1);
         let mut tasks = Vec::new();
@@ -122,15 +148,9 @@ impl<const N: usize> Product<'_, N> {
                 }
             }
         }
-        // SAFETY: the tasks are all blocks of columns, of images and of positions, each once.
-        #[allow(unsafe_code)]
-        unsafe {
-            collect(batch * positions, width, |out| {
-                map(&tasks, |_, (block, images, positions)| {
-                    launch::<N, _>(Task { product: self, block: *block, images, positions, out });
-                });
-            })
-        }
+        map(&tasks, |_, (block, images, positions)| {
+            launch::<N, _>(Task { product: self, block: *block, images, positions, out });
+        });
     }
 }
 
@@ -150,14 +170,16 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
         let p = self.product;
         let Layout { links, columns, panels } = p.layout;
         let (group, columns) = &columns[self.block];
-        let mut start = Row::<N>::ZERO;
-        if !p.bias.is_empty() {
-            start.0[..columns.len()].copy_from_slice(&p.bias[columns.clone()]);
-        }
         let mut all = [Row::<N>::ZERO; IMAGES];
         let sums = &mut all[..self.images.len()];
         for position in self.positions.clone() {
-            sums.fill(start);
+            for (image, sum) in self.images.clone().zip(&mut *sums) {
+                // SAFETY: these columns of this position and image are in this task alone.
+                #[allow(unsafe_code)]
+                unsafe {
+                    *sum = p.begin.row(self.out, image * links.positions() + position, columns);
+                }
+            }
             for (tap, from) in links.of(position) {
                 let panel = &panels[self.block][tap * p.depth..(tap + 1) * p.depth];
                 for (sums, first) in sums.chunks_mut(ROWS).zip(self.images.clone().step_by(ROWS)) {

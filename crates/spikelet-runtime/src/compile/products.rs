@@ -121,6 +121,13 @@ impl<'a> Compiler<'a> {
             Some((target, port)) => self.sum(target, port),
             None => (self.own_dense(index), false),
         };
+        if let [product @ Product { kind: ProductKind::Convolution(weights, _), .. }] = products
+            && self.plan.weights[*weights].is_packed()
+        {
+            self.products.push(*product);
+            self.push(Instruction::Convolve { product: *product, bias, add: begun, to });
+            return Ok(sum.map(|_| bias));
+        }
         match (bias, begun) {
             (Some(bias), false) => self.push(Instruction::SetBias { bias, to }),
             (Some(bias), true) => self.push(Instruction::AddBias { bias, to }),

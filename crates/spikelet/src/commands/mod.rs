@@ -19,6 +19,7 @@ pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
 pub mod profile;
+pub mod profile_energy;
 #[cfg(feature = "train")]
 mod profile_gradients;
 pub mod run;
