@@ -47,6 +47,18 @@ pub(crate) struct Sums {
     pub(crate) floats: Vec<f32>,
 }
 
+impl Sums {
+    /// Room for the longest output of a product.
+    pub(crate) fn new(longest: usize) -> Self {
+        Self { integers: vec![0; longest], floats: vec![0.0; longest] }
+    }
+
+    /// Numbers there is room for.
+    pub(crate) fn len(&self) -> usize {
+        self.integers.len() + self.floats.len()
+    }
+}
+
 /// A matrix, or the kernel of a convolution (whose input channels are those of one group).
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
@@ -96,22 +108,26 @@ impl Weights {
     }
 
     /// Packs the kernel of a convolution of `signal`, if that makes it faster.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
     pub(crate) fn pack(&mut self, shape: &Conv, signal: Signal) {
         #[cfg(feature = "std")]
         if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout) {
-            let products = w.len().saturating_mul(shape.window.output.iter().product());
-            if DenseWeights::is_depthwise(shape) && products >= PRODUCTS
-                || signal == Signal::Dense && products >= PRODUCTS
-            {
+            let positions: usize = shape.window.output.iter().product();
+            let many = w.len().saturating_mul(positions) >= PRODUCTS;
+            if many && (signal == Signal::Dense || DenseWeights::is_depthwise(shape)) {
                 self.store = Store::Panels(DenseWeights::new(shape, w));
             } else if w.len() >= PACKED && shape.outputs / shape.groups >= 16 {
                 self.store = Store::Packed(EventWeights::new(shape, w));
             }
         }
-        let _ = (shape, signal);
     }
 
-    /// Whether a convolution writes its output in one go.
+    /// Whether dense input must come with the list of what is not zero.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.layout == Layout::ByInput && self.is_integer()
+    }
+
+    /// Whether [`Weights::convolve`] works.
     pub(crate) fn is_packed(&self) -> bool {
         #[cfg(feature = "std")]
         return matches!(self.store, Store::Packed(_) | Store::Panels(_));
@@ -119,17 +135,20 @@ impl Weights {
         false
     }
 
-    /// Whether the weights take values, zeros too.
+    /// Whether [`Weights::convolve_batch`] works.
+    pub(crate) fn takes_batches(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Packed(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
+    /// Whether a convolution takes values, zeros too.
     pub(crate) fn wants_values(&self) -> bool {
         #[cfg(feature = "std")]
         return matches!(self.store, Store::Panels(_));
         #[cfg(not(feature = "std"))]
         false
-    }
-
-    /// Whether dense input must come with the list of what is not zero.
-    pub(crate) fn wants_events(&self) -> bool {
-        self.layout == Layout::ByInput && self.is_integer()
     }
 
     pub(crate) fn is_integer(&self) -> bool {
@@ -233,9 +252,7 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(_) | Store::Panels(_), x) => {
-                self.write_convolution(shape, x, &[], true, out);
-            }
+            (Store::Packed(_) | Store::Panels(_), x) => self.convolve(shape, x, &[], true, out),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -254,10 +271,10 @@ impl Weights {
         }
     }
 
-    /// Writes the convolution plus a bias (or an empty one) over `out`, or adds it; only where the
-    /// weights are packed.
+    /// Writes `W * x` plus a bias (or an empty one) over `out`, or adds it; only where the weights are
+    /// packed.
     #[cfg_attr(not(feature = "std"), allow(unused_variables))]
-    pub(crate) fn write_convolution(
+    pub(crate) fn convolve(
         &self,
         shape: &Conv,
         x: Arrival,
@@ -267,19 +284,25 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Spikes(events)) => {
-                w.forward_into(shape, &lists(shape, events, None), bias, add, out);
-            }
-            #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Graded(events, x)) => {
-                w.forward_into(shape, &lists(shape, events, Some(x)), bias, add, out);
-            }
+            (Store::Packed(w), x) => w.forward_into(shape, &listed(shape, x), bias, add, out),
             #[cfg(feature = "std")]
             (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
                 w.forward_into(x, bias, add, out);
             }
             _ => unreachable!("packed weights take events or values, as they were packed for"),
         }
+    }
+
+    /// `W * x` plus a bias (or an empty one) of several inputs, `[batch, output]`.
+    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival], bias: &[f32]) -> Vec<f32> {
+        #[cfg(feature = "std")]
+        if let Store::Packed(weights) = &self.store {
+            use rayon::prelude::*;
+            let lists = xs.par_iter().map(|x| listed(shape, *x)).collect();
+            return weights.forward(shape, &EventLists::join(lists), xs.len(), bias);
+        }
+        let _ = (shape, xs, bias);
+        unreachable!("asked for packed weights")
     }
 
     fn with_integers(&self, out: &mut [f32], sums: &mut Sums, add: impl FnOnce(&mut [i32])) {
@@ -301,8 +324,14 @@ impl Weights {
     }
 }
 
+/// The events of an image, by pixel.
 #[cfg(feature = "std")]
-fn lists(shape: &Conv, events: &[u32], x: Option<&[f32]>) -> EventLists {
+fn listed(shape: &Conv, x: Arrival) -> EventLists {
+    let (events, x) = match x {
+        Arrival::Spikes(events) => (events, None),
+        Arrival::Graded(events, x) => (events, Some(x)),
+        Arrival::Dense(_) => unreachable!("by input there are events"),
+    };
     let pixels = shape.window.input[0] * shape.window.input[1];
     EventLists::from_events(events, x, pixels, shape.inputs, shape.groups)
 }

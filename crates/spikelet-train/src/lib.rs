@@ -1,5 +1,6 @@
 //! Training: Burn modules over the kernels, learning rules, the trainer, the model zoo, lowering.
 
+mod adam;
 pub mod config;
 pub mod constraint;
 pub mod distillation;
@@ -8,6 +9,7 @@ mod gradient_sum;
 pub mod gradients;
 pub mod init;
 mod lamb;
+pub mod language_step;
 pub mod loss;
 pub mod lower;
 pub mod model;
@@ -20,6 +22,7 @@ pub mod prepare;
 pub mod raise;
 pub mod rule;
 pub mod run;
+mod sample;
 pub mod schedule;
 pub mod session;
 mod sgd;

@@ -15,7 +15,7 @@ pub struct DenseWeights {
 
 #[derive(Clone, Debug)]
 enum Layout {
-    Depthwise(depthwise::Layout),
+    Depthwise(Vec<f32>),
     Narrow(direct::Layout<16>),
     Middle(direct::Layout<32>),
     Wide(direct::Layout<64>),
@@ -30,9 +30,7 @@ impl DenseWeights {
         assert_eq!(weights.len(), super::weights_len(conv), "weights");
         let (conv, images) = by_position(conv);
         let layout = match widest(&conv) {
-            _ if depthwise::applies(&conv) => {
-                Layout::Depthwise(depthwise::Layout::new(&conv, weights))
-            }
+            _ if depthwise::applies(&conv) => Layout::Depthwise(weights.to_vec()),
             0..=16 => Layout::Narrow(direct::Layout::new(&conv, weights)),
             17..=32 => Layout::Middle(direct::Layout::new(&conv, weights)),
             _ => Layout::Wide(direct::Layout::new(&conv, weights)),
@@ -57,8 +55,8 @@ impl DenseWeights {
         assert_eq!(out.len(), images * super::output_len(conv), "an image");
         let begin = Begin { bias, add };
         match &self.layout {
-            Layout::Depthwise(layout) => {
-                depthwise::forward_into(conv, x, images, layout, begin, out);
+            Layout::Depthwise(weights) => {
+                depthwise::forward_into(conv, x, images, weights, begin, out);
             }
             Layout::Narrow(layout) => direct::forward_into(conv, x, images, layout, begin, out),
             Layout::Middle(layout) => direct::forward_into(conv, x, images, layout, begin, out),
@@ -69,7 +67,7 @@ impl DenseWeights {
     /// The weights as they came.
     pub fn unpack(&self) -> Vec<f32> {
         match &self.layout {
-            Layout::Depthwise(layout) => layout.unpack(&self.conv),
+            Layout::Depthwise(weights) => weights.clone(),
             Layout::Narrow(layout) => layout.unpack(&self.conv),
             Layout::Middle(layout) => layout.unpack(&self.conv),
             Layout::Wide(layout) => layout.unpack(&self.conv),
@@ -79,7 +77,7 @@ impl DenseWeights {
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         match &self.layout {
-            Layout::Depthwise(layout) => layout.bytes(),
+            Layout::Depthwise(weights) => size_of_val(weights.as_slice()),
             Layout::Narrow(layout) => layout.bytes(),
             Layout::Middle(layout) => layout.bytes(),
             Layout::Wide(layout) => layout.bytes(),

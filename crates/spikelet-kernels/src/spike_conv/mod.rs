@@ -87,7 +87,7 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
     match input {
         Input::Events(lists) => EventWeights::new(conv, weights).forward(conv, lists, batch, bias),
         Input::Dense(x) if depthwise::applies(conv) => {
-            depthwise::forward(conv, x, batch, &depthwise::Layout::new(conv, weights), bias)
+            depthwise::forward(conv, x, batch, weights, bias)
         }
         Input::Dense(x) if winograd::applies(conv) => {
             winograd::forward(conv, x, batch, weights, bias)

@@ -18,6 +18,7 @@ mod tokens;
 mod values;
 
 use crate::{
+    block::{sections, steps_together},
     buffers::{Buffer, Content, Wishes},
     error::Error,
     plan::{Input, Instruction, Mark, MarkOutput, NodeFacts, Plan, Product},
@@ -44,6 +45,8 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
         wishes: Wishes::default(),
         values: Vec::new(),
         delayed: BTreeMap::new(),
+        recalls: BTreeMap::new(),
+        remembers: BTreeMap::new(),
         sums: BTreeMap::new(),
         inputs: BTreeMap::new(),
         loaded: BTreeMap::new(),
@@ -94,6 +97,10 @@ struct Compiler<'a> {
     now: Vec<Option<ValueId>>,
     /// Earlier values, by node and delay.
     delayed: BTreeMap<(usize, usize), ValueId>,
+    /// How those that lie in rings are read, until that is done.
+    recalls: BTreeMap<(usize, usize), Instruction>,
+    /// Rings to be written after a node, with the node whose values they hold.
+    remembers: BTreeMap<usize, Vec<(usize, usize)>>,
     /// Sums that have begun, by node and port.
     sums: BTreeMap<(usize, usize), Buffer>,
     /// Where the values of an input node begin.
@@ -106,24 +113,23 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn run(&mut self) -> Result<(), Error> {
-        let rings = self.place_delays();
+        self.place_delays();
         let (step, sequence): (Vec<usize>, Vec<usize>) = self
             .topology
             .order
             .iter()
             .partition(|node| self.graph.nodes[**node].phase == Phase::Step);
         let mut still = BTreeSet::new();
-        let (mut all_still, mut still_end) = (rings.is_empty(), 0);
+        let (mut all_still, mut still_end) = (true, 0);
         for index in step {
             all_still &= self.is_still(index, &still);
+            self.recall(index);
             self.node(index)?;
+            self.remember(index);
             if all_still {
                 still.insert(index);
                 still_end = self.plan.instructions.len();
             }
-        }
-        for (node, ring) in rings {
-            self.remember(node, ring);
         }
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
@@ -146,6 +152,8 @@ impl<'a> Compiler<'a> {
         }
         self.keep_still(&still, still_end);
         self.plan.places = core::mem::take(&mut self.wishes).place();
+        self.plan.sections = sections(&self.plan);
+        self.plan.together = steps_together(&self.plan);
         Ok(())
     }
 
@@ -349,14 +357,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn touch_input(&mut self, input: Input, instruction: usize) {
-        let (first, second) = match input {
-            Input::Spikes(buffer) | Input::Dense(buffer) => (buffer, None),
-            Input::Graded(events, values) => (events, Some(values)),
-        };
-        self.wishes.touch(first, instruction);
-        if let Some(second) = second {
-            self.wishes.touch(second, instruction);
-        }
+        input.for_each_buffer(|buffer| self.wishes.touch(buffer, instruction));
     }
 
     // Shapes.

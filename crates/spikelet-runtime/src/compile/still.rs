@@ -25,7 +25,8 @@ impl Compiler<'_> {
             _ => false,
         };
         let sources = &self.topology.sources[index];
-        stateless && sources.iter().all(|link| link.delay == 0 && still.contains(&link.node))
+        let read_later = self.topology.targets[index].iter().any(|link| link.delay > 0);
+        stateless && !read_later && sources.iter().all(|link| link.delay == 0 && still.contains(&link.node))
             // A sum that others add to begins anew in every step.
             && self.only_sum(index).is_none()
     }

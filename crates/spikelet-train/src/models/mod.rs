@@ -5,6 +5,7 @@ pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod lstm_lm;
 pub mod metaspikeformer;
 pub mod spikegpt;
 
@@ -83,6 +84,8 @@ pub enum ModelConfig {
     MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
+    /// Language model of LSTM layers.
+    LstmLm(lstm_lm::LstmLmConfig),
 }
 
 impl ModelConfig {
@@ -105,11 +108,12 @@ impl ModelConfig {
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
+            ModelConfig::LstmLm(_) => "lstm-lm",
         }
     }
 
     /// Whether the model reads token numbers, one a step.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self, ModelConfig::Spikegpt(_))
+        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_))
     }
 }

@@ -1,7 +1,7 @@
 //! Time and memory of an image through Meta-SpikeFormer, at chosen firing rates, and time of a
 //! training step of a small one.
 
-use super::{Rows, sltt::times};
+use super::{Rows, times};
 use crate::failure::{Failure, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
