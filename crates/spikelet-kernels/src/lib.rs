@@ -13,6 +13,7 @@ mod columns;
 pub mod conv;
 pub mod dense;
 pub mod events;
+pub mod fixed;
 pub mod gather;
 pub mod l2mu;
 pub mod layer_norm;

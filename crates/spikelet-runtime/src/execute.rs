@@ -20,7 +20,7 @@ impl Plan {
         steps: u64,
         x: &[f32],
     ) {
-        let Memory { values, words, sums } = memory;
+        let Memory { values, words, sums, .. } = memory;
         let of = |buffer: &Buffer| self.places.of(*buffer);
         match instruction {
             Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
@@ -205,7 +205,7 @@ impl Plan {
 
     #[inline(always)]
     fn multiply(&self, product: &Product, to: Buffer, memory: &mut Memory) {
-        let Memory { values, words, sums } = memory;
+        let Memory { values, words, sums, .. } = memory;
         let of = |buffer: Buffer| self.places.of(buffer);
         match product.input {
             Input::Spikes(events) => {

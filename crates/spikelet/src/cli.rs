@@ -3,7 +3,7 @@
 #[cfg(feature = "train")]
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
-    commands::{completions, compress, convert, data, doctor, eval, inspect, profile, run},
+    commands::{completions, compress, convert, data, doctor, eval, export, inspect, profile, run},
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -76,6 +76,7 @@ enum Command {
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
+    Export(export::Args),
     Inspect(inspect::Args),
     Data(data::Args),
     #[cfg(feature = "train")]
@@ -101,6 +102,7 @@ impl Command {
             #[cfg(feature = "train")]
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),
+            Command::Export(args) => export::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),
