@@ -8,7 +8,11 @@ use crate::{
     ui::Ui,
 };
 use spikelet_data::nearest::suggest;
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// Time Spikelet on this machine
 #[derive(Debug, clap::Args)]
@@ -51,16 +55,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         _ => sltt::run(case)?,
     };
     let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
+    let mut out = ui.out();
     for (metric, value, unit) in rows.into_iter().chain(memory) {
         let row = serde_json::json!({
             "suite": args.suite, "case": case, "metric": metric, "value": value, "unit": unit,
         });
         // Lines for machines even without --json: they are what the suite is.
         match ui.json {
-            true => println!("{row}"),
-            false => println!("{case:26} {metric:14} {value:10.3} {unit}"),
+            true => writeln!(out, "{row}")?,
+            false => writeln!(out, "{case:26} {metric:14} {value:10.3} {unit}")?,
         }
     }
+    out.flush()?;
     Ok(Outcome::Done)
 }
 
@@ -75,9 +81,13 @@ fn all(args: &Args, cases: &[String], ui: &Ui) -> Result {
         if ui.json {
             command.arg("--json");
         }
-        if !command.status()?.success() {
+        let output = command.stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
             return Err(Failure::input(format!("case {case} failed")));
         }
+        let mut out = ui.out();
+        out.write_all(&output.stdout)?;
+        out.flush()?;
     }
     Ok(Outcome::Done)
 }
