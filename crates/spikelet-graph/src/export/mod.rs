@@ -14,6 +14,7 @@ mod memory;
 mod population;
 mod rust;
 mod text;
+mod wasm;
 
 pub use memory::Memory;
 
@@ -28,6 +29,8 @@ pub enum Target {
     C99,
     /// A crate without the standard library, `unsafe` and dependencies.
     RustNoStd,
+    /// A WebAssembly module around that crate, with a JavaScript wrapper and a page.
+    Wasm,
 }
 
 /// A file of the folder.
@@ -48,6 +51,7 @@ pub fn export(graph: &Graph, target: Target) -> Result<Vec<File>, GraphError> {
     Ok(match target {
         Target::C99 => c99::files(graph, &code),
         Target::RustNoStd => rust::files(graph, &code),
+        Target::Wasm => wasm::files(graph, &code),
     })
 }
 

@@ -55,6 +55,8 @@ enum Target {
     C99,
     /// A Rust crate without the standard library.
     RustNoStd,
+    /// A WebAssembly module with a JavaScript wrapper and a page.
+    Wasm,
 }
 
 #[derive(Serialize)]
@@ -87,6 +89,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let target = match args.target {
         Target::C99 => export::Target::C99,
         Target::RustNoStd => export::Target::RustNoStd,
+        Target::Wasm => export::Target::Wasm,
     };
     let files = export(&graph, target)?;
     if !ui.json {
