@@ -28,6 +28,7 @@ use spikelet_data::{
 };
 use spikelet_graph::{
     Graph,
+    export::{Target, export},
     nir::{self, NirGraph},
 };
 use spikelet_runtime::Executor;
@@ -289,6 +290,8 @@ fn runs(graph: &Graph) {
     if !is_small(graph) {
         return;
     }
+    // What can be exported is printed whole; what cannot is refused.
+    let _ = export(graph, Target::C99);
     let Ok(executor) = Executor::new(graph) else { return };
     let mut state = executor.state();
     let x = vec![1.0; executor.input_len()];

@@ -6,7 +6,7 @@ mod graphs;
 #[path = "support/native.rs"]
 mod native;
 
-use graphs::{convolutional, input, integers, matrix, neurons, recurrent};
+use graphs::{SPIKES, VALUES, convolutional, input, integers, matrix, neurons, recurrent};
 use native::{Built, built};
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Signal,
@@ -38,9 +38,11 @@ fn compare(name: &str, graph: &Graph, x: &[f32]) {
 
 #[test]
 fn integers_give_the_bits_of_the_runtime() {
-    for graph in [recurrent(), convolutional(), neurons()] {
-        let [_, integers] = integers(&graph);
-        let name = format!("{}-int8", graph.name);
+    let mut graphs = vec![recurrent(), convolutional(), neurons(&SPIKES)];
+    graphs.extend(VALUES.iter().map(|readout| neurons(&[*readout])));
+    for (index, graph) in graphs.iter().enumerate() {
+        let [_, integers] = integers(graph);
+        let name = format!("{}-int8-{index}", graph.name);
         let len = Executor::new(&integers).unwrap().input_len();
         let mut x = input(len, 50);
         // The range of the input ends here.
@@ -52,7 +54,7 @@ fn integers_give_the_bits_of_the_runtime() {
 
 #[test]
 fn floats_give_the_bits_of_the_runtime() {
-    for graph in [recurrent(), convolutional(), neurons()] {
+    for graph in [recurrent(), convolutional(), neurons(&[SPIKES.as_slice(), &VALUES].concat())] {
         let len = Executor::new(&graph).unwrap().input_len();
         // Thirds are no multiples of anything: every sum rounds.
         let x: Vec<f32> = input(len, 50).iter().map(|x| x / 3.0).collect();

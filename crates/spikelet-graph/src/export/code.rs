@@ -94,6 +94,17 @@ pub(super) enum Arg {
 impl Code {
     pub(super) fn new(graph: &Graph) -> Result<Self, GraphError> {
         let program = Program::new(graph)?;
+        let fraction = |output: &BufferId| program.buffers[*output].fraction;
+        if let [first, rest @ ..] = program.outputs.as_slice()
+            && let Some(other) = rest.iter().find(|output| fraction(output) != fraction(first))
+        {
+            let problem = String::from(
+                "its scores have other units than those of the first output: export a graph with \
+                 one of them",
+            );
+            let node = program.buffers[*other].name.clone();
+            return Err(GraphError::Field { node, field: "op", problem });
+        }
         let mut code = Code {
             constants: Vec::new(),
             shapes: Vec::new(),
@@ -467,6 +478,9 @@ impl Code {
 /// The weights that are not zero, if storing them with their places takes no more room: where rows
 /// begin, places, values.
 fn sparse(values: &[i8], row: usize) -> Option<(Vec<u32>, Vec<u32>, Vec<i8>)> {
+    if row > 1 << 16 {
+        return None;
+    }
     let width = if row <= 256 { 1 } else { 2 };
     let rows = values.len() / row.max(1);
     let found = values.iter().filter(|w| **w != 0).count();

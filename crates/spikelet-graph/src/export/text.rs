@@ -102,7 +102,8 @@ pub(super) fn summary(graph: &Graph, code: &Code) -> String {
         true => "computed in integers alone",
         false => "computed in 32-bit floats",
     };
-    format!("{}, {arithmetic}. Made by `spikelet export`", graph.name)
+    // A name may hold anything: it must not end a comment of C.
+    format!("{}, {arithmetic}. Made by `spikelet export`", graph.name.replace("*/", "* /"))
 }
 
 /// The fraction bits of the scores.

@@ -83,8 +83,18 @@ pub fn input(len: usize, steps: usize) -> Vec<f32> {
     (0..len * steps).map(|k| ((k * 31 + k / 7) % 23) as f32 / 4.0 - 2.75).collect()
 }
 
-/// Every neuron with every reset, parameters of each neuron, delays, and all read-outs.
-pub fn neurons() -> Graph {
+/// Read-outs of [`neurons`]: of spikes, and of values.
+pub const SPIKES: [(&str, &str, Readout); 3] =
+    [("sum", "n000", Readout::Sum), ("max", "n211", Readout::Max), ("last", "n321", Readout::Last)];
+pub const VALUES: [(&str, &str, Readout); 4] = [
+    ("largest", "li", Readout::Max),
+    ("average", "li", Readout::Mean),
+    ("total", "li", Readout::Sum),
+    ("mean", "n110", Readout::Mean),
+];
+
+/// Every neuron with every reset, parameters of each neuron, delays, and read-outs.
+pub fn neurons(readouts: &[(&str, &str, Readout)]) -> Graph {
     let mut g = GraphBuilder::new("neurons");
     g.input("x", Signal::Dense, &[3]);
     let half = || Param::Shared(0.5);
@@ -124,14 +134,7 @@ pub fn neurons() -> Graph {
     }
     g.linear("o", "all", &matrix(&[5, 4], 9), None, Layout::ByInput);
     g.neuron("li", &["o"], neuron(Membrane::Li { beta: half() }, false, Reset::None));
-    for (name, from, readout) in [
-        ("sum", "n000", Readout::Sum),
-        ("mean", "n110", Readout::Mean),
-        ("max", "n211", Readout::Max),
-        ("last", "n321", Readout::Last),
-        ("largest", "li", Readout::Max),
-        ("average", "li", Readout::Mean),
-    ] {
+    for &(name, from, readout) in readouts {
         g.readout(name, from, readout);
         g.output(&format!("y {name}"), name);
     }
