@@ -3,7 +3,10 @@
 #[cfg(feature = "train")]
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
-    commands::{completions, compress, convert, data, doctor, eval, export, inspect, profile, run},
+    commands::{
+        completions, compress, convert, data, doctor, eval, export, inspect, map, profile, run,
+        simulate,
+    },
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -77,6 +80,8 @@ enum Command {
     Compress(compress::Args),
     Convert(convert::Args),
     Export(export::Args),
+    Map(map::Args),
+    Simulate(simulate::Args),
     Inspect(inspect::Args),
     Data(data::Args),
     #[cfg(feature = "train")]
@@ -103,6 +108,8 @@ impl Command {
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),
             Command::Export(args) => export::run(&args, ui),
+            Command::Map(args) => map::run(&args, ui),
+            Command::Simulate(args) => simulate::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),
