@@ -35,7 +35,7 @@ MACHINES = {
     "M7": dict(gcc="arm-none-eabi-gcc", start="arm", machine=["qemu-system-arm", "-M", "mps2-an500"],
                flags=ARM + ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]),
     "aarch64": dict(gcc="aarch64-linux-gnu-gcc-12", start="aarch64",
-                    machine=["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53"],
+                    machine=["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-nic", "none"],
                     flags=[f"-B{BIN}/aarch64-linux-gnu-", "-ffreestanding", "-nostdlib", "-static",
                            "-mstrict-align", "-isystem", f"{ROOT}/aarch64-linux-gnu/include"]),
 }
