@@ -86,7 +86,7 @@ pub fn crate_example(folder: &Path, example: &str) -> PathBuf {
         .env("CARGO_INCREMENTAL", "0")
         // As quick to build as can be: what it computes does not depend on it.
         .env("CARGO_PROFILE_RELEASE_LTO", "false")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
         .current_dir(folder)
         .output()
         .expect("cargo runs");
