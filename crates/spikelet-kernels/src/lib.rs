@@ -12,6 +12,7 @@ pub mod cells;
 mod columns;
 pub mod conv;
 pub mod dense;
+pub mod egru;
 pub mod events;
 pub mod gather;
 pub mod l2mu;
