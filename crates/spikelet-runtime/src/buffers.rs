@@ -55,7 +55,11 @@ impl Wishes {
 
     /// Gives every buffer its place.
     pub(crate) fn place(self) -> Places {
-        let mut places = Places { ranges: vec![0..0; self.0.len()], ..Places::default() };
+        let mut places = Places {
+            ranges: vec![0..0; self.0.len()],
+            moves: self.0.iter().map(|wish| (!wish.keep).then_some(wish.content)).collect(),
+            ..Places::default()
+        };
         for (index, wish) in self.0.iter().enumerate() {
             if wish.keep {
                 let bank = places.bank(wish.content);
@@ -118,10 +122,26 @@ pub(crate) struct Bank {
     pub(crate) total: usize,
 }
 
+impl Bank {
+    /// What is used during a step.
+    pub(crate) fn scratch(&self) -> usize {
+        self.total - self.kept
+    }
+}
+
+/// By how much the buffers used during a step are moved: modulo 2^64, so it may lower places.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shift {
+    pub(crate) values: usize,
+    pub(crate) words: usize,
+}
+
 /// Where every buffer lies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     ranges: Vec<Range<usize>>,
+    /// What the buffers used during a step hold; nothing for those that survive it.
+    moves: Vec<Option<Content>>,
     /// Event lists that survive a step.
     pub(crate) kept_events: Vec<Range<usize>>,
     /// 32-bit floats.
@@ -134,6 +154,23 @@ impl Places {
     #[inline(always)]
     pub(crate) fn of(&self, buffer: Buffer) -> Range<usize> {
         self.ranges[buffer.0].clone()
+    }
+
+    /// Where a buffer is when what is used during a step lies elsewhere.
+    #[inline(always)]
+    pub(crate) fn moved(&self, buffer: Buffer, shift: Shift) -> Range<usize> {
+        let Range { start, end } = self.ranges[buffer.0];
+        let by = match self.moves[buffer.0] {
+            None => 0,
+            Some(Content::Values) => shift.values,
+            Some(Content::Events | Content::Bits) => shift.words,
+        };
+        start.wrapping_add(by)..end.wrapping_add(by)
+    }
+
+    /// Whether a buffer survives a step.
+    pub(crate) fn keeps(&self, buffer: Buffer) -> bool {
+        self.moves[buffer.0].is_none()
     }
 
     fn bank(&mut self, content: Content) -> &mut Bank {

@@ -1,9 +1,9 @@
 //! Executing instructions.
 
 use crate::{
-    buffers::Buffer,
+    buffers::{Buffer, Shift},
     plan::{Input, Instruction, Plan, Population, Product},
-    state::Memory,
+    state::View,
     weights::Arrival,
 };
 use core::ops::Range;
@@ -16,17 +16,18 @@ impl Plan {
     pub(crate) fn execute(
         &self,
         instruction: &Instruction,
-        memory: &mut Memory,
+        memory: &mut View,
         steps: u64,
         x: &[f32],
     ) {
-        let Memory { values, words, sums } = memory;
-        let of = |buffer: &Buffer| self.places.of(*buffer);
+        let View { values, words, sums, shift } = memory;
+        let shift = *shift;
+        let of = |buffer: &Buffer| self.places.moved(*buffer, shift);
         match instruction {
             Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
             Instruction::Fire { neuron, current, to } => {
                 let population = &self.neurons[*neuron];
-                let (second, v) = (self.second(population), of(&population.v));
+                let (second, v) = (self.second(population, shift), of(&population.v));
                 let [current, v, second] = apart(values, [of(current), v, second]);
                 let state = neuron::State { v, second };
                 let (count, list) = room(words, of(to));
@@ -41,7 +42,7 @@ impl Plan {
             }
             Instruction::Integrate { neuron, current, to } => {
                 let population = &self.neurons[*neuron];
-                let (second, v) = (self.second(population), of(&population.v));
+                let (second, v) = (self.second(population, shift), of(&population.v));
                 let [current, v, second, to] = apart(values, [of(current), v, second, of(to)]);
                 let state = neuron::State { v, second };
                 neuron::step(&population.spec, &population.params(), state, current, to);
@@ -204,9 +205,9 @@ impl Plan {
     }
 
     #[inline(always)]
-    fn multiply(&self, product: &Product, to: Buffer, memory: &mut Memory) {
-        let Memory { values, words, sums } = memory;
-        let of = |buffer: Buffer| self.places.of(buffer);
+    fn multiply(&self, product: &Product, to: Buffer, memory: &mut View) {
+        let View { values, words, sums, shift } = memory;
+        let of = |buffer: Buffer| self.places.moved(buffer, *shift);
         match product.input {
             Input::Spikes(events) => {
                 let x = Arrival::Spikes(list(words, of(events)));
@@ -224,9 +225,9 @@ impl Plan {
         }
     }
 
-    fn add(&self, from: Input, to: Buffer, memory: &mut Memory) {
-        let Memory { values, words, .. } = memory;
-        let of = |buffer: Buffer| self.places.of(buffer);
+    fn add(&self, from: Input, to: Buffer, memory: &mut View) {
+        let View { values, words, shift, .. } = memory;
+        let of = |buffer: Buffer| self.places.moved(buffer, *shift);
         match from {
             Input::Spikes(events) => {
                 let to = &mut values[of(to)];
@@ -245,29 +246,28 @@ impl Plan {
         from: Input,
         sum: Buffer,
         to: Buffer,
-        memory: &mut Memory,
+        memory: &mut View,
         steps: u64,
     ) {
+        let shift = memory.shift;
+        let of = |buffer: Buffer| self.places.moved(buffer, shift);
         match readout {
             Readout::Sum => self.add(from, sum, memory),
             Readout::Mean => {
                 self.add(from, sum, memory);
-                let ranges = [self.places.of(sum), self.places.of(to)];
-                let [sum, to] = apart(&mut memory.values, ranges);
+                let [sum, to] = apart(memory.values, [of(sum), of(to)]);
                 let count = (steps + 1) as f32;
                 to.iter_mut().zip(sum).for_each(|(y, s)| *y = *s / count);
             }
             Readout::Max => {
-                let Memory { values, words, .. } = memory;
+                let View { values, words, .. } = memory;
                 match from {
                     Input::Spikes(events) => {
-                        let to = &mut values[self.places.of(to)];
-                        list(words, self.places.of(events))
-                            .iter()
-                            .for_each(|event| to[*event as usize] = 1.0);
+                        let to = &mut values[of(to)];
+                        list(words, of(events)).iter().for_each(|event| to[*event as usize] = 1.0);
                     }
                     Input::Graded(_, from) | Input::Dense(from) => {
-                        let [from, to] = apart(values, [from, to].map(|b| self.places.of(b)));
+                        let [from, to] = apart(values, [from, to].map(of));
                         for (y, x) in to.iter_mut().zip(from) {
                             if steps == 0 || *x > *y {
                                 *y = *x;
@@ -281,8 +281,8 @@ impl Plan {
         }
     }
 
-    fn second(&self, population: &Population) -> Range<usize> {
-        population.second.map_or(0..0, |second| self.places.of(second))
+    fn second(&self, population: &Population, shift: Shift) -> Range<usize> {
+        population.second.map_or(0..0, |second| self.places.moved(second, shift))
     }
 
     /// Values of an input.
@@ -294,21 +294,20 @@ impl Plan {
     }
 
     /// Writes what an input holds to `out`, dense.
-    pub(crate) fn write_dense(&self, input: Input, memory: &Memory, out: &mut [f32]) {
+    pub(crate) fn write_dense(&self, input: Input, memory: &View, out: &mut [f32]) {
+        let of = |buffer: Buffer| self.places.moved(buffer, memory.shift);
         match input {
-            Input::Spikes(events) => {
-                events::densify(list(&memory.words, self.places.of(events)), out);
-            }
+            Input::Spikes(events) => events::densify(list(memory.words, of(events)), out),
             Input::Graded(_, values) | Input::Dense(values) => {
-                out.copy_from_slice(&memory.values[self.places.of(values)]);
+                out.copy_from_slice(&memory.values[of(values)]);
             }
         }
     }
 
     /// What an input holds.
-    pub(crate) fn arrival<'a>(&self, input: Input, memory: &'a Memory) -> Arrival<'a> {
-        let events = |buffer| list(&memory.words, self.places.of(buffer));
-        let values = |buffer| &memory.values[self.places.of(buffer)];
+    pub(crate) fn arrival<'a>(&self, input: Input, view: &'a View) -> Arrival<'a> {
+        let events = |buffer| list(view.words, self.places.moved(buffer, view.shift));
+        let values = |buffer| &view.values[self.places.moved(buffer, view.shift)];
         match input {
             Input::Spikes(buffer) => Arrival::Spikes(events(buffer)),
             Input::Graded(list, buffer) => Arrival::Graded(events(list), values(buffer)),

@@ -191,6 +191,20 @@ impl Executor {
         Ok(())
     }
 
+    /// How many steps of a stream run together, layer by layer: chosen by the size of the weights,
+    /// and the memory that [`State`] then takes while it runs chunks.
+    pub fn steps_together(&self) -> usize {
+        self.plan.together
+    }
+
+    /// The same executor with another number of [steps together](Executor::steps_together), at
+    /// least one. Results do not depend on it.
+    #[must_use]
+    pub fn with_steps_together(mut self, steps: usize) -> Self {
+        self.plan.together = steps.max(1);
+        self
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -259,28 +273,24 @@ impl Executor {
     ) {
         let plan = &self.plan;
         let State { memory, steps, output, .. } = state;
+        let mut view = memory.view();
         let end = if wanted { plan.instructions.len() } else { plan.sequence };
         let mut marks = plan.marks.iter().peekable();
         for (index, instruction) in plan.instructions[..end].iter().enumerate() {
-            plan.execute(instruction, memory, *steps, x);
+            plan.execute(instruction, &mut view, *steps, x);
             if W::ON {
                 while let Some(mark) = marks.next_if(|mark| mark.after == index) {
-                    watch.node(plan, mark, memory, stream, *steps);
+                    watch.node(plan, mark, &view, stream, *steps);
                 }
             }
         }
         if wanted {
-            let mut start = 0;
-            for input in &plan.outputs {
-                let len = plan.len_of(*input);
-                plan.write_dense(*input, memory, &mut output[start..start + len]);
-                start += len;
-            }
+            plan.read(&view, output);
         }
         *steps += 1;
     }
 
-    /// All steps of one stream of several; appends its results to `out`.
+    /// All steps of one stream of several; `out` gets its results.
     fn run_stream(
         &self,
         state: &mut State,
@@ -289,13 +299,21 @@ impl Executor {
         results: Results,
         mut out: impl FnMut(usize, &[f32]),
     ) {
-        let step = self.plan.input_len * streams;
-        let time = x.len() / step;
-        for (t, x) in x.chunks_exact(step).enumerate() {
-            let x = &x[stream * self.plan.input_len..(stream + 1) * self.plan.input_len];
-            let wanted = results == Results::EveryStep || t + 1 == time;
-            self.advance(state, x, wanted, stream, &mut Blind);
-            if wanted {
+        let (plan, len) = (&self.plan, self.plan.input_len);
+        let xs: Vec<&[f32]> =
+            x.chunks_exact(len * streams).map(|x| &x[stream * len..(stream + 1) * len]).collect();
+        let wanted = if results == Results::EveryStep { 0 } else { xs.len() - 1 };
+        if plan.together > 1 && xs.len() > 1 {
+            for (at, xs) in xs.chunks(plan.together).enumerate() {
+                let first = at * plan.together;
+                let wanted = wanted.saturating_sub(first).min(xs.len());
+                plan.advance_together(state, xs, wanted, |t, result| out(first + t, result));
+            }
+            return;
+        }
+        for (t, x) in xs.into_iter().enumerate() {
+            self.advance(state, x, t >= wanted, stream, &mut Blind);
+            if t >= wanted {
                 out(t, &state.output);
             }
         }

@@ -35,6 +35,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+mod block;
 mod buffers;
 mod compile;
 mod error;

@@ -2,7 +2,7 @@
 
 use crate::{
     plan::{Mark, MarkOutput, Plan},
-    state::Memory,
+    state::View,
     weights::{Arrival, Sums},
 };
 use alloc::{vec, vec::Vec};
@@ -43,7 +43,7 @@ pub(crate) trait Watch {
     const ON: bool;
 
     /// A node has run.
-    fn node(&mut self, plan: &Plan, mark: &Mark, memory: &Memory, stream: usize, step: u64);
+    fn node(&mut self, plan: &Plan, mark: &Mark, view: &View, stream: usize, step: u64);
 
     /// All streams have done a step.
     fn step_done(&mut self, plan: &Plan);
@@ -55,7 +55,7 @@ pub(crate) struct Blind;
 impl Watch for Blind {
     const ON: bool = false;
 
-    fn node(&mut self, _: &Plan, _: &Mark, _: &Memory, _: usize, _: u64) {}
+    fn node(&mut self, _: &Plan, _: &Mark, _: &View, _: usize, _: u64) {}
 
     fn step_done(&mut self, _: &Plan) {}
 }
@@ -69,8 +69,7 @@ pub(crate) struct OutputReader {
 impl OutputReader {
     pub(crate) fn new(plan: &Plan) -> Self {
         let longest = plan.nodes.iter().map(|node| node.len).max().unwrap_or(0);
-        let sums =
-            Sums { integers: vec![0; plan.longest_sum], floats: vec![0.0; plan.longest_sum] };
+        let sums = Sums::new(plan.longest_sum);
         Self { values: vec![0.0; longest], sums }
     }
 
@@ -78,10 +77,10 @@ impl OutputReader {
         &'a mut self,
         plan: &Plan,
         mark: &Mark,
-        memory: &'a Memory,
+        view: &'a View<'a>,
     ) -> Output<'a> {
         match mark.output {
-            MarkOutput::Own(input) => match plan.arrival(input, memory) {
+            MarkOutput::Own(input) => match plan.arrival(input, view) {
                 Arrival::Spikes(events) => Output::Spikes(events),
                 Arrival::Graded(_, values) | Arrival::Dense(values) => Output::Dense(values),
             },
@@ -93,7 +92,7 @@ impl OutputReader {
                     out.chunks_exact_mut(bias.len()).for_each(|out| out.copy_from_slice(bias));
                 }
                 for product in &mark.products {
-                    let x = plan.arrival(product.input, memory);
+                    let x = plan.arrival(product.input, view);
                     plan.add_product(product.kind, x, out, &mut self.sums);
                 }
                 Output::Dense(out)
@@ -111,16 +110,16 @@ pub(crate) struct Observer<F> {
 impl<F: FnMut(&Observation)> Watch for Observer<F> {
     const ON: bool = true;
 
-    fn node(&mut self, plan: &Plan, mark: &Mark, memory: &Memory, stream: usize, step: u64) {
+    fn node(&mut self, plan: &Plan, mark: &Mark, view: &View, stream: usize, step: u64) {
         let facts = &plan.nodes[mark.node];
-        let buffer = |buffer| &memory.values[plan.places.of(buffer)];
+        let buffer = |buffer| &view.values[plan.places.of(buffer)];
         let observation = Observation {
             node: mark.node,
             name: &facts.name,
             shape: &facts.shape,
             stream,
             step,
-            output: self.reader.read(plan, mark, memory),
+            output: self.reader.read(plan, mark, view),
             current: mark.current.map(buffer),
             potential: facts.potential.map(buffer),
         };

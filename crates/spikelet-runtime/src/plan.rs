@@ -1,6 +1,7 @@
 //! A compiled graph: a list of instructions over the buffers of a stream.
 
 use crate::{
+    block::Section,
     buffers::{Buffer, Places},
     weights::{Arrival, Sums, Weights},
 };
@@ -23,6 +24,19 @@ pub(crate) enum Input {
     Graded(Buffer, Buffer),
     /// All values.
     Dense(Buffer),
+}
+
+impl Input {
+    /// Calls `visit` for its buffers.
+    pub(crate) fn for_each_buffer(self, mut visit: impl FnMut(Buffer)) {
+        match self {
+            Self::Spikes(buffer) | Self::Dense(buffer) => visit(buffer),
+            Self::Graded(events, values) => {
+                visit(events);
+                visit(values);
+            }
+        }
+    }
 }
 
 /// A product that adds to its output.
@@ -111,13 +125,6 @@ pub(crate) enum Instruction {
 impl Instruction {
     /// Calls `visit` for every buffer used.
     pub(crate) fn for_each_buffer(&self, plan: &Plan, mut visit: impl FnMut(Buffer)) {
-        let input = |input: Input, visit: &mut dyn FnMut(Buffer)| match input {
-            Input::Spikes(buffer) | Input::Dense(buffer) => visit(buffer),
-            Input::Graded(events, values) => {
-                visit(events);
-                visit(values);
-            }
-        };
         match self {
             Self::Load { to, .. }
             | Self::LoadSpikes { to, .. }
@@ -125,11 +132,11 @@ impl Instruction {
             | Self::SetBias { to, .. }
             | Self::AddBias { to, .. } => visit(*to),
             Self::Multiply { product, to } => {
-                input(product.input, &mut visit);
+                product.input.for_each_buffer(&mut visit);
                 visit(*to);
             }
             Self::Add { from, to } => {
-                input(*from, &mut visit);
+                from.for_each_buffer(&mut visit);
                 visit(*to);
             }
             Self::Densify { from, to }
@@ -167,7 +174,7 @@ impl Instruction {
                 [*from_input, *from_hidden, *hidden].into_iter().for_each(visit);
             }
             Self::Accumulate { from, sum, to, .. } => {
-                input(*from, &mut visit);
+                from.for_each_buffer(&mut visit);
                 visit(*sum);
                 visit(*to);
             }
@@ -308,6 +315,9 @@ pub(crate) struct Plan {
     pub(crate) instructions: Vec<Instruction>,
     /// From this instruction on, those that run once after the last step.
     pub(crate) sequence: usize,
+    /// The instructions, as several steps together run them, and how many steps that are.
+    pub(crate) sections: Vec<Section>,
+    pub(crate) together: usize,
     /// In the order of [`Mark::after`].
     pub(crate) marks: Vec<Mark>,
     pub(crate) places: Places,

@@ -4,7 +4,7 @@ use crate::{
     executor::Executor,
     observe::{Output, OutputReader, Watch},
     plan::{Mark, Plan, ProductKind},
-    state::Memory,
+    state::View,
     weights::Arrival,
 };
 use alloc::{vec, vec::Vec};
@@ -99,17 +99,17 @@ fn count_nonzero(values: &[f32]) -> u32 {
 impl Watch for Profiler {
     const ON: bool = true;
 
-    fn node(&mut self, plan: &Plan, mark: &Mark, memory: &Memory, _: usize, _: u64) {
+    fn node(&mut self, plan: &Plan, mark: &Mark, view: &View, _: usize, _: u64) {
         let facts = &plan.nodes[mark.node];
         let counters = &mut self.counters.nodes[mark.node];
         for input in &mark.inputs {
-            counters.events_in += match plan.arrival(*input, memory) {
+            counters.events_in += match plan.arrival(*input, view) {
                 Arrival::Spikes(events) => events.len() as u64,
                 Arrival::Graded(_, x) | Arrival::Dense(x) => u64::from(count_nonzero(x)),
             };
         }
         counters.activation_elements += facts.len as u64;
-        counters.activation_nonzeros += match self.reader.read(plan, mark, memory) {
+        counters.activation_nonzeros += match self.reader.read(plan, mark, view) {
             Output::Spikes(events) => events.len() as u64,
             Output::Dense(values) => u64::from(count_nonzero(values)),
         };
@@ -123,7 +123,7 @@ impl Watch for Profiler {
         // The two products of a recurrent cell are one call.
         let one_call = facts.counts.gate_multiplies > 0;
         for (k, product) in mark.products.iter().enumerate() {
-            let x = plan.arrival(product.input, memory);
+            let x = plan.arrival(product.input, view);
             let call = &mut calls.calls[if one_call { 0 } else { k.min(1) }];
             if let Arrival::Graded(_, x) | Arrival::Dense(x) = x {
                 call.ternary &= is_ternary(x);

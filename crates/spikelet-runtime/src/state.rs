@@ -1,9 +1,15 @@
 //! What a stream carries from step to step.
 
-use crate::{error::Error, plan::Plan, weights::Sums};
+use crate::{
+    buffers::{Places, Shift},
+    error::Error,
+    plan::Plan,
+    weights::Sums,
+};
 use alloc::{format, string::String, vec, vec::Vec};
 
-/// The state of one stream of data. It never grows.
+/// The state of one stream of data. What survives a step never grows; what is used during a step
+/// exists as often as steps run together ([`Executor::steps_together`](crate::Executor::steps_together)).
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) memory: Memory,
@@ -21,7 +27,57 @@ pub(crate) struct Memory {
     pub(crate) values: Vec<f32>,
     /// Event lists (their length, then indices) and bits.
     pub(crate) words: Vec<u32>,
-    pub(crate) sums: Sums,
+    /// One for every step that runs at once.
+    pub(crate) sums: Vec<Sums>,
+}
+
+/// Buffers that an instruction works on.
+pub(crate) struct View<'a> {
+    pub(crate) values: &'a mut [f32],
+    pub(crate) words: &'a mut [u32],
+    pub(crate) sums: &'a mut Sums,
+    /// Where in them what is used during a step lies.
+    pub(crate) shift: Shift,
+}
+
+impl Memory {
+    pub(crate) fn view(&mut self) -> View<'_> {
+        let Self { values, words, sums } = self;
+        View { values, words, sums: &mut sums[0], shift: Shift::default() }
+    }
+
+    /// Makes room for copies of what is used during a step.
+    pub(crate) fn grow(&mut self, plan: &Plan, copies: usize) {
+        let Places { values, words, .. } = &plan.places;
+        let values = values.kept + copies * values.scratch();
+        let words = words.kept + copies * words.scratch();
+        self.values.resize(self.values.len().max(values), 0.0);
+        self.words.resize(self.words.len().max(words), 0);
+        self.sums.resize(self.sums.len().max(copies), Sums::new(plan.longest_sum));
+    }
+
+    /// What survives a step, with one of the copies of what does not.
+    pub(crate) fn copy(&mut self, plan: &Plan, copy: usize) -> View<'_> {
+        let Places { values, words, .. } = &plan.places;
+        let shift = Shift { values: copy * values.scratch(), words: copy * words.scratch() };
+        View { shift, ..self.view() }
+    }
+
+    /// The copies of what is used during a step, without what survives it.
+    pub(crate) fn copies(&mut self, plan: &Plan, copies: usize) -> impl Iterator<Item = View<'_>> {
+        let Places { values: v, words: w, .. } = &plan.places;
+        let shift =
+            Shift { values: 0_usize.wrapping_sub(v.kept), words: 0_usize.wrapping_sub(w.kept) };
+        let (size, length) = (v.scratch(), w.scratch());
+        let (mut values, mut words) = (&mut self.values[v.kept..], &mut self.words[w.kept..]);
+        self.sums[..copies].iter_mut().map(move |sums| {
+            let (one, rest) = core::mem::take(&mut values).split_at_mut(size);
+            values = rest;
+            let (two, rest) = core::mem::take(&mut words).split_at_mut(length);
+            words = rest;
+            View { values: one, words: two, sums, shift }
+        })
+    }
 }
 
 const MAGIC: &[u8; 8] = b"SPKSTAT1";
@@ -35,10 +91,7 @@ impl State {
             memory: Memory {
                 values: vec![0.0; values.total],
                 words: vec![0; words.total],
-                sums: Sums {
-                    integers: vec![0; plan.longest_sum],
-                    floats: vec![0.0; plan.longest_sum],
-                },
+                sums: vec![Sums::new(plan.longest_sum)],
             },
             steps: 0,
             output: vec![0.0; plan.output_len],
@@ -140,8 +193,7 @@ impl State {
         let all = 4
             * (self.memory.values.len()
                 + self.memory.words.len()
-                + self.memory.sums.integers.len()
-                + self.memory.sums.floats.len()
+                + self.memory.sums.iter().map(Sums::len).sum::<usize>()
                 + self.output.len());
         let kept = 4 * self.kept.iter().sum::<usize>();
         [kept, all - kept]

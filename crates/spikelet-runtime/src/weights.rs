@@ -41,6 +41,18 @@ pub(crate) struct Sums {
     pub(crate) floats: Vec<f32>,
 }
 
+impl Sums {
+    /// Room for the longest output of a product.
+    pub(crate) fn new(longest: usize) -> Self {
+        Self { integers: vec![0; longest], floats: vec![0.0; longest] }
+    }
+
+    /// Numbers there is room for.
+    pub(crate) fn len(&self) -> usize {
+        self.integers.len() + self.floats.len()
+    }
+}
+
 /// A matrix, or the kernel of a convolution (whose input channels are those of one group).
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
@@ -104,6 +116,14 @@ impl Weights {
     /// Whether dense input must come with the list of what is not zero.
     pub(crate) fn wants_events(&self) -> bool {
         self.layout == Layout::ByInput && self.is_integer()
+    }
+
+    /// Whether [`Weights::convolve_batch`] works.
+    pub(crate) fn is_packed(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Packed(_));
+        #[cfg(not(feature = "std"))]
+        false
     }
 
     pub(crate) fn is_integer(&self) -> bool {
@@ -201,13 +221,10 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Spikes(events)) => add_packed(shape, w, events, None, out),
-            #[cfg(feature = "std")]
-            (Store::Packed(w), Arrival::Graded(events, x)) => {
-                add_packed(shape, w, events, Some(x), out);
+            (Store::Packed(w), x) => {
+                let found = w.forward(shape, &listed(shape, x), 1, &[]);
+                out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
             }
-            #[cfg(feature = "std")]
-            (Store::Packed(_), Arrival::Dense(_)) => unreachable!("by input there are events"),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -224,6 +241,18 @@ impl Weights {
             }
             (Store::I4(_), _) => unreachable!("kernels of convolutions have at least 8 bits"),
         }
+    }
+
+    /// `W * x` of several inputs, `[batch, output]`.
+    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival]) -> Vec<f32> {
+        #[cfg(feature = "std")]
+        if let Store::Packed(weights) = &self.store {
+            use rayon::prelude::*;
+            let lists = xs.par_iter().map(|x| listed(shape, *x)).collect();
+            return weights.forward(shape, &EventLists::join(lists), xs.len(), &[]);
+        }
+        let _ = (shape, xs);
+        unreachable!("asked for packed weights")
     }
 
     fn with_integers(&self, out: &mut [f32], sums: &mut Sums, add: impl FnOnce(&mut [i32])) {
@@ -245,16 +274,14 @@ impl Weights {
     }
 }
 
+/// The events of an image, by pixel.
 #[cfg(feature = "std")]
-fn add_packed(
-    shape: &Conv,
-    weights: &EventWeights,
-    events: &[u32],
-    x: Option<&[f32]>,
-    out: &mut [f32],
-) {
+fn listed(shape: &Conv, x: Arrival) -> EventLists {
+    let (events, x) = match x {
+        Arrival::Spikes(events) => (events, None),
+        Arrival::Graded(events, x) => (events, Some(x)),
+        Arrival::Dense(_) => unreachable!("by input there are events"),
+    };
     let pixels = shape.window.input[0] * shape.window.input[1];
-    let lists = EventLists::from_events(events, x, pixels, shape.inputs, shape.groups);
-    let found = weights.forward(shape, &lists, 1, &[]);
-    out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
+    EventLists::from_events(events, x, pixels, shape.inputs, shape.groups)
 }

@@ -59,6 +59,13 @@ fn check(groups: usize, signal: Signal, keep: usize) {
     // Silence leaves the bias.
     let bias: Vec<f32> = (0..12 * outputs).map(|i| noise(i % outputs)).collect();
     assert_eq!(executor.step(&mut state, &vec![0.0; x.len()]).unwrap(), bias);
+    // Several steps as one batch.
+    let (mut steps, mut found) = (x.clone(), Vec::new());
+    steps.extend(vec![0.0; x.len()]);
+    steps.extend(&x);
+    let executor = executor.with_steps_together(3);
+    executor.run(&mut [executor.state()], &steps, &mut found).unwrap();
+    assert_eq!(found, [&want[..], &bias[..], &want[..]].concat());
 }
 
 #[test]

@@ -160,8 +160,18 @@ proptest! {
                 }
             }
         }
-        let mut last = Vec::new();
-        executor.run_to_end(&mut vec![executor.state(); STREAMS], &x, &mut last).unwrap();
-        prop_assert_eq!(&last[..], &whole[whole.len() - STREAMS * width..]);
+        for together in [1, 2, 3, STEPS] {
+            let executor = executor.clone().with_steps_together(together);
+            let mut states = vec![executor.state(); STREAMS];
+            prop_assert_eq!(&run(&executor, &mut states, &x), &whole);
+            let mut last = Vec::new();
+            executor.run_to_end(&mut vec![executor.state(); STREAMS], &x, &mut last).unwrap();
+            prop_assert_eq!(&last[..], &whole[whole.len() - STREAMS * width..]);
+            // What a chunk leaves is what steps leave.
+            states.iter_mut().for_each(State::reset);
+            let mut mixed = run(&executor, &mut states, &x[..cut]);
+            mixed.extend(run(&executor.clone().with_steps_together(1), &mut states, &x[cut..]));
+            prop_assert_eq!(&mixed, &whole);
+        }
     }
 }

@@ -79,6 +79,28 @@ impl EventLists {
         EventLists { starts, channels: listed, values, blocks }
     }
 
+    /// The lists of several inputs as those of a batch.
+    ///
+    /// # Panics
+    /// If there are none, their channels differ, or there are 2^32 events or more.
+    pub fn join(parts: Vec<EventLists>) -> EventLists {
+        let mut parts = parts.into_iter();
+        let mut joined = parts.next().expect("lists to join");
+        for part in parts {
+            assert_eq!(part.blocks, joined.blocks, "blocks of channels");
+            let first = joined.starts.pop().expect("the end of the last list");
+            assert!(u32::try_from(joined.len() + part.len()).is_ok(), "at most 2^32 events");
+            if joined.values.is_some() || part.values.is_some() {
+                let ones = |count| alloc::vec![1.0; count];
+                let values = joined.values.get_or_insert_with(|| ones(joined.channels.len()));
+                values.extend(part.values.unwrap_or_else(|| ones(part.channels.len())));
+            }
+            joined.starts.extend(part.starts.iter().map(|start| first + start));
+            joined.channels.extend(part.channels);
+        }
+        joined
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.channels.len()

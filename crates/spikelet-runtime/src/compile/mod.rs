@@ -16,6 +16,7 @@ mod tokens;
 mod values;
 
 use crate::{
+    block::{sections, steps_together},
     buffers::{Buffer, Content, Wishes},
     error::Error,
     plan::{Input, Instruction, Mark, MarkOutput, NodeFacts, Plan, Product},
@@ -38,6 +39,8 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
         wishes: Wishes::default(),
         values: Vec::new(),
         delayed: BTreeMap::new(),
+        recalls: BTreeMap::new(),
+        remembers: BTreeMap::new(),
         sums: BTreeMap::new(),
         inputs: BTreeMap::new(),
         loaded: BTreeMap::new(),
@@ -88,6 +91,10 @@ struct Compiler<'a> {
     now: Vec<Option<ValueId>>,
     /// Earlier values, by node and delay.
     delayed: BTreeMap<(usize, usize), ValueId>,
+    /// How those that lie in rings are read, until that is done.
+    recalls: BTreeMap<(usize, usize), Instruction>,
+    /// Rings to be written after a node, with the node whose values they hold.
+    remembers: BTreeMap<usize, Vec<(usize, usize)>>,
     /// Sums that have begun, by node and port.
     sums: BTreeMap<(usize, usize), Buffer>,
     /// Where the values of an input node begin.
@@ -100,17 +107,16 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn run(&mut self) -> Result<(), Error> {
-        let rings = self.place_delays();
+        self.place_delays();
         let (step, sequence): (Vec<usize>, Vec<usize>) = self
             .topology
             .order
             .iter()
             .partition(|node| self.graph.nodes[**node].phase == Phase::Step);
         for index in step {
+            self.recall(index);
             self.node(index)?;
-        }
-        for (node, ring) in rings {
-            self.remember(node, ring);
+            self.remember(index);
         }
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
@@ -132,6 +138,8 @@ impl<'a> Compiler<'a> {
             }
         }
         self.plan.places = core::mem::take(&mut self.wishes).place();
+        self.plan.sections = sections(&self.plan);
+        self.plan.together = steps_together(&self.plan);
         Ok(())
     }
 
@@ -326,14 +334,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn touch_input(&mut self, input: Input, instruction: usize) {
-        let (first, second) = match input {
-            Input::Spikes(buffer) | Input::Dense(buffer) => (buffer, None),
-            Input::Graded(events, values) => (events, Some(values)),
-        };
-        self.wishes.touch(first, instruction);
-        if let Some(second) = second {
-            self.wishes.touch(second, instruction);
-        }
+        input.for_each_buffer(|buffer| self.wishes.touch(buffer, instruction));
     }
 
     // Shapes.

@@ -1,0 +1,227 @@
+//! Several steps of a stream together, layer by layer.
+//!
+//! Step by step, all weights are read once a step. What a layer without feedback does in one step
+//! needs nothing of the layers after it in the step before, so a layer may do several steps before
+//! the next one begins: its weights are then read once for all of them, and steps that need nothing
+//! of each other run on several threads. What survives a step exists once; of what is used during a
+//! step every step has its own copy.
+
+use crate::{
+    buffers::Buffer,
+    plan::{Input, Instruction, Plan, ProductKind},
+    state::{Memory, State, View},
+    weights::Weights,
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::ops::Range;
+use spikelet_kernels::conv::Conv;
+
+/// Instructions that run one after the other for all steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// They use nothing that survives a step: steps in any order. With the values and words they
+    /// touch in one step.
+    Free(Range<usize>, usize),
+    /// A convolution that takes all steps as one batch.
+    Batch(usize),
+    /// What one of them leaves, another or itself reads in the next step.
+    InOrder(Range<usize>),
+}
+
+/// Bytes of weights, used without feedback, from which on steps run together: fewer stay in a
+/// cache from one step to the next.
+const WEIGHTS: usize = 1 << 18;
+/// Bytes that copies of what is used during a step may take, and the most steps.
+const COPIES: usize = 16 << 20;
+const MOST: usize = 64;
+/// Values that a section must touch in all steps for threads to be worth their start.
+const PARALLEL: usize = 1 << 15;
+
+/// The sections of a plan. An instruction after the last stands for reading the outputs.
+pub(crate) fn sections(plan: &Plan) -> Vec<Section> {
+    let end = plan.instructions.len();
+    let mut spans: BTreeMap<Buffer, (usize, usize)> = BTreeMap::new();
+    let mut touch = |buffer: Buffer, at: usize| {
+        if plan.places.keeps(buffer) {
+            spans.entry(buffer).or_insert((at, at)).1 = at;
+        }
+    };
+    for (at, instruction) in plan.instructions.iter().enumerate() {
+        instruction.for_each_buffer(plan, |buffer| touch(buffer, at));
+    }
+    for output in &plan.outputs {
+        output.for_each_buffer(|buffer| touch(buffer, end));
+    }
+    let mut spans: Vec<(usize, usize)> = spans.into_values().collect();
+    spans.sort_unstable();
+    let mut sections = Vec::new();
+    let mut done = 0;
+    for (first, last) in spans {
+        match sections.last_mut() {
+            Some(Section::InOrder(range)) if first < range.end => {
+                range.end = range.end.max(last + 1);
+            }
+            _ => {
+                free(plan, done..first, &mut sections);
+                sections.push(Section::InOrder(first..last + 1));
+            }
+        }
+        done = done.max(last + 1);
+    }
+    free(plan, done.min(end)..end, &mut sections);
+    sections
+}
+
+/// Adds the sections of instructions that use nothing that survives a step.
+fn free(plan: &Plan, range: Range<usize>, sections: &mut Vec<Section>) {
+    let mut start = range.start;
+    let add = |range: Range<usize>, sections: &mut Vec<Section>| {
+        let mut touched = 0;
+        for instruction in &plan.instructions[range.clone()] {
+            instruction.for_each_buffer(plan, |buffer| touched += plan.places.of(buffer).len());
+        }
+        if !range.is_empty() {
+            sections.push(Section::Free(range, touched));
+        }
+    };
+    for at in range.clone() {
+        if at == plan.sequence {
+            add(start..at, sections);
+            start = at;
+        }
+        if plan.batched(at).is_some() {
+            add(start..at, sections);
+            sections.push(Section::Batch(at));
+            start = at + 1;
+        }
+    }
+    add(start..range.end, sections);
+}
+
+/// How many steps run together.
+pub(crate) fn steps_together(plan: &Plan) -> usize {
+    let mut used = Vec::new();
+    for section in &plan.sections {
+        let range = match section {
+            Section::Free(range, _) => range.clone(),
+            Section::Batch(at) => *at..at + 1,
+            Section::InOrder(_) => continue,
+        };
+        for instruction in &plan.instructions[range] {
+            if let Instruction::Multiply { product, .. } = instruction
+                && let ProductKind::Matrix(weights) | ProductKind::Convolution(weights, _) =
+                    product.kind
+            {
+                used.push(weights);
+            }
+        }
+    }
+    used.sort_unstable();
+    used.dedup();
+    let weights: usize = used.into_iter().map(|index| plan.weights[index].bytes()).sum();
+    let copy = 4 * (plan.places.values.scratch() + plan.places.words.scratch());
+    match weights {
+        0..WEIGHTS => 1,
+        _ => (COPIES / copy.max(1)).clamp(1, MOST),
+    }
+}
+
+impl Plan {
+    /// The convolution that an instruction is, if it takes several steps as a batch.
+    fn batched(&self, at: usize) -> Option<(&Weights, &Conv, Input, Buffer)> {
+        let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
+        let ProductKind::Convolution(weights, shape) = product.kind else { return None };
+        let weights = &self.weights[weights];
+        weights.is_packed().then(|| (weights, &self.convolutions[shape], product.input, *to))
+    }
+
+    /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
+    pub(crate) fn advance_together(
+        &self,
+        state: &mut State,
+        xs: &[&[f32]],
+        wanted: usize,
+        mut out: impl FnMut(usize, &[f32]),
+    ) {
+        state.memory.grow(self, xs.len());
+        let (first, end) = (state.steps, self.instructions.len());
+        let mut read = false;
+        for section in &self.sections {
+            match section {
+                Section::Free(range, touched) => {
+                    let skipped = if range.start >= self.sequence { wanted } else { 0 };
+                    let run = |(t, mut view): (usize, View)| {
+                        for instruction in &self.instructions[range.clone()] {
+                            self.execute(instruction, &mut view, first + t as u64, xs[t]);
+                        }
+                    };
+                    let copies = state.memory.copies(self, xs.len()).enumerate().skip(skipped);
+                    for_each(copies, touched * xs.len() >= PARALLEL, run);
+                }
+                Section::Batch(at) => self.batch(&mut state.memory, xs.len(), *at),
+                Section::InOrder(range) => {
+                    for (t, x) in xs.iter().enumerate() {
+                        let last = if t < wanted { self.sequence } else { end };
+                        let mut view = state.memory.copy(self, t);
+                        for instruction in &self.instructions[range.start..range.end.min(last)] {
+                            self.execute(instruction, &mut view, first + t as u64, x);
+                        }
+                        if range.end > end && t >= wanted {
+                            self.read(&view, &mut state.output);
+                            out(t, &state.output);
+                        }
+                    }
+                    read |= range.end > end;
+                }
+            }
+        }
+        if !read {
+            for t in wanted..xs.len() {
+                self.read(&state.memory.copy(self, t), &mut state.output);
+                out(t, &state.output);
+            }
+        }
+        state.steps += xs.len() as u64;
+    }
+
+    /// Writes the values of all outputs.
+    pub(crate) fn read(&self, view: &View, out: &mut [f32]) {
+        let mut start = 0;
+        for input in &self.outputs {
+            let len = self.len_of(*input);
+            self.write_dense(*input, view, &mut out[start..start + len]);
+            start += len;
+        }
+    }
+
+    /// A convolution of several steps at once.
+    fn batch(&self, memory: &mut Memory, steps: usize, at: usize) {
+        let Some((weights, shape, input, to)) = self.batched(at) else { return };
+        let copies: Vec<View> = memory.copies(self, steps).collect();
+        let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
+        let found = weights.convolve_batch(shape, &arrivals);
+        drop(arrivals);
+        let found = found.chunks_exact(found.len() / steps);
+        let add = |(view, found): (View, &[f32])| {
+            let to = self.places.moved(to, view.shift);
+            view.values[to].iter_mut().zip(found).for_each(|(y, x)| *y += x);
+        };
+        for_each(copies.into_iter().zip(found), true, add);
+    }
+}
+
+/// Calls `run` for every item, on several threads if that pays.
+fn for_each<T: Send>(
+    items: impl Iterator<Item = T>,
+    parallel: bool,
+    run: impl Fn(T) + Send + Sync,
+) {
+    #[cfg(feature = "std")]
+    if parallel && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        items.collect::<Vec<T>>().into_par_iter().for_each(run);
+        return;
+    }
+    let _ = parallel;
+    items.for_each(run);
+}
