@@ -1,4 +1,4 @@
-//! LSTM and GRU cells and activation functions against the reference, within rounding.
+//! LSTM, GRU and EGRU cells and activation functions against the reference, within rounding.
 
 #[path = "support/random.rs"]
 #[allow(dead_code, reason = "only inputs are made at random here")]
@@ -61,7 +61,7 @@ fn vector(graph: &mut GraphBuilder, name: &str, len: usize) -> String {
     graph.tensor(name, Tensor::f32(&[len], values).unwrap())
 }
 
-/// An LSTM, a GRU behind it, and both functions behind that.
+/// An LSTM, a GRU behind it, and behind that an EGRU and both functions.
 fn graph(signal: Signal, layout: Layout, precision: Precision) -> Graph {
     let mut graph = GraphBuilder::new("cells");
     graph.input("x", signal, &[INPUTS]);
@@ -76,12 +76,31 @@ fn graph(signal: Signal, layout: Layout, precision: Precision) -> Graph {
     let bias_hidden = vector(&mut graph, "gru.bh", 3 * HIDDEN);
     graph.node("gru", Op::Gru { weight_input, weight_hidden, bias_input, bias_hidden });
     graph.edge("lstm", "gru", 0);
+    let weight_input = matrix(&mut graph, "egru.x", [3 * HIDDEN, HIDDEN], layout, precision);
+    let weight_hidden = matrix(&mut graph, "egru.h", [3 * HIDDEN, HIDDEN], layout, precision);
+    let bias_input = vector(&mut graph, "egru.bx", 3 * HIDDEN);
+    let bias_hidden = vector(&mut graph, "egru.bh", 3 * HIDDEN);
+    let threshold = vector(&mut graph, "egru.threshold", HIDDEN);
+    let (zoneout, restart) = (0.25, Some(7));
+    let op = Op::Egru {
+        weight_input,
+        weight_hidden,
+        bias_input,
+        bias_hidden,
+        threshold,
+        zoneout,
+        restart,
+    };
+    graph.node("egru", op);
+    graph.edge("gru", "egru", 0);
+    graph.edge(("egru", 1), "egru", 1);
     graph.node("sigmoid", Op::Activation { function: Function::Sigmoid });
     graph.edge("gru", "sigmoid", 0);
     graph.node("tanh", Op::Activation { function: Function::Tanh });
     graph.edge(("sigmoid", 2), "tanh", 0);
     graph.output("y", "tanh");
     graph.output("y2", "gru");
+    graph.output("y3", "egru");
     graph.finish().unwrap()
 }
 
@@ -99,7 +118,7 @@ fn cells_follow_their_equations() {
                     reference.step(x);
                     let got = executor.step(&mut state, x).unwrap();
                     let history = &reference.history[t];
-                    let want = history[history.len() - 2].iter().chain(&history[history.len() - 1]);
+                    let want = history[history.len() - 3..].iter().flatten();
                     for (got, want) in got.iter().zip(want) {
                         let error = (f64::from(*got) - want).abs();
                         assert!(error < 1e-5, "{signal:?} {layout:?} {precision:?} {t}: {error}");

@@ -10,7 +10,7 @@ use crate::{
     session::{Initial, SessionError, WithModel, with_model},
     trainer::targets,
 };
-use burn::module::{ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// Copies gradients out; parameters that none reached are left out.
-pub fn collect<M: SequenceModel>(model: &M, gradients: &GradientsParams) -> Gradients {
+pub fn collect<M: Module>(model: &M, gradients: &GradientsParams) -> Gradients {
     struct Collect<'a> {
         path: Vec<String>,
         gradients: &'a GradientsParams,

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod constraint;
+pub mod draws;
 pub mod evaluate;
 mod gradient_sum;
 pub mod gradients;

@@ -112,6 +112,7 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::LayerNorm { .. }
             | Op::TokenShift { .. }
             | Op::Wkv { .. }
+            | Op::Egru { .. }
             | Op::Multiply => false,
         };
         let is_shared = node.op.tensors().iter().any(|name| uses[name] > 1);

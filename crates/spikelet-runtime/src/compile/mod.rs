@@ -10,6 +10,7 @@
 //!   of its own.
 
 mod delays;
+mod egru;
 mod neurons;
 mod products;
 mod tokens;
@@ -121,8 +122,10 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
             let node = &self.graph.nodes[index];
-            let has_state = matches!(node.op, Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. })
-                || keeps_state(&node.op);
+            let has_state = matches!(
+                node.op,
+                Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. } | Op::Egru { .. }
+            ) || keeps_state(&node.op);
             if has_state {
                 return Err(Error::StateInSequence { node: node.name.clone() });
             }
@@ -261,6 +264,7 @@ impl<'a> Compiler<'a> {
                 self.add_recurrent(node, weight_hidden, hidden, from_hidden)?;
                 self.push(Instruction::Gru { from_input, from_hidden, hidden });
             }
+            Op::Egru { .. } => inputs.extend(self.egru(index)?),
             Op::Embedding { weight } => inputs.push(self.embedding(index, weight)?),
             Op::LayerNorm { weight, bias } => {
                 let value = self.port(index, 0);

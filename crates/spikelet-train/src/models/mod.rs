@@ -1,10 +1,12 @@
 //! The model zoo: one folder a model, with the same file names in each.
 
 pub mod convnet;
+pub mod egru;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod recurrent_lm;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -58,6 +60,9 @@ pub enum OfficialError {
     /// Names or shapes.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A decoder with a matrix of its own.
+    #[error("`decoder.decoder.weight` is not `embeddings.weight`: only tied decoders are known")]
+    Untied,
     /// Values that form no graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -77,6 +82,10 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Event-based gated recurrent units.
+    Egru(egru::EgruConfig),
+    /// Recurrent language model, event-based or dense.
+    RecurrentLm(recurrent_lm::RecurrentLmConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
 }
@@ -98,12 +107,14 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::Egru(_) => "egru",
+            ModelConfig::RecurrentLm(_) => "recurrent-lm",
             ModelConfig::Spikegpt(_) => "spikegpt",
         }
     }
 
     /// Whether the model reads token numbers, one a step.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self, ModelConfig::Spikegpt(_))
+        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::RecurrentLm(_))
     }
 }

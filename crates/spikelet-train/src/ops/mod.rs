@@ -2,6 +2,7 @@
 
 pub mod batch_norm;
 pub mod carry;
+pub mod egru;
 pub(crate) mod finals;
 pub mod flex;
 pub mod l2mu;

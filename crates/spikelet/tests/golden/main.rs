@@ -5,6 +5,7 @@
 //! written in each case.
 
 mod compare;
+mod egru;
 mod files;
 mod l2mu;
 mod l2mu_braille;
@@ -29,4 +30,9 @@ fn sltt() {
 #[test]
 fn spikegpt() {
     spikegpt::run();
+}
+
+#[test]
+fn egru() {
+    egru::run();
 }
