@@ -1,7 +1,8 @@
 //! The 40-bit events of N-MNIST (Orchard et al. 2015).
 //!
 //! Column, row, then the polarity (1: ON) as the highest bit of a 24-bit big-endian word whose other bits are the
-//! time in microseconds.
+//! time in microseconds. Row 240 is no event: there the clock of the camera overflowed, and all later
+//! times are 2^13 us more (the data set's own reader).
 
 use std::io::BufRead;
 
@@ -12,17 +13,22 @@ use crate::events::{Checks, Event, EventReader, Records};
 pub const SIZE: [usize; 2] = [34, 34];
 const BYTES: usize = 5;
 const TIME: u32 = (1 << 23) - 1;
+/// The row that marks an overflow of the clock, and the time it adds.
+const OVERFLOW: (u8, u64) = (240, 1 << 13);
 
 /// Reads a recording.
 pub struct Nmnist<R> {
     records: Records<R>,
     checks: Checks,
+    /// What overflows have added.
+    added: u64,
 }
 
 impl<R: BufRead> Nmnist<R> {
     /// Events of `input`; `file` names it in errors.
     pub fn new(input: R, file: &str) -> Self {
-        Self { records: Records::new(input, file, BYTES, 0), checks: Checks::new(file, SIZE) }
+        let (records, checks) = (Records::new(input, file, BYTES, 0), Checks::new(file, SIZE));
+        Self { records, checks, added: 0 }
     }
 }
 
@@ -36,8 +42,12 @@ impl<R: BufRead> EventReader for Nmnist<R> {
         for (i, bytes) in block.as_chunks::<BYTES>().0.iter().enumerate() {
             let [x, y, rest @ ..] = *bytes;
             let word = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]);
-            let event =
-                Event { t: u64::from(word & TIME), x: x.into(), y: y.into(), on: word > TIME };
+            if y == OVERFLOW.0 {
+                self.added += OVERFLOW.1;
+                continue;
+            }
+            let t = u64::from(word & TIME) + self.added;
+            let event = Event { t, x: x.into(), y: y.into(), on: word > TIME };
             out.push(self.checks.event(event, offset + (i * BYTES) as u64)?);
         }
         Ok(!block.is_empty())
@@ -82,6 +92,13 @@ mod tests {
         assert_eq!(encode(&events).unwrap(), bytes);
         assert!(encode(&[Event { t: 1 << 23, ..events[0] }]).is_err());
         assert!(encode(&[Event { x: 256, ..events[0] }]).is_err());
+    }
+
+    #[test]
+    fn the_clock_overflows_at_row_240() {
+        let bytes = [1, 2, 0, 0, 9, 0, 240, 0, 0, 0, 1, 2, 0, 0, 1, 0, 240, 0, 0, 0, 1, 2, 0, 0, 5];
+        let times: Vec<u64> = read(&bytes).unwrap().iter().map(|event| event.t).collect();
+        assert_eq!(times, [9, 8193, 16389]);
     }
 
     #[test]

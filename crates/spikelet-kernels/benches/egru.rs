@@ -116,10 +116,8 @@ fn train(threshold: f32) {
 fn step(share: f32) {
     let (hidden, width) = (SIZES[1], 3 * SIZES[1]);
     let matrices: Vec<Vec<f32>> = (0..4).map(|k| noise(hidden * width, k)).collect();
-    let y: Vec<f32> = noise(hidden, 5)
-        .into_iter()
-        .map(|v| if v.abs() < share { v + 2.0 } else { 0.0 })
-        .collect();
+    let y: Vec<f32> =
+        noise(hidden, 5).into_iter().map(|v| if v.abs() < share { v + 2.0 } else { 0.0 }).collect();
     let mut list = vec![0; hidden];
     let count = events::active(&y, &mut list);
     let mut out = vec![0.0; width];

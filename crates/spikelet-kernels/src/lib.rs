@@ -11,14 +11,20 @@ mod blocks;
 pub mod cells;
 mod columns;
 pub mod conv;
+#[cfg(feature = "std")]
+pub mod cross_entropy;
 pub mod dense;
 pub mod egru;
 pub mod events;
+#[cfg(feature = "std")]
+pub mod gate;
 pub mod gather;
 pub mod l2mu;
 pub mod layer_norm;
 pub mod legendre;
 pub mod legendre_step;
+#[cfg(feature = "std")]
+pub mod linear;
 pub mod lstm;
 pub mod math;
 pub mod matmul;
@@ -36,6 +42,7 @@ pub mod quant;
 #[cfg(feature = "std")]
 mod rows;
 pub mod simd;
+pub mod sparse;
 #[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;

@@ -7,8 +7,8 @@ use crate::{
     lower::lower,
     model::SequenceModel,
     models::{
-        ModelConfig, ModelError, convnet::Convnet, egru::Egru, gru::Gru, l2mu::L2mu, lmu::Lmu,
-        lstm::Lstm, recurrent_lm::RecurrentLm, spikegpt::SpikeGpt,
+        ModelConfig, ModelError, convnet::Convnet, egru::Egru, egru_lm::EgruLm, gru::Gru,
+        l2mu::L2mu, lmu::Lmu, lstm::Lstm, lstm_lm::LstmLm, spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
     prepare::Prepared,
@@ -51,7 +51,7 @@ pub enum SessionError {
     /// A model of values and text, or one of tokens and values.
     #[error(
         "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
-         (spikegpt, recurrent-lm), everything else for those that read values"
+         (spikegpt, lstm-lm, egru-lm), everything else for those that read values"
     )]
     Tokens {
         /// The kind of the model.
@@ -129,11 +129,12 @@ pub fn with_model<W: WithModel>(
             let shape = data.samples.shape();
             start(Egru::new(c, &shape, classes, &mut init)?, initial, task)
         }
-        ModelConfig::RecurrentLm(c) => {
+        ModelConfig::EgruLm(c) => {
             let window = data.samples.time();
-            start(RecurrentLm::new(c, classes, window, &mut init)?, initial, task)
+            start(EgruLm::new(c, classes, window, &mut init)?, initial, task)
         }
         ModelConfig::Spikegpt(c) => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
+        ModelConfig::LstmLm(c) => start(LstmLm::new(c, classes, &mut init)?, initial, task),
     }
 }
 

@@ -65,13 +65,15 @@ fn completions_name_every_command() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let mut child = support::command(["completions", "bash"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("spikelet starts");
-    drop(child.stdout.take());
-    let output = child.wait_with_output().expect("spikelet ends");
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    for args in [&["completions", "bash"][..], &["bench", "sltt", "--case", "vgg11/sltt/1"]] {
+        let mut child = support::command(args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("spikelet starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("spikelet ends");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
 }

@@ -11,7 +11,7 @@ use spikelet_train::{
     model::{SequenceModel, step_by_step, steps_from},
     models::{
         egru::{Egru, EgruConfig},
-        recurrent_lm::{RecurrentLm, RecurrentLmConfig},
+        egru_lm::{EgruLm, EgruLmConfig},
     },
     params,
     rule::LearningRule,
@@ -25,7 +25,9 @@ const VOCABULARY: usize = 11;
 /// Frames of 3 x 3 positions and two polarities, pooled to one position unless `front` is empty.
 fn network(front: &str, random: bool, device: &Device) -> Egru {
     let text = match random {
-        true => "units = 13\nlayers = 2\ndropout = 0.3\ncell = { zoneout = 0.2, dropconnect = 0.4 }\n",
+        true => {
+            "units = 13\nlayers = 2\ndropout = 0.3\ncell = { zoneout = 0.2, dropconnect = 0.4 }\n"
+        }
         false => "units = 13\nlayers = 2\ncell = { threshold_mean = 0.05 }\n",
     };
     let config: EgruConfig = toml::from_str(&format!("{text}{front}")).expect("a configuration");
@@ -33,10 +35,10 @@ fn network(front: &str, random: bool, device: &Device) -> Egru {
     params::name_ids(model.expect("a network"))
 }
 
-fn language_model(more: &str, device: &Device) -> RecurrentLm {
+fn language_model(more: &str, device: &Device) -> EgruLm {
     let text = format!("layers = 3\nembedding = 7\nhidden = 12\n{more}");
-    let config: RecurrentLmConfig = toml::from_str(&text).expect("a configuration");
-    let model = RecurrentLm::new(&config, VOCABULARY, 6, &mut Init::new(4, device));
+    let config: EgruLmConfig = toml::from_str(&text).expect("a configuration");
+    let model = EgruLm::new(&config, VOCABULARY, 6, &mut Init::new(4, device));
     params::name_ids(model.expect("a network"))
 }
 
@@ -118,7 +120,7 @@ fn truncated_gradients_end_at_segments() {
     let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [24]), &device);
     let loss = Loss::new(LossConfig::default());
     let run = |rule: LearningRule| {
-        let model = RecurrentLm { dropout: no_dropout(), ..model.clone() };
+        let model = EgruLm { dropout: no_dropout(), ..model.clone() };
         let out = rule.gradients(&model, x.clone(), targets.clone(), &loss, 1);
         (out.loss, gradients::collect(&model, &out.gradients))
     };
@@ -139,7 +141,7 @@ fn truncated_gradients_end_at_segments() {
     assert!(differ, "gradients do not");
 }
 
-fn no_dropout() -> spikelet_train::models::recurrent_lm::Dropouts {
+fn no_dropout() -> spikelet_train::models::egru_lm::Dropouts {
     toml::from_str("output = 0.0").expect("a table")
 }
 
@@ -156,7 +158,7 @@ fn graph<M: SequenceModel>(model: &M, signal: Signal, shape: &[usize]) -> Graph 
 fn graphs_go_back_to_models() {
     let device = Device::flex();
     let model = language_model("projection = true", &device);
-    let back = RecurrentLm::from_graph(&graph(&model, Signal::Dense, &[1]), &device);
+    let back = EgruLm::from_graph(&graph(&model, Signal::Dense, &[1]), &device);
     assert_eq!(params::collect(&back.expect("a model")), params::collect(&model));
     let model = network("", false, &device);
     let back = Egru::from_graph(&graph(&model, Signal::Dense, &[VALUES]), &device);

@@ -26,8 +26,9 @@ use alloc::{collections::BTreeMap, vec, vec::Vec};
 use spikelet_graph::{Graph, Node, Op, Phase, Readout, Signal, Topology};
 use spikelet_kernels::window::Window;
 
-/// Compiles a graph.
-pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
+/// Compiles a graph; with `tables`, what embeddings add to the gates of a cell is worked out
+/// beforehand.
+pub(crate) fn compile(graph: &Graph, tables: bool) -> Result<Plan, Error> {
     let topology = graph.validate()?;
     let counts = graph.counts()?;
     let mut compiler = Compiler {
@@ -36,6 +37,7 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
         now: vec![None; graph.nodes.len()],
         graph,
         topology: &topology,
+        tables,
         plan: Plan { name: graph.name.clone(), ..Plan::default() },
         wishes: Wishes::default(),
         values: Vec::new(),
@@ -83,6 +85,7 @@ struct Compiler<'a> {
     graph: &'a Graph,
     topology: &'a Topology,
     signals: Vec<Signal>,
+    tables: bool,
     /// When a node runs.
     position: Vec<usize>,
     plan: Plan,

@@ -2,11 +2,12 @@
 
 pub mod convnet;
 pub mod egru;
+pub mod egru_lm;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
-pub mod recurrent_lm;
+pub mod lstm_lm;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -84,10 +85,12 @@ pub enum ModelConfig {
     Convnet(convnet::ConvnetConfig),
     /// Event-based gated recurrent units.
     Egru(egru::EgruConfig),
-    /// Recurrent language model, event-based or dense.
-    RecurrentLm(recurrent_lm::RecurrentLmConfig),
+    /// Language model of EGRU layers.
+    EgruLm(egru_lm::EgruLmConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
+    /// Language model of LSTM layers.
+    LstmLm(lstm_lm::LstmLmConfig),
 }
 
 impl ModelConfig {
@@ -108,13 +111,14 @@ impl ModelConfig {
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::Egru(_) => "egru",
-            ModelConfig::RecurrentLm(_) => "recurrent-lm",
+            ModelConfig::EgruLm(_) => "egru-lm",
             ModelConfig::Spikegpt(_) => "spikegpt",
+            ModelConfig::LstmLm(_) => "lstm-lm",
         }
     }
 
     /// Whether the model reads token numbers, one a step.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::RecurrentLm(_))
+        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_) | ModelConfig::EgruLm(_))
     }
 }

@@ -18,6 +18,7 @@ use spikelet_kernels::{
     spike_conv::{
         EventLists, Input, bias_gradient, events, forward, input_gradient, weight_gradient,
     },
+    window::Window,
 };
 use std::sync::Arc;
 
@@ -27,6 +28,23 @@ use std::sync::Arc;
 pub fn spike_conv(x: Tensor<4>, kernel: Tensor<4>, bias: Tensor<1>, conv: Conv) -> Tensor<4> {
     let (x, kernel, bias) = (x.into_dispatch(), kernel.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::spike_conv(x, kernel, bias, conv))
+}
+
+/// `x` `[batch, in]` times `weight` `[in, out]` plus `bias` `[out]`, as [`spike_conv`] of images of
+/// one pixel: what is zero in `x` costs nothing.
+pub fn spike_linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let ([batch, inputs], [_, outputs]) = (x.dims(), weight.dims());
+    let window = Window {
+        input: [1; 2],
+        output: [1; 2],
+        kernel: [1; 2],
+        stride: [1; 2],
+        padding: [0; 2],
+        dilation: [1; 2],
+    };
+    let conv = Conv { window, inputs, outputs, groups: 1 };
+    let x = x.reshape([batch, 1, 1, inputs]);
+    spike_conv(x, weight.reshape([1, 1, inputs, outputs]), bias, conv).reshape([batch, outputs])
 }
 
 /// Backends that run the convolution of spikes.

@@ -7,6 +7,7 @@ use crate::{
     training::{CONFIG_FILE, configuration, initial_weights},
     ui::Ui,
 };
+use burn::tensor::Device;
 use serde::Serialize;
 use spikelet_graph::{Graph, Op, Signal, signal::input_signals};
 use spikelet_kernels::surrogate::Surrogate;
@@ -15,7 +16,7 @@ use spikelet_train::{
     gradients::{Cosines, of_samples},
     lower::lower,
     model::SequenceModel,
-    models::ModelConfig,
+    models::{ModelConfig, egru::Sparsity},
     prepare::Prepared,
     rule::LearningRule,
     session::{WithModel, with_model},
@@ -41,6 +42,8 @@ struct Report {
     /// Cosines of the gradients of SLTT and BPTT, by setting.
     settings: Vec<Setting>,
     multiplications: Multiplications,
+    /// Of event-based layers, over the samples.
+    sparsity: Vec<Sparsity>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +104,7 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
         steps,
         settings,
         multiplications: Multiplications::of(&graph, steps)?,
+        sparsity: with_model(&config, &data, initial.as_ref(), Silent { data: &data, index })?,
     };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
@@ -121,6 +125,20 @@ fn variants(config: &Config) -> Vec<(Option<f32>, Option<&'static str>, Config)>
             (Some(tau), Some(*name), config)
         })
         .collect()
+}
+
+/// How much of the layers is silent.
+struct Silent<'a> {
+    data: &'a Prepared,
+    index: &'a [usize],
+}
+
+impl WithModel for Silent<'_> {
+    type Out = Vec<Sparsity>;
+
+    fn with<M: SequenceModel>(self, model: M) -> Vec<Sparsity> {
+        model.valid().sparsity(self.data.batch(self.index, &Device::flex()))
+    }
 }
 
 struct Lower<'a>(&'a Prepared);
@@ -191,6 +209,21 @@ impl Report {
                 count(rule.per_sample),
                 count(rule.per_step.round() as u64),
                 format!("{:.1}", 100.0 * rule.of_bptt),
+            ]);
+        }
+        text += &table.text();
+        if self.sparsity.is_empty() {
+            return text;
+        }
+        text += "\nsilent units, % (backward: outside the window of the pseudo-derivative)\n";
+        let mut table = Table::new(["layer", "no event", "backward", "backward, after the reset"]);
+        for layer in &self.sparsity {
+            let percent = |share: f64| format!("{:.1}", 100.0 * share);
+            table.row([
+                layer.layer.clone(),
+                percent(layer.activity),
+                percent(layer.backward),
+                percent(layer.backward_official),
             ]);
         }
         text + &table.text()

@@ -6,7 +6,7 @@ use spikelet_data::checkpoint::Checkpoint;
 use spikelet_graph::{Graph, Task};
 use spikelet_train::models::{
     egru,
-    recurrent_lm::{self, Carry},
+    egru_lm::{self, Carry},
 };
 
 /// Tokens of a window of the official evaluation.
@@ -41,7 +41,7 @@ fn language(weights: &mut Weights, carry: Carry, note: String) -> Result<Graph, 
     weights.notes.push(note);
     let task = Task { window: WINDOW, ..Task::default() };
     let tensors = weights.read_all()?;
-    recurrent_lm::official_graph(&tensors, carry, WINDOW, task)
+    egru_lm::official_graph(&tensors, carry, WINDOW, task)
         .map_err(|source| weights.not_this_network(source.to_string()))
 }
 

@@ -19,7 +19,7 @@ use spikelet_train::{
     model::{SequenceModel, State, read_out},
     models::{
         egru::{Aggregate, CellConfig, Egru, EgruConfig, EgruLayer, FrontConfig, learned, pseudo},
-        recurrent_lm::{Carry, RecurrentLm},
+        egru_lm::{Carry, EgruLm},
     },
     ops::egru::{EgruOutputs, EgruSettings, EgruState, EgruWeights, egru_sequence},
     params::{self, Tensors},
@@ -243,9 +243,9 @@ fn tokens(case: &Value, golden: &Golden, first: usize, device: &Device) -> Tenso
     Tensor::from_data(TensorData::new(window, [time, batch, 1]), device)
 }
 
-fn language_model(case: &Value, golden: &Golden, device: &Device) -> RecurrentLm {
+fn language_model(case: &Value, golden: &Golden, device: &Device) -> EgruLm {
     let window = size(case, "T");
-    let model = RecurrentLm::of_official(&weights(golden), window, device);
+    let model = EgruLm::of_official(&weights(golden), window, device);
     model.unwrap_or_else(|e| panic!("{}: {e}", case["file"]))
 }
 
@@ -277,6 +277,12 @@ fn language(case: &Value, golden: &Golden) -> usize {
         }
         state = model.carried(last);
         if window == "window1" {
+            let x = tokens(case, golden, first, &device);
+            let found: Vec<f32> =
+                model.sparsity(x).iter().map(|layer| layer.backward_official as f32).collect();
+            let name = "window1.backward_sparsity";
+            close(&format!("{file} {name}"), &found, &golden.tensor(name).1, bound);
+            compared += 1;
             compared += carried(case, golden, &state) + learns(case, golden, &model, logits);
         }
     }
@@ -302,7 +308,7 @@ fn carried(case: &Value, golden: &Golden, state: &State) -> usize {
 }
 
 /// Loss and gradients of the first window.
-fn learns(case: &Value, golden: &Golden, model: &RecurrentLm, logits: Tensor<3>) -> usize {
+fn learns(case: &Value, golden: &Golden, model: &EgruLm, logits: Tensor<3>) -> usize {
     let (file, time, batch) = (&case["file"], size(case, "T"), size(case, "B"));
     let targets = time_major(golden, "input.tokens");
     let targets: Vec<i32> =

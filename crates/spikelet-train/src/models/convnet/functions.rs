@@ -8,7 +8,7 @@ use crate::{
         flex::is_f32_on_flex,
         mean_pool,
         normalized_neurons::{Constants, normalized_neurons},
-        spike_conv::spike_conv,
+        spike_conv::{spike_conv, spike_linear},
     },
 };
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
@@ -46,6 +46,18 @@ pub(super) fn conv(
     let none = || Tensor::zeros([0], &x.device());
     let bias = bias.unwrap_or_else(none);
     spike_conv(x, kernel, bias, Conv { window, inputs, outputs, groups: 1 })
+}
+
+/// `x` `[batch, in]` times `weight` `[in, out]` plus `bias` `[out]`.
+pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    match is_f32_on_flex(&x) {
+        true => spike_linear(x, weight, bias),
+        false => composed_linear(x, weight, bias),
+    }
+}
+
+fn composed_linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    x.matmul(weight) + bias.unsqueeze()
 }
 
 fn composed_conv(
@@ -272,6 +284,18 @@ mod tests {
                 f(x.clone(), k.clone(), Some(b.clone()), stride, padding)
             };
             same::<4, 3>(run(conv), run(composed_conv), gradients!(x, k, b));
+        }
+    }
+
+    #[test]
+    fn products_agree_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        for (inputs, outputs, least) in [(300, 10, 0.8), (7, 70, 0.2), (130, 33, -2.0)] {
+            let x = waves([9, inputs], 0.91, least, &device);
+            let w = waves([inputs, outputs], 0.37, -2.0, &device);
+            let b = waves([outputs], 0.53, -2.0, &device);
+            let run = |f: fn(_, _, _) -> _| f(x.clone(), w.clone(), b.clone());
+            same::<2, 3>(run(linear), run(composed_linear), gradients!(x, w, b));
         }
     }
 

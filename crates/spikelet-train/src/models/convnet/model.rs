@@ -4,8 +4,8 @@ pub use super::module::Convnet;
 use super::{
     config::{Architecture, ConvnetConfig},
     functions::{
-        Affine, Population, THRESHOLD, conv, normalize, normalize_batch, normalized_step, pool,
-        standardized,
+        Affine, Population, THRESHOLD, conv, linear, normalize, normalize_batch, normalized_step,
+        pool, standardized,
     },
     module::Settings,
     network::{Builder, Layer, Op, ParamId, Shape},
@@ -235,8 +235,7 @@ impl Pass<'_> {
             Op::Linear { weight, bias } => {
                 let [n, h, w, channels] = x.dims();
                 let weight = model.matrices[weight].param.val().transpose();
-                let out = x.reshape([n, h * w * channels]).matmul(weight)
-                    + model.vector(bias).unsqueeze();
+                let out = linear(x.reshape([n, h * w * channels]), weight, model.vector(bias));
                 out.reshape([n, 1, 1, shape[2]])
             }
         }

@@ -6,6 +6,7 @@ use crate::{
     init::Init,
     lower::tensor,
     ops::egru::{EgruOutputs, EgruSettings, EgruState, EgruWeights},
+    params,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -116,8 +117,12 @@ impl EgruLayer {
     /// every pass.
     pub fn clamped(self) -> Self {
         let thr = self.thr.map(|thr| {
-            let tracked = thr.is_require_grad();
-            let inside = thr.detach().clamp(0.0, 1.0);
+            let (tracked, device) = (thr.is_require_grad(), thr.device());
+            let mut values = params::values(thr);
+            values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+            // A parameter must be a leaf of the autodiff graph.
+            let shape = [values.len()];
+            let inside = Tensor::from_data(TensorData::new(values, shape), &device);
             if tracked { inside.require_grad() } else { inside }
         });
         EgruLayer { thr, ..self }

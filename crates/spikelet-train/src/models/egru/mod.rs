@@ -7,6 +7,7 @@ mod functions;
 pub(super) mod layer;
 mod lower;
 mod model;
+mod sparsity;
 
 pub use checkpoint::{learned, official_graph, pseudo};
 pub use config::{CellConfig, EgruConfig};
@@ -14,3 +15,4 @@ pub use front::{Aggregate, FrontConfig};
 pub use layer::EgruLayer;
 pub(super) use model::affine;
 pub use model::{Egru, Linear};
+pub use sparsity::Sparsity;

@@ -4,6 +4,7 @@ use super::{
     config::EgruConfig,
     front::FrontConfig,
     layer::{EgruLayer, STREAMS},
+    sparsity::Sparsity,
 };
 use crate::{
     draws::Draws,
@@ -172,6 +173,19 @@ impl SequenceModel for Egru {
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
         let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
         (out.squeeze_dim(0), state)
+    }
+
+    fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    fn sparsity(&self, x: Tensor<3>) -> Vec<Sparsity> {
+        let state = self.initial_state(x.dims()[1], &x.device());
+        let mut found = Vec::new();
+        self.run(x, state, &mut |index, out| {
+            found.push(Sparsity::of(format!("layers.{index}"), &self.layers[index], out));
+        });
+        found
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {

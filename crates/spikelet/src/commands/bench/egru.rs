@@ -88,7 +88,10 @@ fn graph(percent: u32, table: bool, left: f32) -> Result<Graph, GraphError> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut values = |n: usize, scale: f32, left: f32| -> Vec<f32> {
         let mut draw = || (rng.random::<f32>() * 2.0 - 1.0) * scale;
-        (0..n).map(|_| draw()).map(|w| if w.abs() < scale * (1.0 - left) { 0.0 } else { w }).collect()
+        (0..n)
+            .map(|_| draw())
+            .map(|w| if w.abs() < scale * (1.0 - left) { 0.0 } else { w })
+            .collect()
     };
     let mut graph = GraphBuilder::new("egru");
     let mut last = "input".to_owned();

@@ -1,14 +1,21 @@
 //! `spikelet bench`.
 
+mod egru;
 mod l2mu;
 mod sltt;
+mod spikegpt;
 
 use crate::{
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
 use spikelet_data::nearest::suggest;
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 /// Time Spikelet on this machine
 #[derive(Debug, clap::Args)]
@@ -17,12 +24,14 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+  spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
+  spikelet bench spikegpt              a training step of the 45M network
 
 Times are of this machine at this moment: compare only figures of one run (benches/compare).
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["l2mu", "sltt"])]
+    #[arg(value_parser = ["l2mu", "sltt", "spikegpt", "egru"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -39,6 +48,8 @@ type Rows = Vec<(&'static str, f64, &'static str)>;
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let cases = match args.suite.as_str() {
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
+        "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
+        "egru" => egru::cases(),
         _ => sltt::cases(),
     };
     let Some(case) = &args.case else { return all(args, &cases, ui) };
@@ -48,19 +59,23 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     }
     let rows = match args.suite.as_str() {
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
+        "spikegpt" => spikegpt::run(case)?,
+        "egru" => egru::run(case)?,
         _ => sltt::run(case)?,
     };
     let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
+    let mut out = ui.out();
     for (metric, value, unit) in rows.into_iter().chain(memory) {
         let row = serde_json::json!({
             "suite": args.suite, "case": case, "metric": metric, "value": value, "unit": unit,
         });
         // Lines for machines even without --json: they are what the suite is.
         match ui.json {
-            true => println!("{row}"),
-            false => println!("{case:26} {metric:14} {value:10.3} {unit}"),
+            true => writeln!(out, "{row}")?,
+            false => writeln!(out, "{case:26} {metric:14} {value:10.3} {unit}")?,
         }
     }
+    out.flush()?;
     Ok(Outcome::Done)
 }
 
@@ -75,9 +90,13 @@ fn all(args: &Args, cases: &[String], ui: &Ui) -> Result {
         if ui.json {
             command.arg("--json");
         }
-        if !command.status()?.success() {
+        let output = command.stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
             return Err(Failure::input(format!("case {case} failed")));
         }
+        let mut out = ui.out();
+        out.write_all(&output.stdout)?;
+        out.flush()?;
     }
     Ok(Outcome::Done)
 }
@@ -88,4 +107,17 @@ fn peak_memory() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
+}
+
+/// Seconds of every run, the fastest first.
+fn times(runs: usize, mut run: impl FnMut()) -> Vec<f64> {
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
 }

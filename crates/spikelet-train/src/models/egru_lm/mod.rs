@@ -7,5 +7,5 @@ mod lower;
 mod model;
 
 pub use checkpoint::official_graph;
-pub use config::{Axes, Carry, Dropouts, RecurrentLmConfig};
-pub use model::RecurrentLm;
+pub use config::{Axes, Carry, Dropouts, EgruLmConfig};
+pub use model::EgruLm;

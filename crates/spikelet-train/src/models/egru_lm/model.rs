@@ -1,7 +1,7 @@
 //! Running a network: one token, or a window of them layer by layer.
 
 use super::{
-    config::{Axes, Carry, Dropouts, RecurrentLmConfig},
+    config::{Axes, Carry, Dropouts, EgruLmConfig},
     dropouts::Pass,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     model::{SequenceModel, State},
     models::{
         ModelError,
-        egru::{EgruLayer, Linear, affine},
+        egru::{EgruLayer, Linear, Sparsity, affine},
     },
     ops::egru::{EgruOutputs, EgruState},
     raise::RaiseError,
@@ -42,9 +42,9 @@ pub struct Shift {
     pub bias: Param<Tensor<1>>,
 }
 
-/// A recurrent language model; parameters have the official names.
+/// A language model of EGRU layers; parameters have the official names.
 #[derive(Module, Debug)]
-pub struct RecurrentLm {
+pub struct EgruLm {
     /// Shared with the decoder.
     pub embeddings: Embeddings,
     /// In the order in which they run.
@@ -65,17 +65,17 @@ pub struct RecurrentLm {
 /// Sees what a layer gives, by its place.
 pub type SeenLayer<'a> = &'a mut dyn FnMut(usize, &EgruOutputs);
 
-impl RecurrentLm {
+impl EgruLm {
     /// A fresh network for a vocabulary of so many tokens and windows of `window` of them.
     ///
     /// # Errors
     /// Settings out of range, more weights than any memory holds.
     pub fn new(
-        config: &RecurrentLmConfig,
+        config: &EgruLmConfig,
         vocabulary: usize,
         window: usize,
         init: &mut Init,
-    ) -> Result<RecurrentLm, ModelError> {
+    ) -> Result<EgruLm, ModelError> {
         config.check(vocabulary)?;
         let channels = config.embedding;
         let table = init.uniform(0.1, [vocabulary, channels]);
@@ -85,7 +85,7 @@ impl RecurrentLm {
             rnns.push(EgruLayer::new(&config.cell, inputs, units, init));
             inputs = units;
         }
-        Ok(RecurrentLm {
+        Ok(EgruLm {
             embeddings: Embeddings { weight: table },
             rnns,
             decoder: Decoder {
@@ -175,7 +175,7 @@ impl RecurrentLm {
     }
 }
 
-impl SequenceModel for RecurrentLm {
+impl SequenceModel for EgruLm {
     fn initial_state(&self, batch: usize, device: &Device) -> State {
         let all = self.rnns.iter().flat_map(|layer| {
             let EgruState { y, h, .. } = layer.initial_state(batch, device);
@@ -191,12 +191,25 @@ impl SequenceModel for RecurrentLm {
     }
 
     fn learned(self, _: State) -> Self {
-        RecurrentLm { rnns: self.rnns.into_iter().map(EgruLayer::clamped).collect(), ..self }
+        EgruLm { rnns: self.rnns.into_iter().map(EgruLayer::clamped).collect(), ..self }
     }
 
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
         let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
         (out.squeeze_dim(0), state)
+    }
+
+    fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    fn sparsity(&self, x: Tensor<3>) -> Vec<Sparsity> {
+        let state = self.initial_state(x.dims()[1], &x.device());
+        let mut found = Vec::new();
+        self.run(x, state, &mut |index, out| {
+            found.push(Sparsity::of(format!("rnns.{index}"), &self.rnns[index], out));
+        });
+        found
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {

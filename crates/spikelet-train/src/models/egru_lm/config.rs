@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// A stack of EGRU layers between an embedding and a decoder that share their table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RecurrentLmConfig {
+pub struct EgruLmConfig {
     /// Layers.
     pub layers: usize,
     /// Channels of the embedding.
@@ -90,7 +90,7 @@ pub enum Carry {
     Full,
 }
 
-impl RecurrentLmConfig {
+impl EgruLmConfig {
     /// Units of every layer.
     pub fn widths(&self) -> Vec<usize> {
         let last = if self.projection { self.hidden } else { self.embedding };

@@ -1,11 +1,11 @@
-//! A recurrent language model to the event graph, one token a step.
+//! A language model of EGRU layers to the event graph, one token a step.
 
-use super::{config::Carry, model::RecurrentLm};
+use super::{config::Carry, model::EgruLm};
 use crate::lower::tensor;
 use spikelet_graph::{GraphBuilder, Layout, Op, Weight};
 
 /// Adds the network behind the token numbers of `input`; returns the decoder.
-pub(super) fn lower(model: &RecurrentLm, graph: &mut GraphBuilder, input: &str) -> String {
+pub(super) fn lower(model: &EgruLm, graph: &mut GraphBuilder, input: &str) -> String {
     graph.embedding("embeddings", input, tensor(&model.embeddings.weight));
     let restart = (model.carry == Carry::Events).then_some(model.window);
     let mut last = "embeddings".to_owned();

@@ -1,8 +1,8 @@
 //! Weights of the official code, and the way back from an event graph.
 
 use super::{
-    config::{Carry, Dropouts, RecurrentLmConfig},
-    model::{Decoder, Embeddings, RecurrentLm, Shift},
+    config::{Carry, Dropouts, EgruLmConfig},
+    model::{Decoder, EgruLm, Embeddings, Shift},
 };
 use crate::{
     init::Init,
@@ -21,7 +21,7 @@ use spikelet_graph::{Graph, GraphBuilder, Op, Signal, Task};
 /// The matrix of the decoder, which is the table of the embeddings.
 const TIED: &str = "decoder.decoder.weight";
 
-impl RecurrentLmConfig {
+impl EgruLmConfig {
     /// The sizes of an official state dictionary, and its vocabulary.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl RecurrentLmConfig {
             return Err(LoadError::Missing("rnns.0.kernel".to_owned()));
         };
         let has = |layer: &usize| official.contains_key(&format!("rnns.{layer}.kernel"));
-        let config = RecurrentLmConfig {
+        let config = EgruLmConfig {
             layers: (0..official.len()).take_while(has).count(),
             embedding,
             hidden,
@@ -49,7 +49,7 @@ impl RecurrentLmConfig {
     }
 }
 
-impl RecurrentLm {
+impl EgruLm {
     /// The network of an official state dictionary, for windows of so many tokens.
     ///
     /// # Errors
@@ -58,8 +58,8 @@ impl RecurrentLm {
         official: &Tensors,
         window: usize,
         device: &Device,
-    ) -> Result<RecurrentLm, OfficialError> {
-        let (config, vocabulary) = RecurrentLmConfig::of_official(official)?;
+    ) -> Result<EgruLm, OfficialError> {
+        let (config, vocabulary) = EgruLmConfig::of_official(official)?;
         let mut learned = checkpoint::learned(official);
         if let Some(decoder) = learned.remove(TIED)
             && Some(&decoder) != official.get("embeddings.weight")
@@ -74,7 +74,7 @@ impl RecurrentLm {
         if inner > given {
             return Err(LoadError::Missing("rnns.0.recurrent_kernel".to_owned()).into());
         }
-        let fresh = RecurrentLm::new(&config, vocabulary, window, &mut Init::new(0, device))?;
+        let fresh = EgruLm::new(&config, vocabulary, window, &mut Init::new(0, device))?;
         let mut model = params::load(params::name_ids(fresh), &learned)?;
         for (index, layer) in model.rnns.iter_mut().enumerate() {
             layer.pseudo = checkpoint::pseudo(official, &format!("rnns.{index}."));
@@ -94,8 +94,8 @@ pub fn official_graph(
     window: usize,
     task: Task,
 ) -> Result<Graph, OfficialError> {
-    let model = RecurrentLm::of_official(official, window, &Device::flex())?;
-    let model = RecurrentLm { carry, ..model };
+    let model = EgruLm::of_official(official, window, &Device::flex())?;
+    let model = EgruLm { carry, ..model };
     let mut graph = GraphBuilder::new("egru-lm");
     graph.input("input", Signal::Dense, &[1]);
     let last = SequenceModel::lower(&model, &mut graph, "input");
@@ -106,7 +106,7 @@ pub fn official_graph(
 }
 
 /// The network of a graph that [`lower`](super::lower) made.
-pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<RecurrentLm, RaiseError> {
+pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<EgruLm, RaiseError> {
     let raise = Raise::new(graph, device);
     let names = (0..).map(|index| format!("rnns.{index}")).take_while(|name| raise.has(name));
     let rnns = names.map(|name| checkpoint::layer(&raise, &name)).collect::<Result<_, _>>()?;
@@ -119,7 +119,7 @@ pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<RecurrentLm, 
         }
         false => None,
     };
-    Ok(RecurrentLm {
+    Ok(EgruLm {
         embeddings: Embeddings { weight: raise.by_input("embeddings", weight)? },
         rnns,
         decoder: Decoder { projection, decoder: Shift { bias: raise.bias("decoder")? } },
