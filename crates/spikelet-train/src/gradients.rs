@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     loss::Loss,
     model::SequenceModel,
+    models::egru::Sparsity,
     params,
     prepare::Prepared,
     rule::LearningRule,
@@ -128,6 +129,27 @@ pub fn of_samples(
         }
     }
     with_model(config, data, initial, Compare { rule, config, data, index })
+}
+
+/// How much of each event-based layer is silent over some samples; nothing for other models.
+///
+/// # Errors
+/// Settings no model can be made of, weights of another model.
+pub fn sparsity(
+    config: &Config,
+    data: &Prepared,
+    initial: Option<&Initial>,
+    index: &[usize],
+) -> Result<Vec<Sparsity>, SessionError> {
+    struct Silent<'a>(&'a Prepared, &'a [usize]);
+    impl WithModel for Silent<'_> {
+        type Out = Vec<Sparsity>;
+
+        fn with<M: SequenceModel>(self, model: M) -> Vec<Sparsity> {
+            model.valid().sparsity(self.0.batch(self.1, &Device::flex()))
+        }
+    }
+    with_model(config, data, initial, Silent(data, index))
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ fn graphs_go_back_to_models() {
 fn thresholds_are_brought_back() {
     let device = Device::flex();
     let mut model = network("", false, &device);
-    let outside = Tensor::from_floats([[-0.5, 0.25, 1.5]], &device).repeat_dim(1, 5);
+    let outside = Tensor::<2>::from_floats([[-0.5, 0.25, 1.5]], &device).repeat_dim(1, 5);
     let outside: Tensor<1> = outside.reshape([15]).narrow(0, 0, 13);
     model.layers[0].thr = model.layers[0].thr.clone().map(|_| outside);
     let model = model.learned(Vec::new());

@@ -50,7 +50,7 @@ impl<'a> Compiler<'a> {
         weight: &Weight,
         bias: &str,
     ) -> Result<Option<Buffer>, Error> {
-        let links: Vec<Link> = self.topology.sources[index].iter().copied().collect();
+        let links: Vec<Link> = self.topology.sources[index].clone();
         let mut inputs = links.iter().filter(|link| link.port == 0);
         let (Some(link), None) = (inputs.next(), inputs.next()) else { return Ok(None) };
         let source = &self.graph.nodes[link.node];

@@ -7,13 +7,12 @@ use crate::{
     training::{CONFIG_FILE, configuration, initial_weights},
     ui::Ui,
 };
-use burn::tensor::Device;
 use serde::Serialize;
 use spikelet_graph::{Graph, Op, Signal, signal::input_signals};
 use spikelet_kernels::surrogate::Surrogate;
 use spikelet_train::{
     config::Config,
-    gradients::{Cosines, of_samples},
+    gradients::{Cosines, of_samples, sparsity},
     lower::lower,
     model::SequenceModel,
     models::{ModelConfig, egru::Sparsity},
@@ -104,7 +103,7 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
         steps,
         settings,
         multiplications: Multiplications::of(&graph, steps)?,
-        sparsity: with_model(&config, &data, initial.as_ref(), Silent { data: &data, index })?,
+        sparsity: sparsity(&config, &data, initial.as_ref(), index)?,
     };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
@@ -125,20 +124,6 @@ fn variants(config: &Config) -> Vec<(Option<f32>, Option<&'static str>, Config)>
             (Some(tau), Some(*name), config)
         })
         .collect()
-}
-
-/// How much of the layers is silent.
-struct Silent<'a> {
-    data: &'a Prepared,
-    index: &'a [usize],
-}
-
-impl WithModel for Silent<'_> {
-    type Out = Vec<Sparsity>;
-
-    fn with<M: SequenceModel>(self, model: M) -> Vec<Sparsity> {
-        model.valid().sparsity(self.data.batch(self.index, &Device::flex()))
-    }
 }
 
 struct Lower<'a>(&'a Prepared);

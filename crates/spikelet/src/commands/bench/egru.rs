@@ -3,17 +3,11 @@
 
 use super::Rows;
 use crate::failure::Result;
-use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use spikelet_graph::{
-    Graph, GraphBuilder, GraphError, Layout, Op, Signal, Tensor as GraphTensor, Weight,
-};
+use spikelet_graph::{Graph, GraphBuilder, GraphError, Layout, Op, Signal, Tensor, Weight};
 use spikelet_runtime::Executor;
-use spikelet_train::{
-    init::Init,
-    models::egru::{CellConfig, EgruLayer},
-};
+use spikelet_train::egru_step::EgruStep;
 use std::time::Instant;
 
 /// Inputs, and units of the layers.
@@ -84,7 +78,7 @@ fn step(percent: u32, table: bool, left: f32) -> Result<Rows> {
 
 /// The layers with random weights, of which the fraction `left` is not zero. Thresholds decide which
 /// units have an event in every step: below anything a state can be, or above.
-fn graph(percent: u32, table: bool, left: f32) -> Result<Graph, GraphError> {
+fn graph(percent: u32, table: bool, left: f32) -> Result<Graph> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut values = |n: usize, scale: f32, left: f32| -> Vec<f32> {
         let mut draw = || (rng.random::<f32>() * 2.0 - 1.0) * scale;
@@ -97,7 +91,7 @@ fn graph(percent: u32, table: bool, left: f32) -> Result<Graph, GraphError> {
     let mut last = "input".to_owned();
     if table {
         graph.input("input", Signal::Dense, &[1]);
-        let rows = GraphTensor::f32(&[TOKENS, SIZES[0]], values(TOKENS * SIZES[0], 0.5, 1.0))?;
+        let rows = Tensor::f32(&[TOKENS, SIZES[0]], values(TOKENS * SIZES[0], 0.5, 1.0))?;
         graph.embedding("embedding", "input", rows);
         last = "embedding".to_owned();
     } else {
@@ -112,16 +106,16 @@ fn graph(percent: u32, table: bool, left: f32) -> Result<Graph, GraphError> {
                 Layout::ByOutput => [3 * units, rows],
             };
             let scale = 1.0 / (rows as f32).sqrt();
-            let tensor = GraphTensor::f32(&shape, values(rows * 3 * units, scale, left))?;
+            let tensor = Tensor::f32(&shape, values(rows * 3 * units, scale, left))?;
             let tensor = graph.tensor(&format!("{name}.{end}"), tensor);
-            Ok::<_, GraphError>(Weight { tensor, scale: None, layout })
+            Ok::<Weight, GraphError>(Weight { tensor, scale: None, layout })
         };
         let layout = if sparse { Layout::ByInput } else { Layout::ByOutput };
         let weight_input = weight("kernel", inputs, layout, &mut graph)?;
         let weight_hidden = weight("recurrent", units, Layout::ByInput, &mut graph)?;
         let mut vector = |end: &str, values: Vec<f32>| {
-            let tensor = GraphTensor::f32(&[values.len()], values)?;
-            Ok::<_, GraphError>(graph.tensor(&format!("{name}.{end}"), tensor))
+            let tensor = Tensor::f32(&[values.len()], values)?;
+            Ok::<String, GraphError>(graph.tensor(&format!("{name}.{end}"), tensor))
         };
         let active = |unit: usize| (unit * 37 % 100) < percent as usize;
         let threshold = (0..units).map(|unit| if active(unit) { -0.5 } else { 8.0 }).collect();
@@ -140,36 +134,17 @@ fn graph(percent: u32, table: bool, left: f32) -> Result<Graph, GraphError> {
         last = name;
     }
     graph.output("output", &last);
-    graph.finish()
+    Ok(graph.finish()?)
 }
 
 /// Seconds of the fastest training step: forward and backward over 70 steps of 64 sequences.
 fn train() -> Rows {
-    let device = Device::flex().autodiff();
-    let mut init = Init::new(1, &device);
-    let config = CellConfig { dampening: 3.6, support: 3.6, ..CellConfig::default() };
-    let layers: Vec<EgruLayer> =
-        SIZES.windows(2).map(|pair| EgruLayer::new(&config, pair[0], pair[1], &mut init)).collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let mut random = |width: usize| -> Tensor<3> {
-        let values = (0..TIME * BATCH * width).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
-        Tensor::from_data(TensorData::new::<f32, _>(values, [TIME, BATCH, width]), &device)
-    };
-    let (input, weight) = (random(SIZES[0]), random(SIZES[3]));
+    let step = EgruStep::new(&SIZES, TIME, BATCH);
     let (mut fastest, mut activity) = (f64::MAX, 0.0);
     for _ in 0..RUNS {
         let start = Instant::now();
-        let (mut x, mut events) = (input.clone(), Vec::new());
-        for (index, layer) in layers.iter().enumerate() {
-            let out = layer.run(x, layer.initial_state(BATCH, &device), None, index);
-            events.push(out.o.inner());
-            x = out.y;
-        }
-        let gradients = (x * weight.clone()).sum().backward();
-        std::hint::black_box(&gradients);
+        activity = step.run();
         fastest = start.elapsed().as_secs_f64().min(fastest);
-        let of = |o: &Tensor<3>| f64::from(o.clone().mean().into_scalar::<f32>());
-        activity = events.iter().map(of).sum::<f64>() / events.len() as f64;
     }
     vec![("time", fastest, "s"), ("activity", 100.0 * activity, "%")]
 }
