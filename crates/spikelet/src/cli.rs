@@ -3,7 +3,9 @@
 #[cfg(feature = "train")]
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
-    commands::{completions, compress, convert, data, doctor, eval, inspect, profile, run},
+    commands::{
+        completions, compress, convert, data, doctor, eval, inspect, map, profile, run, simulate,
+    },
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -76,6 +78,8 @@ enum Command {
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
+    Map(map::Args),
+    Simulate(simulate::Args),
     Inspect(inspect::Args),
     Data(data::Args),
     #[cfg(feature = "train")]
@@ -101,6 +105,8 @@ impl Command {
             #[cfg(feature = "train")]
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),
+            Command::Map(args) => map::run(&args, ui),
+            Command::Simulate(args) => simulate::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),

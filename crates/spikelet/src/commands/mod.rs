@@ -18,10 +18,14 @@ pub mod eval;
 pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
+pub mod map;
+#[cfg(feature = "nir")]
+mod map_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
 pub mod run;
+pub mod simulate;
 #[cfg(feature = "train")]
 pub mod sweep;
 #[cfg(feature = "train")]
