@@ -8,9 +8,7 @@ use spikelet_data::{
     idx::{self, Part},
     wisdm,
 };
-#[cfg(feature = "train")]
-use spikelet_graph::Op;
-use spikelet_graph::{Graph, Signal};
+use spikelet_graph::{Graph, Op, Signal};
 use spikelet_runtime::Executor;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +125,7 @@ fn braille_checkpoint_gets_264_of_280() {
     assert_eq!(graph.task.dataset.as_deref(), Some("braille"));
     assert_eq!(graph.task.classes, braille::CLASSES);
     let signal = &graph.node("input").unwrap().op;
-    assert!(matches!(signal, spikelet_graph::Op::Input { signal: Signal::Binary }));
+    assert!(matches!(signal, Op::Input { signal: Signal::Binary }));
 
     let Some(folder) = find::for_test("braille") else { return };
     let data = braille::load(&folder).unwrap();

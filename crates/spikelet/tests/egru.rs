@@ -23,13 +23,17 @@ const VOCABULARY: usize = 11;
 
 /// Frames of 3 x 3 positions and two polarities, pooled to one position unless `front` is empty.
 fn network(front: &str, random: bool, device: &Device) -> Egru {
-    let text = match random {
-        true => {
-            "units = 13\nlayers = 2\ndropout = 0.3\ncell = { zoneout = 0.2, dropconnect = 0.4 }\n"
-        }
-        false => "units = 13\nlayers = 2\ncell = { threshold_mean = 0.05 }\n",
+    let drops = match random {
+        true => ["dropout = 0.3", "zoneout = 0.2\ndropconnect = 0.4"],
+        false => ["", ""],
     };
-    let config: EgruConfig = toml::from_str(&format!("{text}{front}")).expect("a configuration");
+    // Weights of which units fire.
+    let text = format!(
+        "units = 13\nlayers = 2\n{}\n{front}\n\
+         [cell]\nthreshold_mean = 0.02\ninit_gain = 8.0\n{}",
+        drops[0], drops[1]
+    );
+    let config: EgruConfig = toml::from_str(&text).expect("a configuration");
     let model = Egru::new(&config, &[3, 3, 2], CLASSES, &mut Init::new(3, device));
     params::name_ids(model.expect("a network"))
 }
