@@ -8,6 +8,7 @@ pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
 pub mod lstm_lm;
+pub mod metaspikeformer;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -87,6 +88,9 @@ pub enum ModelConfig {
     Egru(egru::EgruConfig),
     /// Language model of EGRU layers.
     EgruLm(egru_lm::EgruLmConfig),
+    /// Spiking transformer of images.
+    #[serde(rename = "metaspikeformer")]
+    MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
@@ -98,6 +102,7 @@ impl ModelConfig {
     pub fn steps(&self) -> usize {
         match self {
             ModelConfig::Convnet(c) => c.steps,
+            ModelConfig::MetaSpikeformer(c) => c.steps,
             _ => 1,
         }
     }
@@ -112,6 +117,7 @@ impl ModelConfig {
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::Egru(_) => "egru",
             ModelConfig::EgruLm(_) => "egru-lm",
+            ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
         }

@@ -22,6 +22,7 @@ pub mod map;
 #[cfg(feature = "nir")]
 mod map_nir;
 pub mod profile;
+pub mod profile_energy;
 #[cfg(feature = "train")]
 mod profile_gradients;
 pub mod run;

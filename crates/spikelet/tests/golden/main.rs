@@ -7,8 +7,10 @@
 mod compare;
 mod egru;
 mod files;
+mod images;
 mod l2mu;
 mod l2mu_braille;
+mod metaspikeformer;
 mod sltt;
 mod spikegpt;
 
@@ -25,6 +27,11 @@ fn l2mu_braille() {
 #[test]
 fn sltt() {
     sltt::run();
+}
+
+#[test]
+fn metaspikeformer() {
+    metaspikeformer::run();
 }
 
 #[test]
