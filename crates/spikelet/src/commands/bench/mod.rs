@@ -55,7 +55,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
         "egru" => egru::cases(),
-        _ => sltt::cases(),
         "sltt" => sltt::cases(),
         _ => metaspikeformer::cases(),
     };
@@ -72,7 +71,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         "spikegpt" => spikegpt::run(case)?,
         "egru" => egru::run(case)?,
-        _ => sltt::run(case)?,
         "sltt" => sltt::run(case)?,
         _ => metaspikeformer::run(case)?,
     };
