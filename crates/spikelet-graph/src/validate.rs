@@ -52,6 +52,7 @@ impl Graph {
         }
         self.check_used()?;
         self.check_task()?;
+        self.check_integer()?;
         Ok(topology)
     }
 
@@ -133,6 +134,9 @@ impl Graph {
         }
         if let Op::Embedding { .. } = &node.op {
             self.check_tokens(node, sources)?;
+        }
+        if let Op::Attention { .. } = &node.op {
+            self.check_spikes(node, sources)?;
         }
         let inputs: Vec<_> = inputs.into_iter().map(Some).collect();
         match shape::infer(self, node, &inputs)? {
@@ -223,6 +227,24 @@ impl Graph {
                 Err(GraphError::Field { node: node.name.clone(), field: "port", problem })
             }
         }
+    }
+
+    /// Attention packs what it reads into bits.
+    fn check_spikes(&self, node: &Node, sources: &[Link]) -> Result<(), GraphError> {
+        let spikes = |link: &Link| match &self.nodes[link.node].op {
+            Op::Neuron(neuron) => !matches!(neuron.membrane, Membrane::Li { .. }),
+            Op::Input { signal } => *signal == Signal::Binary,
+            _ => false,
+        };
+        let distinct: BTreeSet<(usize, usize)> =
+            sources.iter().map(|link| (link.node, link.delay)).collect();
+        if sources.len() == 3 && distinct.len() == 3 && sources.iter().all(spikes) {
+            return Ok(());
+        }
+        let problem = String::from(
+            "attention takes one edge per port, from three populations of neurons that spike",
+        );
+        Err(GraphError::Field { node: node.name.clone(), field: "port", problem })
     }
 
     fn check_weight(&self, node: &Node, weight: &Weight) -> Result<(), GraphError> {
@@ -333,6 +355,37 @@ impl Graph {
         let used: BTreeSet<&str> = self.nodes.iter().flat_map(|node| node.op.tensors()).collect();
         match self.tensors.keys().find(|name| !used.contains(name.as_str())) {
             Some(tensor) => Err(GraphError::UnusedTensor { tensor: tensor.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// An integer-only graph names the fraction bits of every input that is no spikes, and of
+    /// nothing else.
+    fn check_integer(&self) -> Result<(), GraphError> {
+        let Some(fractions) = &self.integer else { return Ok(()) };
+        let wrong = |node: &str, problem: &str| {
+            let (node, problem) = (node.to_string(), problem.to_string());
+            Err(GraphError::Field { node, field: "integer", problem })
+        };
+        for node in &self.nodes {
+            if let Op::Input { signal: Signal::Graded | Signal::Dense } = node.op {
+                match fractions.get(&node.name) {
+                    Some(0..=15) => {}
+                    Some(_) => return wrong(&node.name, "an input has at most 15 fraction bits"),
+                    None => {
+                        return wrong(&node.name, "the fraction bits of this input are missing");
+                    }
+                }
+            }
+        }
+        let is_input = |name: &str| {
+            let node = self.nodes.iter().find(|node| node.name == name);
+            node.is_some_and(
+                |node| matches!(node.op, Op::Input { signal } if signal != Signal::Binary),
+            )
+        };
+        match fractions.keys().find(|name| !is_input(name)) {
+            Some(name) => wrong(name, "only inputs that are no spikes have fraction bits"),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+pub mod attention;
 mod batch;
 #[cfg(feature = "std")]
 pub mod batch_norm;
@@ -15,6 +16,7 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod dense;
 pub mod events;
+pub mod fixed;
 #[cfg(feature = "std")]
 pub mod gate;
 pub mod gather;

@@ -108,7 +108,8 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
             Section::InOrder(_) => continue,
         };
         for instruction in &plan.instructions[range] {
-            if let Instruction::Multiply { product, .. } = instruction
+            if let Instruction::Multiply { product, .. } | Instruction::Convolve { product, .. } =
+                instruction
                 && let ProductKind::Matrix(weights) | ProductKind::Convolution(weights, _) =
                     product.kind
             {
@@ -126,13 +127,27 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
+/// A convolution of several steps.
+struct Batched<'a> {
+    weights: &'a Weights,
+    shape: &'a Conv,
+    input: Input,
+    bias: &'a [f32],
+    add: bool,
+    to: Buffer,
+}
+
 impl Plan {
     /// The convolution that an instruction is, if it takes several steps as a batch.
-    fn batched(&self, at: usize) -> Option<(&Weights, &Conv, Input, Buffer)> {
-        let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
+    fn batched(&self, at: usize) -> Option<Batched<'_>> {
+        let Instruction::Convolve { product, bias, add, to } = self.instructions[at] else {
+            return None;
+        };
         let ProductKind::Convolution(weights, shape) = product.kind else { return None };
-        let weights = &self.weights[weights];
-        weights.is_packed().then(|| (weights, &self.convolutions[shape], product.input, *to))
+        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
+        let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+        let batched = Batched { weights, shape, input: product.input, bias, add, to };
+        weights.takes_batches().then_some(batched)
     }
 
     /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
@@ -144,6 +159,7 @@ impl Plan {
         mut out: impl FnMut(usize, &[f32]),
     ) {
         state.memory.grow(self, xs.len());
+        state.seen.clear();
         let (first, end) = (state.steps, self.instructions.len());
         let mut read = false;
         for section in &self.sections {
@@ -196,17 +212,22 @@ impl Plan {
 
     /// A convolution of several steps at once.
     fn batch(&self, memory: &mut Memory, steps: usize, at: usize) {
-        let Some((weights, shape, input, to)) = self.batched(at) else { return };
+        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
+            return;
+        };
         let copies: Vec<View> = memory.copies(self, steps).collect();
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
-        let found = weights.convolve_batch(shape, &arrivals);
+        let found = weights.convolve_batch(shape, &arrivals, bias);
         drop(arrivals);
         let found = found.chunks_exact(found.len() / steps);
-        let add = |(view, found): (View, &[f32])| {
-            let to = self.places.moved(to, view.shift);
-            view.values[to].iter_mut().zip(found).for_each(|(y, x)| *y += x);
+        let put = |(view, found): (View, &[f32])| {
+            let to = &mut view.values[self.places.moved(to, view.shift)];
+            match add {
+                true => to.iter_mut().zip(found).for_each(|(y, x)| *y += x),
+                false => to.copy_from_slice(found),
+            }
         };
-        for_each(copies.into_iter().zip(found), true, add);
+        for_each(copies.into_iter().zip(found), true, put);
     }
 }
 

@@ -2,13 +2,15 @@
 
 use crate::{
     block::Section,
-    buffers::{Buffer, Places},
+    buffers::{Bank, Buffer, Places},
+    integer::Integers,
     weights::{Arrival, Sums, Weights},
 };
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout, counts::NodeCounts};
 use spikelet_kernels::{
+    attention::Attention,
     conv::Conv,
     legendre_step,
     neuron::{NeuronSpec, Param, Params},
@@ -74,6 +76,8 @@ pub(crate) enum Instruction {
     AddBias { bias: usize, to: Buffer },
     /// Adds a product.
     Multiply { product: Product, to: Buffer },
+    /// Writes a convolution whose weights are packed, with a bias, or adds it.
+    Convolve { product: Product, bias: Option<usize>, add: bool, to: Buffer },
     /// Adds values or spikes as they are.
     Add { from: Input, to: Buffer },
     /// Turns an event list into values.
@@ -92,6 +96,10 @@ pub(crate) enum Instruction {
         from: Buffer,
         to: Buffer,
     },
+    /// Puts a border of the values ([`Plan::vectors`]) around an image of this width.
+    Frame { value: usize, width: usize, from: Buffer, to: Buffer },
+    /// Attention of spikes of this many channels; `bits` and `counts` are its working memory.
+    Attend { shape: Attention, qkv: [Buffer; 3], bits: Buffer, counts: Buffer, to: Buffer },
     /// Scales channels.
     Scale { factor: usize, shift: Option<usize>, from: Buffer, to: Buffer },
     /// Applies a function to every value.
@@ -131,7 +139,7 @@ impl Instruction {
             | Self::Clear { to }
             | Self::SetBias { to, .. }
             | Self::AddBias { to, .. } => visit(*to),
-            Self::Multiply { product, to } => {
+            Self::Multiply { product, to } | Self::Convolve { product, to, .. } => {
                 product.input.for_each_buffer(&mut visit);
                 visit(*to);
             }
@@ -145,6 +153,7 @@ impl Instruction {
             | Self::Pool { from, to, .. }
             | Self::AdaptivePool { from, to, .. }
             | Self::Scale { from, to, .. }
+            | Self::Frame { from, to, .. }
             | Self::Apply { from, to, .. } => {
                 visit(*from);
                 visit(*to);
@@ -160,6 +169,9 @@ impl Instruction {
             }
             Self::Shift { now, before, to, .. } => {
                 [*now, *before, *to].into_iter().for_each(visit);
+            }
+            Self::Attend { qkv, bits, counts, to, .. } => {
+                qkv.iter().chain([bits, counts, to]).copied().for_each(visit);
             }
             Self::Product { from, to } => {
                 from.iter().chain([to]).copied().for_each(visit);
@@ -313,6 +325,8 @@ pub(crate) struct Plan {
     /// What the outputs return.
     pub(crate) outputs: Vec<Input>,
     pub(crate) instructions: Vec<Instruction>,
+    /// Up to this instruction, those that give the same as long as the input does.
+    pub(crate) still: usize,
     /// From this instruction on, those that run once after the last step.
     pub(crate) sequence: usize,
     /// The instructions, as several steps together run them, and how many steps that are.
@@ -329,9 +343,27 @@ pub(crate) struct Plan {
     pub(crate) rings: Vec<Ring>,
     /// The longest output of a product with integer weights.
     pub(crate) longest_sum: usize,
+    /// Instead of instructions, what an integer-only graph does.
+    pub(crate) integers: Option<Integers>,
 }
 
 impl Plan {
+    /// Sizes of the memory of a stream: floats, event lists and bits, integers.
+    pub(crate) fn banks(&self) -> [Bank; 3] {
+        match &self.integers {
+            None => [self.places.values, self.places.words, Bank::default()],
+            Some(integers) => [Bank::default(), integers.words, integers.integers],
+        }
+    }
+
+    /// Event lists that survive a step.
+    pub(crate) fn kept_events(&self) -> &[Range<usize>] {
+        match &self.integers {
+            None => &self.places.kept_events,
+            Some(integers) => &integers.kept_events,
+        }
+    }
+
     /// `out +=` a product.
     #[inline]
     pub(crate) fn add_product(

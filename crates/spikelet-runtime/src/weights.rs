@@ -3,13 +3,16 @@
 use alloc::{vec, vec::Vec};
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Values, Weight, int4};
 #[cfg(feature = "std")]
-use spikelet_kernels::spike_conv::{EventLists, EventWeights};
+use spikelet_kernels::spike_conv::{DenseWeights, EventLists, EventWeights};
 use spikelet_kernels::{conv, conv::Conv, dense, gather, quant};
 
 /// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
 /// outputs take longer to set up than such a convolution takes.
 #[cfg(feature = "std")]
 const PACKED: usize = 1 << 14;
+/// Convolutions of dense values with fewer products than this are left as they are.
+#[cfg(feature = "std")]
+const PRODUCTS: usize = 1 << 17;
 
 /// What arrives at a node in one step.
 #[derive(Clone, Copy)]
@@ -29,6 +32,9 @@ enum Store {
     /// The kernel of a convolution, packed for its events.
     #[cfg(feature = "std")]
     Packed(EventWeights),
+    /// The same for dense values.
+    #[cfg(feature = "std")]
+    Panels(DenseWeights),
     I8(Vec<i8>),
     /// Two in a byte, see [`int4`].
     I4(Vec<u8>),
@@ -101,16 +107,19 @@ impl Weights {
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
     }
 
-    /// Packs the kernel of a convolution, if that makes it faster.
-    pub(crate) fn pack(&mut self, shape: &Conv) {
+    /// Packs the kernel of a convolution of `signal`, if that makes it faster.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
+    pub(crate) fn pack(&mut self, shape: &Conv, signal: Signal) {
         #[cfg(feature = "std")]
-        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout)
-            && w.len() >= PACKED
-            && shape.outputs / shape.groups >= 16
-        {
-            self.store = Store::Packed(EventWeights::new(shape, w));
+        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout) {
+            let positions: usize = shape.window.output.iter().product();
+            let many = w.len().saturating_mul(positions) >= PRODUCTS;
+            if many && (signal == Signal::Dense || DenseWeights::is_depthwise(shape)) {
+                self.store = Store::Panels(DenseWeights::new(shape, w));
+            } else if w.len() >= PACKED && shape.outputs / shape.groups >= 16 {
+                self.store = Store::Packed(EventWeights::new(shape, w));
+            }
         }
-        let _ = shape;
     }
 
     /// Whether dense input must come with the list of what is not zero.
@@ -118,10 +127,26 @@ impl Weights {
         self.layout == Layout::ByInput && self.is_integer()
     }
 
-    /// Whether [`Weights::convolve_batch`] works.
+    /// Whether [`Weights::convolve`] works.
     pub(crate) fn is_packed(&self) -> bool {
         #[cfg(feature = "std")]
+        return matches!(self.store, Store::Packed(_) | Store::Panels(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
+    /// Whether [`Weights::convolve_batch`] works.
+    pub(crate) fn takes_batches(&self) -> bool {
+        #[cfg(feature = "std")]
         return matches!(self.store, Store::Packed(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
+    /// Whether a convolution takes values, zeros too.
+    pub(crate) fn wants_values(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Panels(_));
         #[cfg(not(feature = "std"))]
         false
     }
@@ -137,6 +162,8 @@ impl Weights {
                 Store::F32(w) => 4 * w.len(),
                 #[cfg(feature = "std")]
                 Store::Packed(w) => w.bytes(),
+                #[cfg(feature = "std")]
+                Store::Panels(w) => w.bytes(),
                 Store::I8(w) => w.len(),
                 Store::I4(w) => w.len(),
             }
@@ -147,7 +174,7 @@ impl Weights {
         match &self.store {
             Store::F32(_) => 4 * self.outputs,
             #[cfg(feature = "std")]
-            Store::Packed(_) => 4 * self.outputs,
+            Store::Packed(_) | Store::Panels(_) => 4 * self.outputs,
             Store::I8(_) => self.outputs,
             Store::I4(_) => self.outputs.div_ceil(2),
         }
@@ -163,6 +190,8 @@ impl Weights {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
             Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
+            #[cfg(feature = "std")]
+            Store::Panels(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             Store::I8(w) => w.iter().map(|w| *w != 0).collect(),
             Store::I4(w) => {
                 let row = if self.layout == Layout::ByInput { self.outputs } else { self.rows };
@@ -185,7 +214,9 @@ impl Weights {
     pub(crate) fn add_product(&self, x: Arrival, out: &mut [f32], sums: &mut Sums) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(_), _) => unreachable!("only kernels of convolutions are packed"),
+            (Store::Packed(_) | Store::Panels(_), _) => {
+                unreachable!("only kernels of convolutions are packed")
+            }
             (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 gather::add_rows_graded(out, w, events, x);
@@ -221,10 +252,7 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), x) => {
-                let found = w.forward(shape, &listed(shape, x), 1, &[]);
-                out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
-            }
+            (Store::Packed(_) | Store::Panels(_), x) => self.convolve(shape, x, &[], true, out),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -243,15 +271,37 @@ impl Weights {
         }
     }
 
-    /// `W * x` of several inputs, `[batch, output]`.
-    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival]) -> Vec<f32> {
+    /// Writes `W * x` plus a bias (or an empty one) over `out`, or adds it; only where the weights are
+    /// packed.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
+    pub(crate) fn convolve(
+        &self,
+        shape: &Conv,
+        x: Arrival,
+        bias: &[f32],
+        add: bool,
+        out: &mut [f32],
+    ) {
+        match (&self.store, x) {
+            #[cfg(feature = "std")]
+            (Store::Packed(w), x) => w.forward_into(shape, &listed(shape, x), bias, add, out),
+            #[cfg(feature = "std")]
+            (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
+                w.forward_into(x, bias, add, out);
+            }
+            _ => unreachable!("packed weights take events or values, as they were packed for"),
+        }
+    }
+
+    /// `W * x` plus a bias (or an empty one) of several inputs, `[batch, output]`.
+    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival], bias: &[f32]) -> Vec<f32> {
         #[cfg(feature = "std")]
         if let Store::Packed(weights) = &self.store {
             use rayon::prelude::*;
             let lists = xs.par_iter().map(|x| listed(shape, *x)).collect();
-            return weights.forward(shape, &EventLists::join(lists), xs.len(), &[]);
+            return weights.forward(shape, &EventLists::join(lists), xs.len(), bias);
         }
-        let _ = (shape, xs);
+        let _ = (shape, xs, bias);
         unreachable!("asked for packed weights")
     }
 

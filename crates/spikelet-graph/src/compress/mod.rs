@@ -1,9 +1,11 @@
 //! Passes that turn a graph into a smaller one. Each returns a valid graph and a report.
 
+pub mod integer;
 pub mod prune;
 pub mod quantize;
 pub mod structured;
 
+pub use integer::integer_only;
 pub use prune::{PrunedTensor, Scope, prune};
 pub use quantize::{Bits, QuantizedTensor, quantize};
 pub use structured::{RemovedUnits, remove_neurons};

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod docs;
 pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
@@ -22,6 +23,7 @@ pub mod map;
 #[cfg(feature = "nir")]
 mod map_nir;
 pub mod profile;
+pub mod profile_energy;
 #[cfg(feature = "train")]
 mod profile_gradients;
 pub mod run;

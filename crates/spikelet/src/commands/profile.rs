@@ -1,5 +1,6 @@
 //! `spikelet profile`.
 
+use super::profile_energy::{self, PaperEnergy};
 use crate::{
     failure::{Outcome, Result},
     labelled,
@@ -24,6 +25,7 @@ Examples:
   spikelet profile runs/braille
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
+  spikelet profile model.safetensors --energy paper --first-conv once
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
 
@@ -49,6 +51,8 @@ pub struct Args {
     /// Time single steps on one thread (and read the energy counter, where there is one).
     #[arg(long)]
     measure: bool,
+    #[command(flatten)]
+    energy: profile_energy::Options,
 }
 
 #[derive(Serialize)]
@@ -65,6 +69,8 @@ struct Report {
     memory: Memory,
     neurobench: NeuroBench,
     energy_model: Vec<Modelled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paper_energy: Option<PaperEnergy>,
     measured: Option<Measured>,
 }
 
@@ -125,7 +131,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         true => Some(measure(&model.graph, &labelled.samples, &labelled.index)?),
         false => None,
     };
-    let report = Report::new(model, labelled.name, &counters, measured)?;
+    let paper = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let report =
+        Report { paper_energy: paper, ..Report::new(model, labelled.name, &counters, measured)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -174,6 +182,7 @@ impl Report {
             memory: Memory { weights, constants, state: memory.state, scratch: memory.scratch },
             neurobench: NeuroBench::new(graph, &counts, counters),
             energy_model: modelled(counters),
+            paper_energy: None,
             measured,
         })
     }
@@ -223,6 +232,9 @@ impl Report {
                 model.nanojoules_per_sequence,
                 model.assumptions
             );
+        }
+        if let Some(paper) = &self.paper_energy {
+            text += &paper.text();
         }
         if let Some(measured) = &self.measured {
             text += &measured.text();
