@@ -1,10 +1,10 @@
 //! Weights as the kernels want them, and the products with them.
 
 use alloc::{vec, vec::Vec};
-use spikelet_graph::{Graph, GraphError, Layout, Signal, Values, Weight, int4};
+use spikelet_graph::{Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4};
 #[cfg(feature = "std")]
 use spikelet_kernels::spike_conv::{DenseWeights, EventLists, EventWeights};
-use spikelet_kernels::{conv, conv::Conv, dense, gather, quant};
+use spikelet_kernels::{conv, conv::Conv, dense, gather, quant, sparse::SparseRows};
 
 /// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
 /// outputs take longer to set up than such a convolution takes.
@@ -25,10 +25,18 @@ pub(crate) enum Arrival<'a> {
     Dense(&'a [f32]),
 }
 
+/// Matrices of which a smaller fraction than this is not zero keep only that: an index takes as
+/// much memory as a weight, and products add weight by weight. At least so large, because small ones
+/// stay in a cache.
+const SPARSE: f64 = 0.2;
+const LARGE: usize = 1 << 14;
+
 /// Weights of one precision.
 #[derive(Clone, Debug)]
 enum Store {
     F32(Vec<f32>),
+    /// A pruned matrix, by input.
+    Sparse(SparseRows),
     /// The kernel of a convolution, packed for its events.
     #[cfg(feature = "std")]
     Packed(EventWeights),
@@ -94,6 +102,13 @@ impl Weights {
         } else {
             None
         };
+        let sparse = !convolution
+            && matches!(tensor.values, Values::F32(_) | Values::F16(_))
+            && tensor.len() >= LARGE
+            && (tensor.len() - tensor.zero_count()) as f64 <= SPARSE * tensor.len() as f64;
+        if sparse {
+            return Ok(Self::sparse(tensor, weight.layout, turned.as_ref()));
+        }
         let layout = if turned.is_some() { Layout::ByInput } else { weight.layout };
         let tensor = turned.as_ref().unwrap_or(tensor);
         let store = match &tensor.values {
@@ -105,6 +120,24 @@ impl Weights {
             Values::F32(_) | Values::F16(_) | Values::I32(_) => Store::F32(tensor.to_f32()),
         };
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
+    }
+
+    fn sparse(tensor: &Tensor, layout: Layout, turned: Option<&Tensor>) -> Self {
+        let outputs = tensor.output_channels(layout);
+        let again = match (layout, turned) {
+            (Layout::ByOutput, None) => tensor.permuted(&[1, 0]),
+            _ => None,
+        };
+        let by_input = again.as_ref().or(turned).unwrap_or(tensor);
+        let rows = SparseRows::of(&by_input.to_f32(), outputs);
+        let (scale, layout, inputs) = (Vec::new(), Layout::ByInput, rows.inputs());
+        Weights { store: Store::Sparse(rows), scale, layout, rows: inputs, outputs }
+    }
+
+    /// A table of rows of so many values.
+    pub(crate) fn table(values: Vec<f32>, outputs: usize) -> Self {
+        let (scale, layout, rows) = (Vec::new(), Layout::ByInput, values.len() / outputs);
+        Weights { store: Store::F32(values), scale, layout, rows, outputs }
     }
 
     /// Packs the kernel of a convolution of `signal`, if that makes it faster.
@@ -160,6 +193,7 @@ impl Weights {
         self.scale_bytes()
             + match &self.store {
                 Store::F32(w) => 4 * w.len(),
+                Store::Sparse(w) => w.bytes(),
                 #[cfg(feature = "std")]
                 Store::Packed(w) => w.bytes(),
                 #[cfg(feature = "std")]
@@ -173,6 +207,7 @@ impl Weights {
     pub(crate) fn row_bytes(&self) -> usize {
         match &self.store {
             Store::F32(_) => 4 * self.outputs,
+            Store::Sparse(w) => w.bytes() / self.rows.max(1),
             #[cfg(feature = "std")]
             Store::Packed(_) | Store::Panels(_) => 4 * self.outputs,
             Store::I8(_) => self.outputs,
@@ -188,6 +223,7 @@ impl Weights {
     pub(crate) fn nonzero(&self) -> Vec<bool> {
         let flags: Vec<bool> = match &self.store {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
+            Store::Sparse(w) => w.to_dense().iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
             Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
@@ -217,6 +253,9 @@ impl Weights {
             (Store::Packed(_) | Store::Panels(_), _) => {
                 unreachable!("only kernels of convolutions are packed")
             }
+            (Store::Sparse(w), Arrival::Spikes(events)) => w.add_rows(out, events, None),
+            (Store::Sparse(w), Arrival::Graded(events, x)) => w.add_rows(out, events, Some(x)),
+            (Store::Sparse(w), Arrival::Dense(x)) => w.add_dense(out, x),
             (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 gather::add_rows_graded(out, w, events, x);
@@ -268,6 +307,7 @@ impl Weights {
                 conv::add_dense_i8(shape, out, w, &self.scale, x);
             }
             (Store::I4(_), _) => unreachable!("kernels of convolutions have at least 8 bits"),
+            (Store::Sparse(_), _) => unreachable!("kernels of convolutions are kept whole"),
         }
     }
 

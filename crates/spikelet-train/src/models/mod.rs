@@ -3,6 +3,8 @@
 pub mod bag_of_words;
 pub mod classifier;
 pub mod convnet;
+pub mod egru;
+pub mod egru_lm;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
@@ -62,6 +64,9 @@ pub enum OfficialError {
     /// Names or shapes.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A decoder with a matrix of its own.
+    #[error("`decoder.decoder.weight` is not `embeddings.weight`: only tied decoders are known")]
+    Untied,
     /// Values that form no graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -81,6 +86,10 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Event-based gated recurrent units.
+    Egru(egru::EgruConfig),
+    /// Language model of EGRU layers.
+    EgruLm(egru_lm::EgruLmConfig),
     /// Spiking transformer of images.
     #[serde(rename = "metaspikeformer")]
     MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
@@ -110,6 +119,8 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::Egru(_) => "egru",
+            ModelConfig::EgruLm(_) => "egru-lm",
             ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
@@ -121,7 +132,10 @@ impl ModelConfig {
     pub fn reads_tokens(&self) -> bool {
         matches!(
             self,
-            ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_) | ModelConfig::BagOfWords(_)
+            ModelConfig::Spikegpt(_)
+                | ModelConfig::LstmLm(_)
+                | ModelConfig::BagOfWords(_)
+                | ModelConfig::EgruLm(_)
         )
     }
 }

@@ -1,5 +1,6 @@
 //! `spikelet bench`.
 
+mod egru;
 mod l2mu;
 mod metaspikeformer;
 mod sltt;
@@ -24,6 +25,7 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+  spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
   spikelet bench metaspikeformer --case 15m/4/10   size, time steps, firing rate in percent
   spikelet bench spikegpt              a training step of the 45M network
 
@@ -31,7 +33,7 @@ Times are of this machine at this moment: compare only figures of one run (bench
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["l2mu", "sltt", "spikegpt", "metaspikeformer"])]
+    #[arg(value_parser = ["l2mu", "sltt", "spikegpt", "metaspikeformer", "egru"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -52,6 +54,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let cases = match args.suite.as_str() {
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
+        "egru" => egru::cases(),
         "sltt" => sltt::cases(),
         _ => metaspikeformer::cases(),
     };
@@ -67,6 +70,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let rows = match args.suite.as_str() {
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         "spikegpt" => spikegpt::run(case)?,
+        "egru" => egru::run(case)?,
         "sltt" => sltt::run(case)?,
         _ => metaspikeformer::run(case)?,
     };
