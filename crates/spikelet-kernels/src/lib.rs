@@ -21,6 +21,7 @@ pub mod legendre_step;
 pub mod lstm;
 pub mod math;
 pub mod matmul;
+pub mod matvec;
 #[cfg(feature = "std")]
 pub mod mean_pool;
 #[cfg(feature = "std")]
@@ -45,3 +46,5 @@ pub mod window;
 #[cfg(feature = "std")]
 mod winograd;
 pub mod wkv;
+#[cfg(feature = "std")]
+pub mod workers;

@@ -10,7 +10,7 @@ use crate::{
     buffers::Buffer,
     plan::{Input, Instruction, Plan, ProductKind},
     state::{Memory, State, View},
-    weights::Weights,
+    weights::{Arrival, Lane, Weights},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Range;
@@ -22,7 +22,7 @@ pub(crate) enum Section {
     /// They use nothing that survives a step: steps in any order. With the values and words they
     /// touch in one step.
     Free(Range<usize>, usize),
-    /// A convolution that takes all steps as one batch.
+    /// A product that takes all steps as one batch.
     Batch(usize),
     /// What one of them leaves, another or itself reads in the next step.
     InOrder(Range<usize>),
@@ -127,12 +127,20 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
 }
 
 impl Plan {
-    /// The convolution that an instruction is, if it takes several steps as a batch.
-    fn batched(&self, at: usize) -> Option<(&Weights, &Conv, Input, Buffer)> {
+    /// The product that an instruction is, if it takes several steps as a batch: with the shape of
+    /// a convolution, or with a matrix.
+    fn batched(&self, at: usize) -> Option<(&Weights, Option<&Conv>, Input, Buffer)> {
         let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
-        let ProductKind::Convolution(weights, shape) = product.kind else { return None };
-        let weights = &self.weights[weights];
-        weights.is_packed().then(|| (weights, &self.convolutions[shape], product.input, *to))
+        match product.kind {
+            ProductKind::Convolution(weights, shape) if self.weights[weights].is_packed() => {
+                let shape = Some(&self.convolutions[shape]);
+                Some((&self.weights[weights], shape, product.input, *to))
+            }
+            ProductKind::Matrix(weights) if self.weights[weights].has_lanes(product.input) => {
+                Some((&self.weights[weights], None, product.input, *to))
+            }
+            _ => None,
+        }
     }
 
     /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
@@ -158,7 +166,10 @@ impl Plan {
                     let copies = state.memory.copies(self, xs.len()).enumerate().skip(skipped);
                     for_each(copies, touched * xs.len() >= PARALLEL, run);
                 }
-                Section::Batch(at) => self.batch(&mut state.memory, xs.len(), *at),
+                Section::Batch(at) => {
+                    let skipped = if *at >= self.sequence { wanted } else { 0 };
+                    self.batch(&mut state.memory, skipped..xs.len(), *at);
+                }
                 Section::InOrder(range) => {
                     for (t, x) in xs.iter().enumerate() {
                         let last = if t < wanted { self.sequence } else { end };
@@ -194,19 +205,48 @@ impl Plan {
         }
     }
 
-    /// A convolution of several steps at once.
-    fn batch(&self, memory: &mut Memory, steps: usize, at: usize) {
+    /// A product of several steps at once.
+    fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
         let Some((weights, shape, input, to)) = self.batched(at) else { return };
-        let copies: Vec<View> = memory.copies(self, steps).collect();
+        let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
+        let Some(shape) = shape else {
+            let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
+            return weights.add_products(lanes.collect(), &self.threads);
+        };
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
         let found = weights.convolve_batch(shape, &arrivals);
         drop(arrivals);
-        let found = found.chunks_exact(found.len() / steps);
+        let found = found.chunks_exact(found.len() / steps.len());
         let add = |(view, found): (View, &[f32])| {
             let to = self.places.moved(to, view.shift);
             view.values[to].iter_mut().zip(found).for_each(|(y, x)| *y += x);
         };
         for_each(copies.into_iter().zip(found), true, add);
+    }
+}
+
+impl Plan {
+    /// Input and output of a product of one of several steps.
+    fn lane<'a>(&self, weights: &Weights, view: View<'a>, input: Input, to: Buffer) -> Lane<'a> {
+        let View { values, words, sums, shift } = view;
+        let place = |buffer: Buffer| self.places.moved(buffer, shift);
+        let (events, from) = match input {
+            Input::Spikes(_) => unreachable!("spikes have no lanes"),
+            Input::Graded(events, from) => (Some(place(events)), from),
+            Input::Dense(from) => (None, from),
+        };
+        let [from, out] = values
+            .get_disjoint_mut([place(from), place(to)])
+            .expect("the plan keeps the buffers of an instruction apart");
+        let x = match events {
+            Some(range) => {
+                let list = &words[range];
+                Arrival::Graded(&list[1..1 + list[0] as usize], from)
+            }
+            None => Arrival::Dense(from),
+        };
+        weights.prepare(x, sums);
+        Lane { x, rounded: &sums.rounded, out }
     }
 }
 

@@ -44,11 +44,14 @@ mod executor;
 mod observe;
 mod plan;
 mod profile;
+mod prompt;
 mod state;
+mod threads;
 mod weights;
 
 pub use error::Error;
 pub use executor::{Executor, MemoryPlan};
 pub use observe::{Observation, Output};
 pub use profile::Profiler;
+pub use prompt::Prompt;
 pub use state::State;

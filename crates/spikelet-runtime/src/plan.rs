@@ -3,6 +3,7 @@
 use crate::{
     block::Section,
     buffers::{Buffer, Places},
+    threads::Threads,
     weights::{Arrival, Sums, Weights},
 };
 use alloc::{string::String, vec::Vec};
@@ -313,11 +314,13 @@ pub(crate) struct Plan {
     /// What the outputs return.
     pub(crate) outputs: Vec<Input>,
     pub(crate) instructions: Vec<Instruction>,
-    /// From this instruction on, those that run once after the last step.
+    /// From this instruction on, those that only make the result: they run where it is wanted.
     pub(crate) sequence: usize,
     /// The instructions, as several steps together run them, and how many steps that are.
     pub(crate) sections: Vec<Section>,
     pub(crate) together: usize,
+    /// The threads large products run on.
+    pub(crate) threads: Threads,
     /// In the order of [`Mark::after`].
     pub(crate) marks: Vec<Mark>,
     pub(crate) places: Places,
@@ -342,7 +345,9 @@ impl Plan {
         sums: &mut Sums,
     ) {
         match kind {
-            ProductKind::Matrix(weights) => self.weights[weights].add_product(x, out, sums),
+            ProductKind::Matrix(weights) => {
+                self.weights[weights].add_product(x, out, sums, &self.threads);
+            }
             ProductKind::Convolution(weights, shape) => {
                 let shape = &self.convolutions[shape];
                 self.weights[weights].add_convolution(shape, x, out, sums);

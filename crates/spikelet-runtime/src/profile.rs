@@ -162,7 +162,7 @@ fn count_product(plan: &Plan, kind: ProductKind, x: Arrival, rows: &[u32]) -> (u
             let bytes = if reads_all {
                 weights.bytes()
             } else {
-                visits as usize * weights.row_bytes() + weights.scale_bytes()
+                visits as usize * weights.row_bytes() + weights.fixed_bytes()
             };
             (effective, bytes as u64)
         }

@@ -3,7 +3,9 @@
 #[cfg(feature = "train")]
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
-    commands::{completions, compress, convert, data, doctor, eval, inspect, profile, run},
+    commands::{
+        completions, compress, convert, data, doctor, eval, generate, inspect, profile, run,
+    },
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
@@ -73,6 +75,7 @@ enum Command {
     Tune(tune::Args),
     Eval(eval::Args),
     Run(run::Args),
+    Generate(generate::Args),
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
@@ -103,6 +106,7 @@ impl Command {
             Command::Convert(args) => convert::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
+            Command::Generate(args) => generate::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),
             Command::Compress(args) => compress::run(&args, ui),
             Command::Inspect(args) => inspect::run(&args, ui),

@@ -138,9 +138,20 @@ impl<'a> Compiler<'a> {
             }
         }
         self.plan.places = core::mem::take(&mut self.wishes).place();
+        self.plan.sequence = self.plan.sequence.min(self.after_state());
         self.plan.sections = sections(&self.plan);
         self.plan.together = steps_together(&self.plan);
         Ok(())
+    }
+
+    /// The first instruction behind all that touch what survives a step.
+    fn after_state(&self) -> usize {
+        let touches = |instruction: &Instruction| {
+            let mut found = false;
+            instruction.for_each_buffer(&self.plan, |b| found |= self.plan.places.keeps(b));
+            found
+        };
+        self.plan.instructions.iter().rposition(touches).map_or(0, |last| last + 1)
     }
 
     fn node(&mut self, index: usize) -> Result<(), Error> {

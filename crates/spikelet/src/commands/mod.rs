@@ -15,12 +15,14 @@ pub mod demo;
 pub mod docs;
 pub mod doctor;
 pub mod eval;
+pub mod generate;
 pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
+mod profile_tokens;
 pub mod run;
 #[cfg(feature = "train")]
 pub mod sweep;

@@ -1,5 +1,6 @@
 //! `spikelet profile`.
 
+use super::profile_tokens::{self, Account};
 use crate::{
     failure::{Outcome, Result},
     labelled,
@@ -24,8 +25,12 @@ Examples:
   spikelet profile runs/braille
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
+  spikelet profile spikegpt.safetensors --energy spikegpt   the paper's account and this graph's
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
+
+A language model that names no text is run over random tokens; a step is a token then, and what a
+layer reads of its weights is in the column of bytes.
 
 --gradients takes a batch of the training part and prints, for every parameter, the cosine between
 the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
@@ -46,6 +51,9 @@ pub struct Args {
     #[cfg(feature = "train")]
     #[arg(long, conflicts_with = "measure")]
     gradients: bool,
+    /// Adds the energy account of a paper, and what this graph does instead.
+    #[arg(long, value_name = "PAPER", value_parser = ["spikegpt"])]
+    energy: Option<String>,
     /// Time single steps on one thread (and read the energy counter, where there is one).
     #[arg(long)]
     measure: bool,
@@ -66,6 +74,8 @@ struct Report {
     neurobench: NeuroBench,
     energy_model: Vec<Modelled>,
     measured: Option<Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
 }
 
 /// Sums over all steps; divide by `steps` or `sequences` of the report.
@@ -116,16 +126,31 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
     }
     let model = Model::load(&args.model)?;
-    let mut labelled = args.source.load(&model.graph)?;
-    if args.limit > 0 {
-        labelled.index.truncate(args.limit);
-    }
-    let counters = count_operations(&model.graph, &labelled.samples, &labelled.index)?;
-    let measured = match args.measure {
-        true => Some(measure(&model.graph, &labelled.samples, &labelled.index)?),
-        false => None,
+    let random = match args.source.data {
+        None if !args.measure => profile_tokens::count_random(&model.graph)?,
+        _ => None,
     };
-    let report = Report::new(model, labelled.name, &counters, measured)?;
+    let (data, counters, measured) = match random {
+        Some(counters) => ("random tokens".to_owned(), counters, None),
+        None => {
+            let mut labelled = args.source.load(&model.graph)?;
+            if args.limit > 0 {
+                labelled.index.truncate(args.limit);
+            }
+            let (samples, index) = (&labelled.samples, &labelled.index);
+            let counters = count_operations(&model.graph, samples, index)?;
+            let measured = match args.measure {
+                true => Some(measure(&model.graph, samples, index)?),
+                false => None,
+            };
+            (labelled.name, counters, measured)
+        }
+    };
+    let account = match args.energy {
+        Some(_) => Some(Account::of(&model.graph, &counters)?),
+        None => None,
+    };
+    let report = Report { account, ..Report::new(model, data, &counters, measured)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -175,6 +200,7 @@ impl Report {
             neurobench: NeuroBench::new(graph, &counts, counters),
             energy_model: modelled(counters),
             measured,
+            account: None,
         })
     }
 
@@ -226,6 +252,9 @@ impl Report {
         }
         if let Some(measured) = &self.measured {
             text += &measured.text();
+        }
+        if let Some(account) = &self.account {
+            text += &account.text();
         }
         text
     }

@@ -1,5 +1,7 @@
 //! `spikelet bench`.
 
+mod context;
+mod decode;
 mod l2mu;
 mod sltt;
 
@@ -21,12 +23,14 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+  spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
+  spikelet bench context       a token after 1k to 64k others: SpikeGPT beside attention
 
 Times are of this machine at this moment: compare only figures of one run (benches/compare).
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["l2mu", "sltt"])]
+    #[arg(value_parser = ["context", "decode", "l2mu", "sltt"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -42,6 +46,8 @@ type Rows = Vec<(&'static str, f64, &'static str)>;
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let cases = match args.suite.as_str() {
+        "context" => context::cases(),
+        "decode" => decode::cases(),
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         _ => sltt::cases(),
     };
@@ -51,6 +57,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Err(Failure::usage(format!("{} has no case `{case}`{hint}", args.suite)));
     }
     let rows = match args.suite.as_str() {
+        "context" => context::run(case)?,
+        "decode" => decode::run(case)?,
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         _ => sltt::run(case)?,
     };
