@@ -213,6 +213,20 @@ impl Text {
         Ok((text, split))
     }
 
+    /// The text of tokens; bytes that are no UTF-8 become replacement characters.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        match self.unit {
+            Unit::Characters => {
+                let names = tokens.iter().filter_map(|token| self.names.get(*token as usize));
+                names.map(String::as_str).collect()
+            }
+            Unit::Bytes => {
+                let bytes: Vec<u8> = tokens.iter().map(|token| *token as u8).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+        }
+    }
+
     /// Number of windows.
     pub fn len(&self) -> usize {
         self.starts.len()
@@ -298,6 +312,7 @@ mod tests {
         let inputs = text.inputs(&starts[..2]).iter().map(|&x| x as u32).collect();
         assert_eq!(name(inputs), "aybzcAdB", "[time, batch]");
         assert_eq!(name(text.targets(&starts[..2])), "bzcAdBeC");
+        assert_eq!(text.decode(&text.targets(&starts[..2])), "bzcAdBeC");
         let last = text.starts(&split.test)[1];
         assert_eq!(name(text.targets(&[last])), "TUVW");
     }

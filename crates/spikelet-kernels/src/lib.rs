@@ -11,13 +11,19 @@ mod blocks;
 pub mod cells;
 mod columns;
 pub mod conv;
+#[cfg(feature = "std")]
+pub mod cross_entropy;
 pub mod dense;
 pub mod events;
+#[cfg(feature = "std")]
+pub mod gate;
 pub mod gather;
 pub mod l2mu;
 pub mod layer_norm;
 pub mod legendre;
 pub mod legendre_step;
+#[cfg(feature = "std")]
+pub mod linear;
 pub mod lstm;
 pub mod math;
 pub mod matmul;

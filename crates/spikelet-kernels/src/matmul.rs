@@ -36,7 +36,7 @@ pub fn matmul_tn(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3], a
     product(out, a, [1, m], b, [n, 1], [m, n, k], accumulate);
 }
 
-/// Strides are `[row, column]`. The callers above have checked every length.
+/// Strides are `[row, column]`.
 #[cfg(feature = "std")]
 #[allow(unsafe_code)]
 fn product(
@@ -45,18 +45,83 @@ fn product(
     a_strides: [usize; 2],
     b: &[f32],
     b_strides: [usize; 2],
-    [m, n, k]: [usize; 3],
+    shape: [usize; 3],
     accumulate: bool,
 ) {
-    // SAFETY: `out` holds m * n values, `a` m * k and `b` n * k (asserted by the callers), and
-    // with these strides the largest offsets touched are m * n - 1, m * k - 1 and n * k - 1.
-    // `out` is borrowed mutably, so it overlaps neither operand.
+    assert!(out.len() >= shape[0] * shape[1], "product: short output");
+    // SAFETY: `out` is borrowed mutably and long enough (asserted above).
+    unsafe {
+        let out = out.as_mut_ptr();
+        gemm_into(out, accumulate, a, a_strides, b, b_strides, shape, gemm::Parallelism::None);
+    }
+}
+
+/// `a[m, k] b[k, n]` with strides `[row, column]`, on all threads; results do not depend on how
+/// many.
+///
+/// # Panics
+/// If a slice is shorter than its shape and strides ask for.
+#[cfg(feature = "std")]
+#[allow(unsafe_code)]
+pub(crate) fn product_on_all_threads(
+    a: &[f32],
+    a_strides: [usize; 2],
+    b: &[f32],
+    b_strides: [usize; 2],
+    [m, n, k]: [usize; 3],
+) -> Vec<f32> {
+    let len = m.checked_mul(n).expect("a matrix in memory");
+    if len == 0 || k == 0 {
+        return vec![0.0; len];
+    }
+    let threads = match m * n * k < SMALL {
+        true => gemm::Parallelism::None,
+        false => gemm::Parallelism::Rayon(0),
+    };
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: `out` has room for m * n values and nobody else knows of it; a product that does not
+    // accumulate reads none of them and writes them all.
+    unsafe {
+        let to = out.as_mut_ptr();
+        gemm_into(to, false, a, a_strides, b, b_strides, [m, n, k], threads);
+        out.set_len(len);
+    }
+    out
+}
+
+/// Multiplications below which threads cost more than they give.
+#[cfg(feature = "std")]
+const SMALL: usize = 1 << 18;
+
+/// # Safety
+/// `out` has room for m * n values that nobody else reads or writes meanwhile; with `accumulate`
+/// they have been written.
+#[cfg(feature = "std")]
+#[allow(unsafe_code, clippy::too_many_arguments)] // a product has that many
+unsafe fn gemm_into(
+    out: *mut f32,
+    accumulate: bool,
+    a: &[f32],
+    a_strides: [usize; 2],
+    b: &[f32],
+    b_strides: [usize; 2],
+    [m, n, k]: [usize; 3],
+    threads: gemm::Parallelism,
+) {
+    let needed = |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| match rows * columns {
+        0 => 0,
+        _ => (rows - 1) * row + (columns - 1) * column + 1,
+    };
+    assert!(a.len() >= needed([m, k], a_strides), "product: short slice");
+    assert!(b.len() >= needed([k, n], b_strides), "product: short slice");
+    // SAFETY: every offset of these shapes and strides lies within `a` and `b` (asserted above)
+    // and within `out` (the caller's promise).
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             n as isize,
             accumulate,
@@ -71,7 +136,7 @@ fn product(
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
 }

@@ -19,11 +19,6 @@ pub(crate) struct Out<'a> {
 unsafe impl Sync for Out<'_> {}
 
 impl Out<'_> {
-    /// Columns of the matrix.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
     /// Writes `values` to these columns of a row.
     ///
     /// # Safety
@@ -45,7 +40,11 @@ impl Out<'_> {
         // allocated (asserted above), and nobody else writes there (the caller's promise).
         unsafe {
             let to = self.first.add(row * self.width + columns.start);
-            core::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len());
+            // A length that is known is a few stores; else it is a call of memcpy.
+            match values.len() {
+                n if n == N => core::ptr::copy_nonoverlapping(values.as_ptr(), to, N),
+                n => core::ptr::copy_nonoverlapping(values.as_ptr(), to, n),
+            }
         }
     }
 }

@@ -48,6 +48,10 @@ pub struct TrainConfig {
     /// Sequences in a batch; the last batch of an epoch may be smaller.
     #[serde(default = "batch_size")]
     pub batch_size: usize,
+    /// Parts a batch is computed in, one after the other, for batches that memory does not hold at
+    /// once; their gradients add up. Batch statistics are those of a part.
+    #[serde(default = "one_part")]
+    pub accumulate: usize,
     /// `bptt`, `bptt-checkpoint=N`, `sltt`, `sltt-k=K` or `sltt-at=0,2`.
     #[serde(default)]
     pub rule: LearningRule,
@@ -76,6 +80,9 @@ pub struct TrainConfig {
     /// soft maximum; a factor below 1 softens them.
     #[serde(default = "one")]
     pub logit_scale: f32,
+    /// Tokens of text a language model writes after every epoch, to be looked at; 0 for none.
+    #[serde(default)]
+    pub sample: usize,
     /// Start from the weights of this run or graph instead of fresh ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -89,6 +96,10 @@ pub struct TrainConfig {
 
 fn batch_size() -> usize {
     64
+}
+
+fn one_part() -> usize {
+    1
 }
 
 fn one() -> f32 {

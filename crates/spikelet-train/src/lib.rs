@@ -1,11 +1,13 @@
 //! Training: Burn modules over the kernels, learning rules, the trainer, the model zoo, lowering.
 
+mod adam;
 pub mod config;
 pub mod constraint;
 pub mod evaluate;
 mod gradient_sum;
 pub mod gradients;
 pub mod init;
+pub mod language_step;
 pub mod loss;
 pub mod lower;
 pub mod model;
@@ -18,6 +20,7 @@ pub mod prepare;
 pub mod raise;
 pub mod rule;
 pub mod run;
+mod sample;
 pub mod schedule;
 pub mod session;
 mod sgd;

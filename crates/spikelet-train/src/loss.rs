@@ -1,5 +1,6 @@
 //! Losses of logits `[batch, classes]` against class indices `[batch]`.
 
+use crate::ops::{self, flex::is_f32_on_flex};
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 use serde::{Deserialize, Serialize};
 
@@ -57,17 +58,10 @@ impl Loss {
     /// The loss of logits `[batch, classes]` and targets `[batch]`.
     pub fn of(&self, logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let logits = logits.mul_scalar(self.logit_scale);
-        let [rows, classes] = logits.dims();
-        let entropy = cross_entropy(logits.clone(), targets.clone(), self.class_weights.as_deref());
-        let entropy = match self.config.l2_wrap {
-            true => {
-                let largest = logits.clone().max_dim(1);
-                let pull =
-                    (largest.clone() * largest).sum().mul_scalar(0.5 * L2_WRAP / rows as f32);
-                entropy + (pull.clone() - pull.detach())
-            }
-            false => entropy,
-        };
+        let [_, classes] = logits.dims();
+        let pull = if self.config.l2_wrap { L2_WRAP } else { 0.0 };
+        let weights = self.class_weights.as_deref();
+        let entropy = pulled(logits.clone(), targets.clone(), weights, pull);
         let share = self.config.mse;
         if share == 0.0 {
             return entropy;
@@ -99,15 +93,32 @@ pub fn cross_entropy(
     targets: Tensor<1, Int>,
     weights: Option<&[f32]>,
 ) -> Tensor<1> {
-    let [batch, _] = logits.dims();
-    let picked = log_softmax(logits, 1).gather(1, targets.clone().reshape([batch, 1]));
-    let picked = picked.reshape([batch]);
-    match weights {
+    pulled(logits, targets, weights, 0.0)
+}
+
+/// The same with a pull on the largest logit of every row.
+fn pulled(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: Option<&[f32]>,
+    pull: f32,
+) -> Tensor<1> {
+    if weights.is_none() && is_f32_on_flex(&logits) {
+        let targets = targets.into_data().iter::<u32>().collect();
+        return ops::cross_entropy::cross_entropy(logits, targets, pull);
+    }
+    let [rows, _] = logits.dims();
+    let picked = log_softmax(logits.clone(), 1).gather(1, targets.clone().reshape([rows, 1]));
+    let picked = picked.reshape([rows]);
+    let entropy = match weights {
         None => picked.mean().neg(),
         Some(weights) => {
             let device = picked.device();
             let weights = Tensor::<1>::from_floats(weights, &device).select(0, targets);
             (picked * weights.clone()).sum().neg() / weights.sum()
         }
-    }
+    };
+    let largest = logits.max_dim(1);
+    let pull = (largest.clone() * largest).sum().mul_scalar(0.5 * pull / rows as f32);
+    entropy + (pull.clone() - pull.detach())
 }

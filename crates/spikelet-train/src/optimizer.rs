@@ -1,12 +1,16 @@
 //! Optimisers by name, and clipping of the gradient by its global norm.
 
-use crate::sgd::Sgd;
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{
-    AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, decay::WeightDecayConfig,
+use crate::{
+    adam::Adam,
+    ops::flex::{is_f32_on_flex, primitive, values},
+    sgd::Sgd,
 };
+use burn::backend::Flex;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use spikelet_kernels::update;
 
 /// An optimiser with its constants; defaults are PyTorch's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,25 +98,48 @@ impl Optimizer {
 
     /// An optimiser without state.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = |penalty: f32| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty));
         match *self {
             Optimizer::Sgd { momentum, weight_decay, .. } => {
                 ModuleOptimizer::from(Sgd { momentum: momentum as f32, weight_decay })
             }
-            Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => AdamConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(epsilon)
-                .with_weight_decay(decay(weight_decay))
-                .init(),
-            Optimizer::AdamW { beta_1, beta_2, epsilon, weight_decay, .. } => AdamWConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(epsilon)
-                .with_weight_decay(weight_decay)
-                .init(),
+            Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                let decoupled = false;
+                ModuleOptimizer::from(Adam { beta_1, beta_2, epsilon, weight_decay, decoupled })
+            }
+            Optimizer::AdamW { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                let decoupled = true;
+                ModuleOptimizer::from(Adam { beta_1, beta_2, epsilon, weight_decay, decoupled })
+            }
         }
     }
+}
+
+/// `sum` plus `share` times `gradients`.
+pub(crate) fn add_share<M: Module>(
+    module: &M,
+    sum: GradientsParams,
+    gradients: GradientsParams,
+    share: f32,
+) -> GradientsParams {
+    struct Add {
+        sum: GradientsParams,
+        gradients: GradientsParams,
+        share: f32,
+    }
+    impl ModuleVisitor for Add {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let Some(g) = self.gradients.remove::<D>(param.id) else { return };
+            let g = g.mul_scalar(self.share);
+            let g = match self.sum.remove::<D>(param.id) {
+                Some(sum) => sum + g,
+                None => g,
+            };
+            self.sum.register::<D>(param.id, g);
+        }
+    }
+    let mut add = Add { sum, gradients, share };
+    module.visit(&mut add);
+    add.sum
 }
 
 /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before.
@@ -127,9 +154,11 @@ pub fn clip_norm<M: Module>(
     }
     impl ModuleVisitor for Norm<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(g) = self.gradients.get::<D>(param.id) {
-                self.squares += f64::from(g.powi_scalar(2).sum().into_scalar::<f32>());
-            }
+            let Some(g) = self.gradients.get::<D>(param.id) else { return };
+            self.squares += match is_f32_on_flex(&g) {
+                true => update::squares(values(&primitive(g))),
+                false => f64::from(g.powi_scalar(2).sum().into_scalar::<f32>()),
+            };
         }
     }
     struct Scale {
@@ -138,9 +167,16 @@ pub fn clip_norm<M: Module>(
     }
     impl ModuleVisitor for Scale {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(g) = self.gradients.remove::<D>(param.id) {
-                self.gradients.register::<D>(param.id, g.mul_scalar(self.factor));
-            }
+            let Some(g) = self.gradients.remove::<D>(param.id) else { return };
+            let scaled = match is_f32_on_flex(&g) {
+                true => {
+                    let mut g = primitive(g);
+                    update::scale(g.storage_mut::<f32>(), self.factor);
+                    Tensor::from_primitive::<Flex>(g)
+                }
+                false => g.mul_scalar(self.factor),
+            };
+            self.gradients.register::<D>(param.id, scaled);
         }
     }
     let mut norm = Norm { gradients: &gradients, squares: 0.0 };

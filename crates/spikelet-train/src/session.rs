@@ -8,7 +8,7 @@ use crate::{
     model::SequenceModel,
     models::{
         ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
-        spikegpt::SpikeGpt,
+        lstm_lm::LstmLm, spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
     prepare::Prepared,
@@ -51,7 +51,7 @@ pub enum SessionError {
     /// A model of values and text, or one of tokens and values.
     #[error(
         "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
-         (spikegpt), everything else for those that read values"
+         (spikegpt, lstm-lm), everything else for those that read values"
     )]
     Tokens {
         /// The kind of the model.
@@ -126,6 +126,7 @@ pub fn with_model<W: WithModel>(
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
         }
         ModelConfig::Spikegpt(c) => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
+        ModelConfig::LstmLm(c) => start(LstmLm::new(c, classes, &mut init)?, initial, task),
     }
 }
 

@@ -5,16 +5,21 @@ use crate::{
     constraint::Constraint,
     evaluate::{Evaluation, evaluate},
     loss::Loss,
-    model::SequenceModel,
-    optimizer::clip_norm,
+    model::{SequenceModel, State},
+    optimizer::{add_share, clip_norm},
     params::{self, LoadError},
     prepare::Prepared,
+    rule::Outcome,
     run::{Checkpoint, CheckpointError, Position},
+    sample::sample,
 };
-use burn::optim::ModuleOptimizer;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use spikelet_data::split::{rng, shuffle};
+use spikelet_data::{
+    metrics::Language,
+    split::{rng, shuffle},
+};
 use std::{
     fs, io,
     io::Write,
@@ -36,6 +41,9 @@ pub struct EpochReport {
     pub val_loss: f64,
     /// Accuracy on the validation part.
     pub val_accuracy: f64,
+    /// What a language model makes of the validation part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// Learning rate at the end of the epoch.
     pub lr: f64,
     /// Whether this is the best epoch so far.
@@ -52,6 +60,9 @@ pub trait Observer {
 
     /// After every epoch.
     fn epoch(&mut self, report: &EpochReport);
+
+    /// What a language model writes after an epoch.
+    fn sample(&mut self, _text: &str) {}
 }
 
 /// An observer that sees nothing and never stops.
@@ -269,8 +280,19 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             append_line(&metrics_path(self.run), &report)?;
             self.save()?;
             observer.epoch(&report);
+            self.show_sample(observer);
         }
         Ok(End::Finished)
+    }
+
+    /// What the model writes after the first token of the validation part.
+    fn show_sample(&self, observer: &mut dyn Observer) {
+        let (train, data) = (&self.config.train, self.data);
+        let Some(text) = data.samples.text().filter(|_| train.sample > 0) else { return };
+        let first = text.inputs(&text.starts(&data.split.val[..1]))[0] as u32;
+        let model = self.constraint.effective(self.model.valid());
+        let seed = train.seed ^ stream(SAMPLES, self.position.epoch);
+        observer.sample(&text.decode(&sample(&model, first, train.sample, seed)));
     }
 
     /// The rest of the epoch in progress; `false` if the observer stopped it.
@@ -300,30 +322,48 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
     /// One batch: gradients by the rule, one step of the optimiser.
     fn learn(&mut self, batch: &[usize], done: f64, stream: u64) -> Result<f32, TrainError> {
         let train = &self.config.train;
-        let epoch = self.position.epoch;
-        let (x, labels) = self.data.train_batch(batch, train.seed, epoch, &self.device);
-        let targets = targets(&labels, &self.device);
         // With a constraint on the weights, gradients are taken where the constrained network
         // stands and applied to the free weights (straight-through).
         let model = self.constraint.effective(self.model.clone());
         let seed = train.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let outcome = train.rule.gradients(&model, x, targets, &self.loss, seed);
+        let (mut loss, mut state, mut sum) = (0.0, State::new(), GradientsParams::new());
+        let size = batch.len().div_ceil(train.accumulate.max(1));
+        for (index, part) in batch.chunks(size).enumerate() {
+            let outcome = self.part(&model, part, seed.wrapping_add(index as u64));
+            let share = part.len() as f32 / batch.len() as f32;
+            sum = match part.len() == batch.len() {
+                true => outcome.gradients,
+                false => add_share(&model, sum, outcome.gradients, share),
+            };
+            loss += outcome.loss * share;
+            state = outcome.state;
+        }
+        let train = &self.config.train;
         let gradients = match train.clip_norm > 0.0 {
-            true => clip_norm(&model, outcome.gradients, train.clip_norm).0,
-            false => outcome.gradients,
+            true => clip_norm(&model, sum, train.clip_norm).0,
+            false => sum,
         };
         let lr = train.optimizer.lr() * train.schedule.factor(done, train.epochs as f64);
         let stepped = self.optimizer.step(lr, self.model.clone(), gradients);
-        self.model = self.constraint.project(stepped.learned(outcome.state));
+        self.model = self.constraint.project(stepped.learned(state));
+        Ok(loss)
+    }
 
-        let logits = scored(outcome.outputs, outcome.logits, labels.len());
+    /// The gradients of a batch, or of a part of one, and its right answers.
+    fn part(&mut self, model: &M, part: &[usize], seed: u64) -> Outcome {
+        let train = &self.config.train;
+        let epoch = self.position.epoch;
+        let (x, labels) = self.data.train_batch(part, train.seed, epoch, &self.device);
+        let targets = targets(&labels, &self.device);
+        let outcome = train.rule.gradients(model, x, targets, &self.loss, seed);
+        let logits = scored(outcome.outputs.clone(), outcome.logits.clone(), labels.len());
         let predicted = logits.argmax(1).into_data();
         let predicted = predicted.iter::<i64>();
         self.position.correct +=
             predicted.zip(&labels).filter(|(p, y)| *p == i64::from(**y)).count();
         self.position.loss_sum += f64::from(outcome.loss) * labels.len() as f64;
         self.position.seen += labels.len();
-        Ok(outcome.loss)
+        outcome
     }
 
     /// A spiking network can have a finite loss with weights that are no longer numbers.
@@ -362,6 +402,8 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             train_accuracy: position.correct as f64 / seen,
             val_loss: validation.loss,
             val_accuracy: validation.accuracy,
+            language: (self.data.samples.text())
+                .map(|text| Language::of(validation.loss, text.bytes_per_token)),
             lr: train.optimizer.lr()
                 * train.schedule.factor(position.epoch as f64 + 1.0, train.epochs as f64),
             best,
@@ -381,6 +423,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
 
 const ORDER: u64 = 1;
 const STEPS: u64 = 2;
+const SAMPLES: u64 = 4;
 
 /// The random stream of one purpose at one place of the run.
 fn stream(purpose: u64, index: usize) -> u64 {

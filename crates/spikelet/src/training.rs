@@ -221,8 +221,9 @@ impl Observer for Watcher {
     }
 
     fn epoch(&mut self, r: &EpochReport) {
+        let bits = r.language.map(|l| format!(", {:.4} bits per token", l.bits_per_token));
         let line = format!(
-            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}  {:.1} s",
+            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}  {:.1} s",
             self.name,
             r.epoch,
             self.epochs,
@@ -230,9 +231,14 @@ impl Observer for Watcher {
             r.val_loss,
             100.0 * r.train_accuracy,
             100.0 * r.val_accuracy,
+            bits.unwrap_or_default(),
             if r.best { " (best)" } else { "" },
             r.seconds
         );
         self.bar.suspend(|| self.ui.note(line));
+    }
+
+    fn sample(&mut self, text: &str) {
+        self.bar.suspend(|| self.ui.note(format!("    {}", text.replace('\n', "\n    "))));
     }
 }

@@ -7,7 +7,10 @@ use spikelet_train::{
     config::Config,
     init::Init,
     loss::MseTarget,
-    models::{ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm, spikegpt::SpikeGpt},
+    models::{
+        ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
+        spikegpt::SpikeGpt,
+    },
     optimizer::Optimizer,
     schedule::Schedule,
 };
@@ -56,6 +59,7 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
         "synthetic" => ([1, 1, 6], 4),
         // A token; the characters of the text.
         "tinyshakespeare" => ([1, 1, 1], 65),
+        "kjv" => ([1, 1, 1], 73),
         other => panic!("what is {other}?"),
     }
 }
@@ -75,6 +79,9 @@ fn parameters(config: &Config) -> usize {
         ModelConfig::Spikegpt(c) => {
             SpikeGpt::new(c, classes, &mut init).expect("a network").num_params()
         }
+        ModelConfig::LstmLm(c) => {
+            LstmLm::new(c, classes, &mut init).expect("a network").num_params()
+        }
         ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
         other => panic!("no preset has a {}", other.kind()),
     }
@@ -84,6 +91,8 @@ fn parameters(config: &Config) -> usize {
 fn every_preset_builds_its_network() {
     let expected = [
         ("baseline/gru-wisdm", [1, 1, 6], 33_107),
+        ("baseline/lstm-kjv", [1, 1, 1], 450_279),
+        ("baseline/lstm-tinyshakespeare", [1, 1, 1], 447_663),
         ("baseline/lstm-wisdm", [1, 1, 6], 32_601),
         ("l2mu/braille", [1, 1, 12], 119_035),
         ("l2mu/wisdm", [1, 1, 6], 33_339),
@@ -102,6 +111,8 @@ fn every_preset_builds_its_network() {
         ("sltt/imagenet-34-stage2", [224, 224, 3], 21_797_688),
         ("sltt/imagenet-50-stage1", [224, 224, 3], 25_557_048),
         ("sltt/imagenet-50-stage2", [224, 224, 3], 25_557_048),
+        ("spikegpt/kjv", [1, 1, 1], 448_000),
+        ("spikegpt/tinyshakespeare", [1, 1, 1], 445_952),
     ];
     let found: Vec<_> = presets()
         .into_iter()

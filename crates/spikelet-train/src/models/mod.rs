@@ -5,6 +5,7 @@ pub mod gru;
 pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
+pub mod lstm_lm;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -79,6 +80,8 @@ pub enum ModelConfig {
     Convnet(convnet::ConvnetConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
+    /// Language model of LSTM layers.
+    LstmLm(lstm_lm::LstmLmConfig),
 }
 
 impl ModelConfig {
@@ -99,11 +102,12 @@ impl ModelConfig {
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::Spikegpt(_) => "spikegpt",
+            ModelConfig::LstmLm(_) => "lstm-lm",
         }
     }
 
     /// Whether the model reads token numbers, one a step.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self, ModelConfig::Spikegpt(_))
+        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_))
     }
 }

@@ -2,10 +2,13 @@
 
 pub mod batch_norm;
 pub mod carry;
+pub mod cross_entropy;
 pub(crate) mod finals;
 pub mod flex;
+pub mod gate;
 pub mod l2mu;
 pub mod layer_norm;
+pub mod linear;
 pub mod lstm;
 pub mod mean_pool;
 pub mod normalized_neurons;

@@ -84,7 +84,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let trained = trained.map_err(|failure| failure.resumed_by(again))?;
         drop(watcher);
         results.append(&trained)?;
-        ui.note(format!("{name}: {:.2} %", 100.0 * trained["accuracy"].as_f64().unwrap_or(0.0)));
+        let bits = trained["bits_per_token"].as_f64();
+        let bits = bits.map(|bits| format!(", {bits:.4} bits per token")).unwrap_or_default();
+        let accuracy = 100.0 * trained["accuracy"].as_f64().unwrap_or(0.0);
+        ui.note(format!("{name}: {accuracy:.2} %{bits}"));
         finished.push(trained);
     }
     let text = || format!("{} runs done, {} were done before", finished.len(), done.len());
@@ -102,14 +105,24 @@ fn one(
 ) -> Result<Value> {
     let trained = training::train(config, args.data.as_deref(), &folder.join(&run.hash), watcher)?;
     let mut line = serde_json::to_value(&trained.result)?;
+    // Tables read figures that stand at the top of a line.
+    if let Some(language) = trained.result.language {
+        line["bits_per_token"] = language.bits_per_token.into();
+        line["bits_per_byte"] = language.bits_per_byte.into();
+        line["perplexity"] = language.perplexity.into();
+    }
     for smaller in &run.compress {
         let graph = compressed(&trained, smaller, run, folder, args, watcher)?;
         let part = match trained.data.split.test.is_empty() {
             true => &trained.data.split.val,
             false => &trained.data.split.test,
         };
-        let accuracy = evaluate(&graph, &trained.data.samples, part)?.confusion.accuracy();
-        line[format!("accuracy_{}", smaller.name)] = accuracy.into();
+        let found = evaluate(&graph, &trained.data.samples, part)?;
+        line[format!("accuracy_{}", smaller.name)] = found.confusion.accuracy().into();
+        if let (Some(small), Some(whole)) = (found.language, trained.result.language) {
+            let more = small.bits_per_token - whole.bits_per_token;
+            line[format!("more_bits_{}", smaller.name)] = more.into();
+        }
         line[format!("bytes_{}", smaller.name)] = graph.counts()?.bytes.into();
     }
     line["hash"] = run.hash.as_str().into();

@@ -25,6 +25,8 @@ macro_rules! presets {
 /// a test.
 pub const PRESETS: &[Preset] = presets![
     "baseline/gru-wisdm",
+    "baseline/lstm-kjv",
+    "baseline/lstm-tinyshakespeare",
     "baseline/lstm-wisdm",
     "l2mu/braille",
     "l2mu/wisdm",
@@ -42,6 +44,8 @@ pub const PRESETS: &[Preset] = presets![
     "sltt/imagenet-34-stage2",
     "sltt/imagenet-50-stage1",
     "sltt/imagenet-50-stage2",
+    "spikegpt/kjv",
+    "spikegpt/tinyshakespeare",
 ];
 
 /// The preset of this name.

@@ -61,7 +61,8 @@ struct Variant {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Smaller {
-    /// Its results are `accuracy_NAME` and `bytes_NAME`.
+    /// Its results are `accuracy_NAME` and `bytes_NAME`; of a language model also `more_bits_NAME`,
+    /// what a token takes beyond the whole model's.
     pub name: String,
     /// Bits of a weight, 8 or 4; without it weights stay floats.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,3 +7,4 @@ mod model;
 
 pub use config::LstmConfig;
 pub use model::Lstm;
+pub(in crate::models) use model::cell;

@@ -48,6 +48,22 @@ impl Lstm {
     }
 }
 
+/// The next hidden and cell state, `[batch, hidden]`, of an input `[batch, input]`; weights are
+/// `[4 hidden, input]` and `[4 hidden, hidden]`.
+pub(in crate::models) fn cell(
+    x: Tensor<2>,
+    [h, c]: [Tensor<2>; 2],
+    [weight_ih, weight_hh]: [Tensor<2>; 2],
+    bias: Tensor<1>,
+) -> [Tensor<2>; 2] {
+    let gates =
+        x.matmul(weight_ih.transpose()) + h.matmul(weight_hh.transpose()) + bias.unsqueeze();
+    let [input, forget, cell, output] = gates.chunk(4, 1).try_into().expect("four gates");
+    let c = sigmoid(forget) * c + sigmoid(input) * cell.tanh();
+    let h = sigmoid(output) * c.clone().tanh();
+    [h, c]
+}
+
 impl SequenceModel for Lstm {
     fn initial_state(&self, batch: usize, device: &Device) -> State {
         let [_, hidden] = self.weight_hh.val().dims();
@@ -55,13 +71,9 @@ impl SequenceModel for Lstm {
     }
 
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
-        let [h, c] = state.try_into().expect("hidden and cell state");
-        let gates = x.matmul(self.weight_ih.val().transpose())
-            + h.matmul(self.weight_hh.val().transpose())
-            + self.bias.val().unsqueeze();
-        let [input, forget, cell, output] = gates.chunk(4, 1).try_into().expect("four gates");
-        let c = sigmoid(forget) * c + sigmoid(input) * cell.tanh();
-        let h = sigmoid(output) * c.clone().tanh();
+        let before = state.try_into().expect("hidden and cell state");
+        let weights = [self.weight_ih.val(), self.weight_hh.val()];
+        let [h, c] = cell(x, before, weights, self.bias.val());
         (self.head(h.clone()), vec![h, c])
     }
 

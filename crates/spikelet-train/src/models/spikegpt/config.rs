@@ -20,6 +20,10 @@ pub struct SpikeGptConfig {
     /// Fraction of the residual stream dropped behind every block in training.
     #[serde(default = "dropout")]
     pub dropout: f32,
+    /// Without, the twin to compare with: embeddings stay real and mixes enter the residual stream
+    /// as they are, which is RWKV-4 (Peng et al. 2023).
+    #[serde(default = "spiking")]
+    pub spiking: bool,
 }
 
 /// The two block types of the official code, by its names.
@@ -51,6 +55,10 @@ fn dropout() -> f32 {
     0.03
 }
 
+fn spiking() -> bool {
+    true
+}
+
 /// Four gigabytes of them.
 const MAX_WEIGHTS: usize = 1 << 30;
 
@@ -58,7 +66,7 @@ impl SpikeGptConfig {
     /// A network of this size as the official script trains it.
     pub fn new(layers: usize, width: usize) -> Self {
         let (blocks, init) = (Blocks::default(), Initialisation::default());
-        Self { layers, width, blocks, init, dropout: dropout() }
+        Self { layers, width, blocks, init, dropout: dropout(), spiking: spiking() }
     }
 
     /// The 45M network of the paper's character models; its weights are 46.55 million with the 5458

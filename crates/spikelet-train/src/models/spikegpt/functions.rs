@@ -4,12 +4,16 @@
 use crate::{
     neuron::{Dynamics, NeuronState, NeuronTensors, neuron_sequence_from},
     ops::{
+        self,
         flex::is_f32_on_flex,
         layer_norm, token_shift,
         wkv::{WkvState, wkv_sequence},
     },
 };
-use burn::tensor::Tensor;
+use burn::tensor::{
+    Tensor,
+    activation::{relu, sigmoid},
+};
 use spikelet_kernels::{
     layer_norm::EPSILON,
     neuron::{Model, NeuronSpec, Reset},
@@ -45,25 +49,25 @@ pub(super) fn normalize(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>) -> Ten
     centred / variance.add_scalar(EPSILON).sqrt() * weight.unsqueeze() + bias.unsqueeze()
 }
 
-/// `x` mixed with its own value one token before, for every row of `mix` `[mixes, channels]`; also
-/// the last token.
+/// `x` mixed with its own value one token before, for each of the shares `[1, 1, channels]` in
+/// `mixes`; also the last token.
 pub(super) fn shift<const N: usize>(
     x: Tensor<3>,
     before: Tensor<2>,
-    mix: Tensor<2>,
+    mixes: [Tensor<3>; N],
 ) -> ([Tensor<3>; N], Tensor<2>) {
-    let [time, _, channels] = x.dims();
+    let [time, _, _] = x.dims();
     let last = x.clone().narrow(0, time - 1, 1).squeeze_dim(0);
     if is_f32_on_flex(&x) {
-        let mixed = token_shift::token_shift(x, before, mix);
-        let mixed = std::array::from_fn(|m| mixed.clone().narrow(0, m, 1).squeeze_dim(0));
+        let mixed = mixes.map(|mix| {
+            let mix = mix.squeeze_dim(1);
+            token_shift::token_shift(x.clone(), before.clone(), mix).squeeze_dim(0)
+        });
         return (mixed, last);
     }
     let before = Tensor::cat(vec![before.unsqueeze(), x.clone().narrow(0, 0, time - 1)], 0);
-    let mixed = std::array::from_fn(|m| {
-        let mix: Tensor<3> = mix.clone().narrow(0, m, 1).reshape([1, 1, channels]);
-        x.clone() * mix.clone() + before.clone() * mix.neg().add_scalar(1.0)
-    });
+    let mixed =
+        mixes.map(|mix| x.clone() * mix.clone() + before.clone() * mix.neg().add_scalar(1.0));
     (mixed, last)
 }
 
@@ -71,7 +75,29 @@ pub(super) fn shift<const N: usize>(
 pub(super) fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [time, batch, inputs] = x.dims();
     let [outputs, _] = weight.dims();
-    x.reshape([time * batch, inputs]).matmul(weight.transpose()).reshape([time, batch, outputs])
+    let rows = x.reshape([time * batch, inputs]);
+    let out = match is_f32_on_flex(&rows) {
+        true => ops::linear::linear(rows, weight),
+        false => rows.matmul(weight.transpose()),
+    };
+    out.reshape([time, batch, outputs])
+}
+
+/// `sigmoid(gate) x`.
+pub(super) fn gated(gate: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+    match is_f32_on_flex(&x) {
+        true => ops::gate::gated(gate, x),
+        false => sigmoid(gate) * x,
+    }
+}
+
+/// `max(x, 0)^2`.
+pub(super) fn relu_squared(x: Tensor<3>) -> Tensor<3> {
+    if is_f32_on_flex(&x) {
+        return ops::gate::relu_squared(x);
+    }
+    let positive = relu(x);
+    positive.clone() * positive
 }
 
 /// The WKV scan; see [`spikelet_kernels::wkv`].

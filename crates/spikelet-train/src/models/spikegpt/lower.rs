@@ -14,7 +14,7 @@ use spikelet_graph::{Function, GraphBuilder, Layout, Membrane, Neuron, Op, Reset
 pub(super) fn lower(model: &SpikeGpt, graph: &mut GraphBuilder, input: &str) -> String {
     let width = model.width();
     graph.embedding("emb", input, table(model));
-    let mut lowering = Lowering { graph, x: "emb".to_owned() };
+    let mut lowering = Lowering { graph, x: "emb".to_owned(), spiking: model.spiking };
     for (layer, block) in model.blocks.iter().enumerate() {
         lowering.block(layer, block, model.semantics.output_factor(layer));
         if model.semantics.halves(layer) {
@@ -35,7 +35,7 @@ pub(super) fn lower(model: &SpikeGpt, graph: &mut GraphBuilder, input: &str) -> 
 /// The embedding; where it becomes spikes, these.
 fn table(model: &SpikeGpt) -> spikelet_graph::Tensor {
     let mut table = params::values(model.emb.weight.val());
-    if model.semantics.binary_embedding {
+    if model.spiking && model.semantics.binary_embedding {
         table.iter_mut().for_each(|e| *e = if *e >= 0.0 { 1.0 } else { 0.0 });
     }
     spikelet_graph::Tensor::f32(&[model.vocabulary(), model.width()], table)
@@ -55,6 +55,7 @@ fn share(param: &Param<Tensor<3>>) -> spikelet_graph::Tensor {
 struct Lowering<'a> {
     graph: &'a mut GraphBuilder,
     x: String,
+    spiking: bool,
 }
 
 impl Lowering<'_> {
@@ -130,18 +131,22 @@ impl Lowering<'_> {
         gated
     }
 
-    /// Neurons behind a mix, and the residual stream with their spikes.
+    /// Neurons behind a mix, and the residual stream with their spikes; without neurons, with the
+    /// current itself.
     fn add_spikes(&mut self, name: &str, current: &str) {
-        let spikes = format!("{name}.lif");
-        let [beta, threshold] = LIF_PARAMETERS.map(spikelet_graph::Param::Shared);
-        let neuron = Neuron {
-            membrane: Membrane::Lif { beta, input_decay: true },
-            threshold,
-            fires_at_threshold: LIF.spec.fires_at_threshold,
-            reset: Reset::Zero,
-            reset_delayed: LIF.spec.reset_delayed,
-        };
-        self.graph.neuron(&spikes, &[current], neuron);
+        let mut spikes = current.to_owned();
+        if self.spiking {
+            spikes = format!("{name}.lif");
+            let [beta, threshold] = LIF_PARAMETERS.map(spikelet_graph::Param::Shared);
+            let neuron = Neuron {
+                membrane: Membrane::Lif { beta, input_decay: true },
+                threshold,
+                fires_at_threshold: LIF.spec.fires_at_threshold,
+                reset: Reset::Zero,
+                reset_delayed: LIF.spec.reset_delayed,
+            };
+            self.graph.neuron(&spikes, &[current], neuron);
+        }
         let sum = format!("{name}.x");
         self.graph.node(&sum, Op::Add);
         self.graph.edge(&self.x, &sum, 0);

@@ -2,8 +2,8 @@
 
 pub use super::module::SpikeGpt;
 use super::{
-    functions::{heaviside, linear, normalize, shift, spikes, wkv},
-    module::{Block, ChannelMix, LayerNorm, Matrix, TimeMix},
+    functions::{gated, heaviside, linear, normalize, relu_squared, shift, spikes, wkv},
+    module::{Block, ChannelMix, LayerNorm, TimeMix},
 };
 use crate::{
     model::{SequenceModel, State},
@@ -11,12 +11,10 @@ use crate::{
     raise::RaiseError,
 };
 use burn::module::Param;
-use burn::tensor::{
-    Device, Int, Tensor, TensorData,
-    activation::{relu, sigmoid},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use spikelet_graph::{Graph, GraphBuilder, Readout};
 use spikelet_kernels::wkv::NOTHING;
 
@@ -31,15 +29,16 @@ impl SpikeGpt {
     ///
     /// A state holds for every block, each `[batch, channels]`: the normalised token before its
     /// first mix; of a time mix `p`, `q` and `o` of [`spikelet_kernels::wkv`]; the potentials of
-    /// its neurons; then the token and the potentials of its second mix. A training state ends with
-    /// what decides the drop-out.
+    /// its neurons, if there are any; then the token and the potentials of its second mix. A
+    /// training state ends with what decides the drop-out.
     pub fn run(&self, x: Tensor<3>, state: State, seen: Seen<'_>) -> (Tensor<3>, State) {
         let [time, batch, _] = x.dims();
-        let mut pass = Pass { state: state.into_iter(), next: State::new(), seen };
+        let (state, next, spiking) = (state.into_iter(), State::new(), self.spiking);
+        let mut pass = Pass { state, next, spiking, seen };
         let tokens: Tensor<1, Int> = x.reshape([time * batch]).int();
         let rows = self.emb.weight.val().select(0, tokens);
         let mut x = rows.reshape([time, batch, self.width()]);
-        if self.semantics.binary_embedding {
+        if self.spiking && self.semantics.binary_embedding {
             x = heaviside(x);
         }
         let mut dropout = Dropout::of(self, &mut pass.state);
@@ -66,6 +65,7 @@ impl SpikeGpt {
 struct Pass<'a> {
     state: std::vec::IntoIter<Tensor<2>>,
     next: State,
+    spiking: bool,
     seen: Seen<'a>,
 }
 
@@ -87,29 +87,31 @@ impl Pass<'_> {
     }
 
     fn time_mix(&mut self, mix: &TimeMix, x: Tensor<3>) -> Tensor<3> {
-        let shares = mixes(&[&mix.time_mix_k, &mix.time_mix_v, &mix.time_mix_r]);
+        let shares = [&mix.time_mix_k, &mix.time_mix_v, &mix.time_mix_r].map(Param::val);
         let ([k, v, r], last) = shift(x, self.take(), shares);
         self.next.push(last);
         let [k, v] = [(k, &mix.key), (v, &mix.value)].map(|(x, m)| linear(x, m.weight.val()));
-        let r = sigmoid(linear(r, mix.receptance.weight.val()));
+        let r = linear(r, mix.receptance.weight.val());
         let state = WkvState { p: self.take(), q: self.take(), o: self.take() };
         let decay = mix.time_decay.val().exp().neg();
         let (y, state) = wkv(k, v, decay, mix.time_first.val(), state);
         self.next.extend([state.p, state.q, state.o]);
-        linear(r * y, mix.output.weight.val())
+        linear(gated(r, y), mix.output.weight.val())
     }
 
     fn channel_mix(&mut self, mix: &ChannelMix, x: Tensor<3>) -> Tensor<3> {
-        let shares = mixes(&[&mix.time_mix_k, &mix.time_mix_r]);
+        let shares = [&mix.time_mix_k, &mix.time_mix_r].map(Param::val);
         let ([k, r], last) = shift(x, self.take(), shares);
         self.next.push(last);
-        let k = relu(linear(k, mix.key.weight.val()));
-        let through = |x: Tensor<3>, matrix: &Matrix| linear(x, matrix.weight.val());
-        sigmoid(through(r, &mix.receptance)) * through(k.clone() * k, &mix.value)
+        let k = relu_squared(linear(k, mix.key.weight.val()));
+        gated(linear(r, mix.receptance.weight.val()), linear(k, mix.value.weight.val()))
     }
 
     fn neurons(&mut self, name: &str, current: Tensor<3>) -> Tensor<3> {
         (self.seen)(&format!("{name}.current"), &current);
+        if !self.spiking {
+            return current;
+        }
         let (spikes, v) = spikes(current, self.take());
         self.next.push(v);
         (self.seen)(&format!("{name}.spikes"), &spikes);
@@ -123,12 +125,6 @@ impl Pass<'_> {
 
 fn norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
     normalize(x, norm.weight.val(), norm.bias.val())
-}
-
-/// Shares `[1, 1, channels]` as rows of `[mixes, channels]`.
-fn mixes(shares: &[&Param<Tensor<3>>]) -> Tensor<2> {
-    let all = shares.iter().map(|share| share.val()).collect();
-    Tensor::cat(all, 0).squeeze_dim(1)
 }
 
 /// Drop-out of the residual stream, fresh for every token.
@@ -174,14 +170,14 @@ impl Dropout {
         let shape = x.dims();
         let [time, batch, channels] = shape;
         let kept = 1.0 / (1.0 - self.fraction);
-        let mut mask = Vec::with_capacity(time * batch * channels);
-        for t in 0..time as u64 {
+        let mut mask = vec![0.0; time * batch * channels];
+        mask.par_chunks_mut(batch * channels).enumerate().for_each(|(t, mask)| {
             // A stream of its own for every token and layer: steps draw what sequences draw.
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-            rng.set_stream((self.token + t) * self.layers + layer as u64);
+            rng.set_stream((self.token + t as u64) * self.layers + layer as u64);
             let draw = || if rng.random::<f32>() < self.fraction { 0.0 } else { kept };
-            mask.extend(std::iter::repeat_with(draw).take(batch * channels));
-        }
+            mask.fill_with(draw);
+        });
         x * Tensor::<3>::from_data(TensorData::new(mask, shape), &self.device)
     }
 
@@ -195,7 +191,9 @@ impl Dropout {
 impl SpikeGpt {
     /// Tensors of a state without drop-out.
     fn state_len(&self) -> usize {
-        self.blocks.iter().map(|block| if block.att.is_some() { 7 } else { 4 }).sum()
+        let potentials = if self.spiking { 2 } else { 0 };
+        let tokens = |block: &Block| if block.att.is_some() { 5 } else { 2 };
+        self.blocks.iter().map(|block| tokens(block) + potentials).sum()
     }
 }
 
@@ -209,7 +207,9 @@ impl SequenceModel for SpikeGpt {
             if block.att.is_some() {
                 state.extend([zeros(), zeros(), Tensor::full(shape, NOTHING, device)]);
             }
-            state.extend([zeros(), zeros(), zeros()]);
+            // The potentials of the first mix, the token and the potentials of the second.
+            let rest = if self.spiking { 3 } else { 1 };
+            state.extend((0..rest).map(|_| zeros()));
         }
         state
     }

@@ -92,6 +92,9 @@ pub struct SpikeGpt {
     /// Fraction of the residual stream dropped in training.
     #[module(skip)]
     pub dropout: f32,
+    /// Whether embeddings and mixes become spikes.
+    #[module(skip)]
+    pub spiking: bool,
     /// What it computes where the official code contradicts itself.
     #[module(skip)]
     pub semantics: Semantics,
@@ -123,6 +126,7 @@ impl SpikeGpt {
             ln_out: fresh.layer_norm(),
             head: fresh.matrix([vocabulary, c], 0.5),
             dropout: config.dropout,
+            spiking: config.spiking,
             semantics: Semantics::EXACT,
         })
     }

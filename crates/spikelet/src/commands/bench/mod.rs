@@ -4,6 +4,7 @@ mod context;
 mod decode;
 mod l2mu;
 mod sltt;
+mod spikegpt;
 
 use crate::{
     failure::{Failure, Outcome, Result},
@@ -14,6 +15,7 @@ use std::{
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 /// Time Spikelet on this machine
@@ -23,6 +25,7 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+  spikelet bench spikegpt              a training step of the 45M network
   spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
   spikelet bench context       a token after 1k to 64k others: SpikeGPT beside attention
 
@@ -30,7 +33,7 @@ Times are of this machine at this moment: compare only figures of one run (bench
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["context", "decode", "l2mu", "sltt"])]
+    #[arg(value_parser = ["context", "decode", "l2mu", "sltt", "spikegpt"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -49,6 +52,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "context" => context::cases(),
         "decode" => decode::cases(),
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
+        "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
         _ => sltt::cases(),
     };
     let Some(case) = &args.case else { return all(args, &cases, ui) };
@@ -60,6 +64,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "context" => context::run(case)?,
         "decode" => decode::run(case)?,
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
+        "spikegpt" => spikegpt::run(case)?,
         _ => sltt::run(case)?,
     };
     let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
@@ -106,4 +111,17 @@ fn peak_memory() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
+}
+
+/// Seconds of every run, the fastest first.
+fn times(runs: usize, mut run: impl FnMut()) -> Vec<f64> {
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
 }

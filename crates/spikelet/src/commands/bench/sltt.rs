@@ -1,7 +1,7 @@
 //! Time and memory of one training step under each learning rule, over the number of time steps,
 //! and time of a step of inference.
 
-use super::Rows;
+use super::{Rows, times};
 use crate::{failure::Result, memory::meter};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,6 @@ use spikelet_train::{
     rule::LearningRule,
     training_step::{StepConfig, TrainingStep},
 };
-use std::time::Instant;
 
 /// Name, shape of the input, batch size.
 const NETWORKS: [(&str, [usize; 3], usize); 2] =
@@ -100,19 +99,6 @@ fn inference(time: usize) -> Result<Rows> {
     ];
     rows.extend(rates(found));
     Ok(rows)
-}
-
-/// Seconds of every run, the fastest first.
-fn times(runs: usize, mut run: impl FnMut()) -> Vec<f64> {
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times
 }
 
 fn rates((least, most): (f32, f32)) -> [(&'static str, f64, &'static str); 2] {

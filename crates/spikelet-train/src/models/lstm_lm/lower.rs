@@ -1,0 +1,20 @@
+//! The language model to the event graph.
+
+use super::model::LstmLm;
+use crate::lower::tensor;
+use spikelet_graph::{GraphBuilder, Layout};
+
+/// Adds the network behind the token numbers of `input`; returns the head.
+pub(super) fn lower(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> String {
+    let dense = Layout::ByOutput;
+    graph.embedding("emb", input, tensor(&model.emb));
+    let mut x = "emb".to_owned();
+    for (index, layer) in model.layers.iter().enumerate() {
+        let name = format!("lstm.{index}");
+        let weights = [tensor(&layer.weight_ih), tensor(&layer.weight_hh)];
+        graph.lstm(&name, x.as_str(), &weights[0], &weights[1], tensor(&layer.bias), dense);
+        x = name;
+    }
+    graph.linear("head", x.as_str(), &tensor(&model.head), Some(tensor(&model.bias)), dense);
+    "head".to_owned()
+}

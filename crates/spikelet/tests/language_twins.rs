@@ -1,0 +1,87 @@
+//! What SpikeGPT is compared with: RWKV without neurons, and an LSTM. Forms agree, and the runtime
+//! with them.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use spikelet_graph::{GraphBuilder, Signal};
+use spikelet_runtime::Executor;
+use spikelet_train::{
+    init::Init,
+    lower::finish,
+    model::{SequenceModel, step_by_step},
+    models::{
+        ModelError,
+        lstm_lm::{LstmLm, LstmLmConfig},
+        spikegpt::{SpikeGpt, SpikeGptConfig},
+    },
+    params,
+};
+
+const VOCABULARY: usize = 9;
+const TIME: usize = 11;
+
+fn token(t: usize, stream: usize) -> f32 {
+    ((t * t * 5 + 3 * stream) % 31 % VOCABULARY) as f32
+}
+
+/// Sequence, steps and runtime give the same logits.
+fn forms_agree<M: SequenceModel>(model: &M) {
+    let device = Device::flex();
+    let batch = 3;
+    let tokens = (0..TIME * batch).map(|i| token(i / batch, i % batch)).collect();
+    let x = Tensor::from_data(TensorData::new::<f32, _>(tokens, [TIME, batch, 1]), &device);
+    let whole = params::values(model.sequence(x.clone()));
+    let steps = params::values(step_by_step(model, x));
+    let close = |found: f32, expected: f32| {
+        assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+    };
+    assert!(whole.iter().any(|logit| logit.abs() > 0.01), "something to compare");
+    steps.iter().zip(&whole).for_each(|(found, expected)| close(*found, *expected));
+
+    let mut graph = GraphBuilder::new("twin");
+    graph.input("input", Signal::Dense, &[1]);
+    let last = model.lower(&mut graph, "input");
+    graph.readout("readout", &last, model.readout());
+    graph.output("output", "readout");
+    let graph = finish(graph).expect("a graph");
+    let executor = Executor::new(&graph).expect("an executor");
+    for stream in 0..batch {
+        let mut state = executor.state();
+        for t in 0..TIME {
+            let found = executor.step(&mut state, &[token(t, stream)]).expect("a token").to_vec();
+            let at = (t * batch + stream) * VOCABULARY;
+            found.iter().zip(&whole[at..]).for_each(|(f, e)| close(*f, *e));
+        }
+    }
+    if let Ok(raised) = M::from_graph(&graph, &device) {
+        assert_eq!(params::collect(&raised), params::collect(model));
+    }
+}
+
+#[test]
+fn rwkv_without_neurons() {
+    let config = SpikeGptConfig { spiking: false, ..SpikeGptConfig::new(3, 16) };
+    let model = SpikeGpt::new(&config, VOCABULARY, &mut Init::new(3, &Device::flex()));
+    let model = model.expect("a network");
+    assert_eq!(Some(model.num_params()), config.parameters(VOCABULARY), "as many as with neurons");
+    forms_agree(&model);
+}
+
+#[test]
+fn lstm() {
+    let config = LstmLmConfig { layers: 2, width: 10 };
+    let mut init = Init::new(3, &Device::flex());
+    let model = LstmLm::new(&config, VOCABULARY, &mut init).expect("a network");
+    forms_agree(&model);
+    let mut graph = GraphBuilder::new("lstm");
+    graph.input("input", Signal::Dense, &[1]);
+    let last = model.lower(&mut graph, "input");
+    graph.output("output", &last);
+    let graph = finish(graph).expect("a graph");
+    let raised = LstmLm::from_graph(&graph, &Device::flex()).expect("its own graph");
+    assert_eq!(params::collect(&raised), params::collect(&model));
+    let refused = LstmLm::new(&LstmLmConfig { layers: 0, width: 10 }, VOCABULARY, &mut init);
+    assert!(matches!(refused, Err(ModelError::Setting { name: "layers", .. })));
+    let refused = LstmLm::new(&LstmLmConfig { layers: 2, width: 1 << 40 }, VOCABULARY, &mut init);
+    assert!(matches!(refused, Err(ModelError::TooLarge { .. })));
+}
