@@ -2,9 +2,7 @@
 
 use crate::{plan::Input, threads::Threads};
 use alloc::{vec, vec::Vec};
-use spikelet_graph::{
-    Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4, slab::Slab,
-};
+use spikelet_graph::{Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4, slab::Slab};
 #[cfg(feature = "std")]
 use spikelet_kernels::spike_conv::{EventLists, EventWeights};
 use spikelet_kernels::{

@@ -302,5 +302,8 @@ fn prompts_go_on_where_they_were() {
     wrong = bytes;
     wrong[8..16].fill(0xff);
     assert!(Prompt::from_bytes(&executor, &wrong).is_err());
-    assert!(matches!(some.read(&executor, &[TOKENS as u32], |_| true), Err(Error::NotToken { .. })));
+    assert!(matches!(
+        some.read(&executor, &[TOKENS as u32], |_| true),
+        Err(Error::NotToken { .. })
+    ));
 }

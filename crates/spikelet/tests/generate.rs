@@ -127,7 +127,8 @@ fn prompts_of_any_kind_work_or_are_refused_clearly() {
     let file = folder.path().join("prompt");
     let file = file.to_str().unwrap();
     // A megabyte of bytes that are no UTF-8.
-    fs::write(file, (0..1 << 20).map(|i: u32| (i * i >> 7) as u8).collect::<Vec<_>>()).unwrap();
+    fs::write(file, (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>())
+        .unwrap();
     let long = report(&bytes, &["--prompt-file", file, "--tokens", "3"]);
     assert_eq!(long["prompt_tokens"], 1 << 20);
     let ask = |model: &Path, more: &[&str]| -> String {

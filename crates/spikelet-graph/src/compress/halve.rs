@@ -13,10 +13,7 @@ use half::f16;
 ///
 /// # Errors
 /// A graph that is not valid, or a name in `keep` that no node has.
-pub fn halve(
-    graph: &Graph,
-    keep: &[&str],
-) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
+pub fn halve(graph: &Graph, keep: &[&str]) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
     graph.validate()?;
     check_keep(graph, keep)?;
     let mut result = graph.clone();

@@ -53,7 +53,12 @@ pub(super) fn portable_i8(out: &mut [f32], weights: &[i8], scales: &[f32], x: &R
                 let scales = &scales[o * x.scales.len()..(o + 1) * x.scales.len()];
                 let mut lanes = [0.0; LANES];
                 for (g, w) in row.chunks_exact(GROUP).enumerate() {
-                    add_group(&mut lanes, w, &x.values[g * GROUP..][..GROUP], scales[g] * x.scales[g]);
+                    add_group(
+                        &mut lanes,
+                        w,
+                        &x.values[g * GROUP..][..GROUP],
+                        scales[g] * x.scales[g],
+                    );
                 }
                 *y += tree_sum(lanes);
             }
@@ -93,7 +98,12 @@ pub(super) fn portable_i4(out: &mut [f32], weights: &[u8], scales: &[f32], x: &R
                         w[k] = ((byte << 4) as i8) >> 4;
                         w[k + GROUP / 2] = (*byte as i8) >> 4;
                     }
-                    add_group(&mut lanes, &w, &x.values[g * GROUP..][..GROUP], scales[g] * x.scales[g]);
+                    add_group(
+                        &mut lanes,
+                        &w,
+                        &x.values[g * GROUP..][..GROUP],
+                        scales[g] * x.scales[g],
+                    );
                 }
                 *y += tree_sum(lanes);
             }

@@ -101,7 +101,8 @@ fn instruction_sets_agree_to_the_bit() {
 #[test]
 fn half_precision_by_output_agrees() {
     let (outputs, inputs) = (9, 100);
-    let weights: Vec<u16> = bytes(outputs * inputs, 8).iter().map(|b| 0x3800 + u16::from(*b)).collect();
+    let weights: Vec<u16> =
+        bytes(outputs * inputs, 8).iter().map(|b| 0x3800 + u16::from(*b)).collect();
     let x = noise(inputs, 1);
     let floats: Vec<f32> = weights.iter().map(|w| to_f32(*w)).collect();
     let [mut out, mut plain] = [vec![0.0; outputs], vec![0.0; outputs]];
@@ -119,7 +120,8 @@ fn rows_add_in_the_order_of_the_events() {
     let wide: Vec<i8> = bytes(inputs * width, 5).iter().map(|b| *b as i8).collect();
     let scales = noise(inputs * width / GROUP, 6);
     let floats = noise(inputs * width, 7);
-    let halves: Vec<u16> = bytes(inputs * width, 8).iter().map(|b| 0x3800 + u16::from(*b)).collect();
+    let halves: Vec<u16> =
+        bytes(inputs * width, 8).iter().map(|b| 0x3800 + u16::from(*b)).collect();
     let small = nibbles(&packed);
     let scaled = |w: &[i8], i: usize, o: usize| -> f32 {
         let at = i * width + o;

@@ -11,9 +11,10 @@ use super::{
 };
 use core::arch::x86_64::{
     __m256i, __m512, __m512i, _mm256_and_si256, _mm256_loadu_si256, _mm256_set1_epi8,
-    _mm256_shuffle_epi8, _mm256_setr_epi8, _mm256_srli_epi16, _mm512_add_ps, _mm512_castsi256_si512,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_inserti64x4, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_xor_si512,
+    _mm256_setr_epi8, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm512_add_ps,
+    _mm512_castsi256_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_inserti64x4,
+    _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps, _mm512_xor_si512,
 };
 
 /// Whether this machine has it.
@@ -33,7 +34,10 @@ pub(super) fn add_i8(out: &mut [f32], weights: &[i8], scales: &[f32], x: &Rounde
 
 /// See [`super::add_i4`], which checks the sizes.
 pub(super) fn add_i4(out: &mut [f32], weights: &[u8], scales: &[f32], x: &Rounded) {
-    assert!(available() && weights.len() >= out.len() * x.values.len() / 2, "checked by the caller");
+    assert!(
+        available() && weights.len() >= out.len() * x.values.len() / 2,
+        "checked by the caller"
+    );
     // SAFETY: the features are there.
     #[allow(unsafe_code)]
     unsafe {

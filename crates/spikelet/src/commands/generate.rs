@@ -137,7 +137,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Err(Failure::usage("--stop needs a text"));
     }
     let model = Model::load(&args.model)?;
-    let executor = Executor::new(&model.graph)?;
+    let executor = Executor::new(&model.graph)?.with_threads(rayon::current_num_threads());
     let vocabulary = executor.vocabulary();
     let mut prompt = match &args.load_state {
         Some(path) => load(path, &executor)?,
@@ -178,7 +178,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         if streams.is_empty() || interrupted.load(Ordering::Relaxed) {
             break;
         }
-        for next in streams.next()? {
+        for next in streams.advance()? {
             if writer.push(next.stream as usize, tokens.bytes(next.token))? {
                 streams.remove(next.stream);
             }

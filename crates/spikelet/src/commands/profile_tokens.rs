@@ -30,8 +30,7 @@ pub fn count_random(graph: &Graph) -> Result<Option<Counters>> {
     let executor = Executor::new(graph)?;
     let Some(tokens) = executor.vocabulary() else { return Ok(None) };
     let mut random = rng(0, 0);
-    let x: Vec<f32> =
-        (0..STREAMS * STEPS).map(|_| random.random_range(0..tokens) as f32).collect();
+    let x: Vec<f32> = (0..STREAMS * STEPS).map(|_| random.random_range(0..tokens) as f32).collect();
     let mut states: Vec<_> = (0..STREAMS).map(|_| executor.state()).collect();
     let mut profiler = Profiler::new(&executor);
     executor.run_profiled(&mut states, &x, &mut Vec::new(), &mut profiler)?;
@@ -74,7 +73,12 @@ impl Account {
             return Err(Failure::usage("--energy spikegpt is about networks with WKV nodes")
                 .help("leave it out: the general energy models are printed for every network"));
         };
-        let outputs: Vec<&str> = graph.edges.iter().filter(|e| is_result(graph, &e.to)).map(|e| e.from.as_str()).collect();
+        let outputs: Vec<&str> = graph
+            .edges
+            .iter()
+            .filter(|e| is_result(graph, &e.to))
+            .map(|e| e.from.as_str())
+            .collect();
         let (mut macs, mut acs, mut spikes, mut neurons) = (0, 0, 0, 0);
         for (node, counted) in graph.nodes.iter().zip(&counters.nodes) {
             match &node.op {
@@ -134,7 +138,8 @@ impl Account {
         );
         text += &format!("ratio as claimed at this rate: {:.1}\n", self.claimed_ratio);
         for (ratio, rate) in self.rates_of_published {
-            let rate = rate.map_or("at no rate".to_owned(), |rate| format!("at a rate of {rate:.3}"));
+            let rate =
+                rate.map_or("at no rate".to_owned(), |rate| format!("at a rate of {rate:.3}"));
             text += &format!("the published ratio of {ratio} follows {rate}\n");
         }
         text + &format!(
@@ -152,7 +157,8 @@ impl Account {
 
 /// Whether a node is the output, or only hands values on to it.
 fn is_result(graph: &Graph, name: &str) -> bool {
-    graph.nodes.iter().any(|node| {
-        node.name == name && matches!(node.op, Op::Output | Op::Readout { .. })
-    })
+    graph
+        .nodes
+        .iter()
+        .any(|node| node.name == name && matches!(node.op, Op::Output | Op::Readout { .. }))
 }

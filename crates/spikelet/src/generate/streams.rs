@@ -72,7 +72,7 @@ impl<'a> Streams<'a> {
     ///
     /// # Errors
     /// States of another graph.
-    pub fn next(&mut self) -> Result<Vec<Token>, Error> {
+    pub fn advance(&mut self) -> Result<Vec<Token>, Error> {
         let x: Vec<f32> = self.streams.iter().map(|s| s.last() as f32).collect();
         self.logits.clear();
         self.executor.run(&mut self.states, &x, &mut self.logits)?;

@@ -89,13 +89,15 @@ mod tests {
 
     #[test]
     fn characters_come_whole() {
-        let (given, _) = all(&[], &[b"a\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80b", b"\xff", b"\xe2"]);
+        let (given, _) =
+            all(&[], &[b"a\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80b", b"\xff", b"\xe2"]);
         assert_eq!(given, ["a", "\u{e9}", "", "\u{1f600}b", "\u{fffd}", "", "\u{fffd}"]);
     }
 
     #[test]
     fn text_ends_before_a_stop_text() {
-        let (given, stopped) = all(&["END", "\n\n"], &[b"one E", b"N", b"x E", b"ND two", b"three"]);
+        let (given, stopped) =
+            all(&["END", "\n\n"], &[b"one E", b"N", b"x E", b"ND two", b"three"]);
         assert_eq!((given.concat().as_str(), stopped), ("one ENx ", true));
         assert_eq!(given[0], "one ");
         let (given, stopped) = all(&["END"], &[b"E", b"N"]);
