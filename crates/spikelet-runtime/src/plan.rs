@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
-use spikelet_graph::{Function, Pooling, Readout, counts::NodeCounts};
+use spikelet_graph::{Function, Pooling, Readout, counts::Operations};
 use spikelet_kernels::{
     conv::Conv,
     legendre_step,
@@ -292,7 +292,7 @@ pub(crate) struct NodeFacts {
     pub(crate) shape: Vec<usize>,
     pub(crate) len: usize,
     /// Operations per step that follow from the graph.
-    pub(crate) counts: NodeCounts,
+    pub(crate) operations: Operations,
     /// Bytes of one row of an embedding.
     pub(crate) row_bytes: usize,
     /// Potentials of a population.

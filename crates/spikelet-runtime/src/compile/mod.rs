@@ -28,7 +28,7 @@ use spikelet_kernels::window::Window;
 /// Compiles a graph.
 pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
     let topology = graph.validate()?;
-    let counts = graph.counts()?;
+    let operations = graph.operations(&topology);
     let mut compiler = Compiler {
         signals: graph.signals(&topology),
         position: vec![0; graph.nodes.len()],
@@ -49,12 +49,12 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
     for (position, node) in topology.order.iter().enumerate() {
         compiler.position[*node] = position;
     }
-    for (node, counts) in graph.nodes.iter().zip(counts.nodes) {
+    for (node, operations) in graph.nodes.iter().zip(operations) {
         compiler.plan.nodes.push(NodeFacts {
             name: node.name.clone(),
             shape: node.shape.clone(),
             len: node.len(),
-            counts,
+            operations,
             row_bytes: 0,
             potential: None,
         });
