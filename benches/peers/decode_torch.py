@@ -5,6 +5,8 @@ other precision there): matrix-vector products, element-wise WKV, LIF neurons, o
 The cases bear the names of `spikelet bench decode`; those of other precisions repeat the figure.
 
     SIZE/PRECISION/THREADS
+
+    python benches/peers/decode_torch.py --check tests/golden/spikegpt/small.safetensors
 """
 
 import argparse
@@ -58,6 +60,54 @@ def weights(layers, channels, tokens):
         "ln_out": (torch.ones(channels), torch.zeros(channels)),
         "head": matrix(tokens, channels),
     }
+
+
+def golden_weights(tensors):
+    """The same of a golden file."""
+    import torch
+
+    get = lambda name: tensors[f"weights.{name}"].squeeze()
+    norm = lambda name: (get(f"{name}.weight"), get(f"{name}.bias"))
+
+    def mix(prefix, names, matrices):
+        mixes = {f"mix_{name}": get(f"{prefix}.time_mix_{name}") for name in names}
+        return mixes | {name: get(f"{prefix}.{name}.weight") for name in matrices}
+
+    def block(layer):
+        att, ffn = f"blocks.{layer}.att", f"blocks.{layer}.ffn"
+        recurrence = {"decay": -torch.exp(get(f"{att}.time_decay")), "first": get(f"{att}.time_first")}
+        return {
+            "ln1": norm(f"blocks.{layer}.ln1"),
+            "ln2": norm(f"blocks.{layer}.ln2"),
+            "att": mix(att, "kvr", ("key", "value", "receptance", "output")) | recurrence,
+            "ffn": mix(ffn, "kr", ("key", "value", "receptance")),
+        }
+
+    layers = {int(name.split(".")[2]) for name in tensors if name.startswith("weights.blocks.")}
+    return {
+        "emb": (get("emb.weight") >= 0).float(),
+        "ln0": norm("blocks.0.ln0"),
+        "blocks": [block(layer) for layer in sorted(layers)],
+        "ln_out": norm("ln_out"),
+        "head": get("head.weight"),
+    }
+
+
+def check(path):
+    """Stops unless a golden file's logits come out."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    net = golden_weights(tensors)
+    layers, channels = len(net["blocks"]), net["emb"].shape[1]
+    worst = 0.0
+    for tokens, logits in zip(tensors["input.tokens"], tensors["parallel.logits"]):
+        state = fresh_state(layers, channels)
+        for token, expected in zip(tokens, logits):
+            worst = max(worst, (step(net, state, int(token)) - expected).abs().max().item())
+    print(f"{path}: logits differ by {worst:.2e} at most")
+    if worst > 1e-4:
+        sys.exit(1)
 
 
 def fresh_state(layers, channels):
@@ -138,7 +188,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES)
     parser.add_argument("--list", action="store_true", help="print the cases")
+    parser.add_argument("--check", metavar="FILE", help="compare with a golden file instead")
     arguments = parser.parse_args()
+    if arguments.check:
+        return check(arguments.check)
     if arguments.list:
         print("\n".join(CASES))
         return
