@@ -5,6 +5,7 @@
 //! `spikelet` with every file of `fuzz/corpus/NAME` and damaged copies of it.
 
 use flate2::{Compression, write::ZlibEncoder};
+use spikelet_chip::{Chip, Clock, Mapping, Wishes, made_up_input, map, simulate};
 use spikelet_data::{
     Frames,
     aedat2::Aedat2,
@@ -37,11 +38,13 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 26] = [
+pub const PARSERS: [(&str, Parser); 28] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
     ("checkpoint", checkpoint),
+    ("chip", chip),
+    ("chip_mapping", chip_mapping),
     ("cifar", cifar),
     ("csv", csv),
     ("event_stream", event_stream),
@@ -75,6 +78,41 @@ pub fn checkpoint(data: &[u8]) {
         let _ = checkpoint.info(&name);
         let _ = checkpoint.tensor(&name);
     }
+}
+
+/// The description of a chip, and a graph on it.
+pub fn chip(data: &[u8]) {
+    let Ok(chip) = str::from_utf8(data).map(Chip::from_toml) else { return };
+    let (Ok(chip), Some(graph)) = (chip, linear_graph()) else { return };
+    if let Ok(mapping) = map(&graph, &chip, Wishes::default()) {
+        simulated(&graph, &mapping);
+    }
+}
+
+/// Which core of a chip holds what.
+pub fn chip_mapping(data: &[u8]) {
+    let (Ok(text), Ok(chip)) = (str::from_utf8(data), Chip::spinnaker2()) else { return };
+    let Some(graph) = linear_graph() else { return };
+    if let Ok(mapping) = Mapping::read(&graph, &chip, text, false) {
+        simulated(&graph, &mapping);
+    }
+}
+
+fn simulated(graph: &Graph, mapping: &Mapping) {
+    if let Ok(x) = made_up_input(graph, 2, 0) {
+        let _ = simulate(mapping, graph, &x, Clock::Adaptive, |_| {});
+    }
+}
+
+/// Two layers of four units.
+fn linear_graph() -> Option<Graph> {
+    let mut graph = GraphBuilder::new("fuzz");
+    let weight = Tensor::f32(&[4, 4], vec![0.5; 16]).ok()?;
+    graph.input("x", Signal::Binary, &[4]);
+    graph.linear("a", "x", &weight, None, Layout::ByInput);
+    graph.linear("b", "a", &weight, None, Layout::ByInput);
+    graph.output("y", "b");
+    graph.finish().ok()
 }
 
 /// A bare pickle.

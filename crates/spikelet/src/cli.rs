@@ -4,7 +4,8 @@
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{
-        completions, compress, convert, data, doctor, eval, generate, inspect, profile, run,
+        completions, compress, convert, data, doctor, eval, generate, inspect, map, profile, run,
+        simulate,
     },
     failure::{Failure, Outcome, Result},
     ui::Ui,
@@ -79,6 +80,8 @@ enum Command {
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
+    Map(map::Args),
+    Simulate(simulate::Args),
     Inspect(inspect::Args),
     Data(data::Args),
     #[cfg(feature = "train")]
@@ -104,6 +107,8 @@ impl Command {
             #[cfg(feature = "train")]
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),
+            Command::Map(args) => map::run(&args, ui),
+            Command::Simulate(args) => simulate::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Generate(args) => generate::run(&args, ui),

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`graph`] | the event graph, its file format, operation counts and energy models |
 //! | [`runtime`] | the executor |
+//! | [`chip`] | SpiNNaker 2: mapping and simulation |
 //! | [`data`] | data formats, splits, metrics, checkpoint readers |
 //! | [`kernels`] | the hot loops |
 //! | `train` | models, learning rules, the trainer, lowering (feature `train`) |
@@ -16,6 +17,7 @@
 // by hand would say nothing.
 #![cfg_attr(not(feature = "train"), allow(dead_code))]
 
+pub use spikelet_chip as chip;
 pub use spikelet_data as data;
 pub use spikelet_graph as graph;
 pub use spikelet_kernels as kernels;

@@ -19,11 +19,15 @@ pub mod generate;
 pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
+pub mod map;
+#[cfg(feature = "nir")]
+mod map_nir;
 pub mod profile;
 #[cfg(feature = "train")]
 mod profile_gradients;
 mod profile_tokens;
 pub mod run;
+pub mod simulate;
 #[cfg(feature = "train")]
 pub mod sweep;
 #[cfg(feature = "train")]
