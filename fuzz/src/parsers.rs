@@ -18,12 +18,15 @@ use spikelet_data::{
     event_stream::EventStream,
     events::{EventReader, read_all},
     evt2::Evt2,
-    frames_file, gestures, idx, image_file,
+    frames_file, gestures, idx, image_file, jsonl,
+    megatron::Megatron,
     nmnist::Nmnist,
     npy, sequences_file,
     shd::Spoken,
     stream::{Format, TimeSteps},
-    text::{Cut, Text, Unit, Vocabulary},
+    text::{Cut, Text},
+    tokenizer::Tokenizer,
+    vocabulary::{Unit, Vocabulary},
     wisdm_pack::Packed,
     wisdm_text,
 };
@@ -38,7 +41,7 @@ use std::io::Write;
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 28] = [
+pub const PARSERS: [(&str, Parser); 31] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -54,6 +57,8 @@ pub const PARSERS: [(&str, Parser); 28] = [
     ("graph", graph),
     ("idx", idx),
     ("image", image),
+    ("jsonl", jsonl),
+    ("megatron", megatron),
     ("nir", nir),
     ("nmnist", nmnist),
     ("npy", npy),
@@ -64,6 +69,7 @@ pub const PARSERS: [(&str, Parser); 28] = [
     ("shd", shd),
     ("stream", stream),
     ("text", text),
+    ("tokenizer", tokenizer),
     ("torch_zip", torch_zip),
     ("wisdm_pack", wisdm_pack),
     ("wisdm_text", wisdm_text),
@@ -394,4 +400,31 @@ pub fn text(bytes: &[u8]) {
             assert!(Vocabulary::from_names(&text.names).is_ok());
         }
     }
+}
+
+/// Documents as lines of JSON.
+pub fn jsonl(data: &[u8]) {
+    let _ = jsonl::documents(data, "fuzz");
+}
+
+/// A Megatron index, then, behind the length that the last byte gives, its tokens.
+pub fn megatron(data: &[u8]) {
+    let Some((last, data)) = data.split_last() else { return };
+    let (idx, bin) = data.split_at(data.len().saturating_sub(usize::from(*last)));
+    if let Ok(found) = Megatron::from_bytes(idx, bin.to_vec(), "fuzz", 300) {
+        (0..found.len()).for_each(|at| {
+            found.token(at);
+        });
+    }
+}
+
+/// A `tokenizer.json`, which must read what it wrote.
+pub fn tokenizer(data: &[u8]) {
+    let Ok(json) = std::str::from_utf8(data) else { return };
+    let Ok(tokenizer) = Tokenizer::from_json(json, "fuzz") else { return };
+    tokenizer.names();
+    if let Ok(tokens) = tokenizer.encode("The cat\u{e9}\n  42 <s>", "fuzz") {
+        tokenizer.decode(&tokens);
+    }
+    tokenizer.decode(&[0, 1, 255, u32::MAX]);
 }

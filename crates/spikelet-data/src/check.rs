@@ -13,7 +13,8 @@ use crate::lines::{self, Lines};
 use crate::source::{DataConfig, SplitConfig};
 use crate::wisdm::WisdmConfig;
 use crate::{
-    braille, class_folders, events, gestures, idx, image_file, registry, shd, wisdm, wisdm_pack,
+    braille, class_folders, events, gestures, idx, image_file, nlu, registry, shd, wisdm,
+    wisdm_pack,
 };
 
 /// What a check found.
@@ -57,7 +58,8 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
         "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
         "shd" | "ssc" => report.spoken(dir),
-        "tinyshakespeare" | "kjv" => report.text(name, dir),
+        "tinyshakespeare" | "kjv" | "wikitext2" => report.text(name, dir),
+        sentences if sentences.starts_with("nlu/") => report.sentences(name, dir),
         _ => report.images(dir),
     };
     if let Err(e) = parsed {
@@ -250,6 +252,15 @@ impl Report {
         let divided = config.load_text(Some(dir), None)?;
         self.count("windows", divided.text.len());
         self.count("characters in the vocabulary", divided.text.names.len());
+        Ok(())
+    }
+
+    fn sentences(&mut self, name: &str, dir: &Path) -> Result<()> {
+        let found = nlu::load(name, dir)?;
+        for (class, label) in found.classes.iter().zip(0..) {
+            let count = found.sentences.iter().filter(|(_, y)| *y == label).count();
+            self.count(format!("{class} sentences"), count);
+        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::frames::Frames;
 use crate::frames_file::{self, FramesWriter};
 use crate::normalize::Normalization;
 use crate::source::{DataConfig, SplitConfig, only_text};
-use crate::split::{Split, by_group, carve_stratified, stratified};
+use crate::split::{Split, by_group, carve_stratified, stratified, stratified_fold};
 use crate::synth_folder::named_synthetic;
 use crate::{class_folders, event_sets, events, gestures, idx, image_file, registry, shd};
 
@@ -208,6 +208,10 @@ impl SplitConfig {
             Self::Random { validation, test, seed } => Ok((
                 stratified(&data.y, validation, test, seed)?,
                 format!("random samples, {test} for testing, seed {seed}"),
+            )),
+            Self::Folds { fold, folds, validation, seed } => Ok((
+                stratified_fold(&data.y, folds, fold, validation, seed)?,
+                format!("random samples, fold {fold} of {folds}, seed {seed}"),
             )),
             Self::Contiguous { .. } => Err(only_text()),
             Self::Official { index: 1.., .. } => {

@@ -31,10 +31,12 @@ pub enum Holds {
     Frames,
     /// [`crate::text::Text`].
     Text,
+    /// [`crate::sentences::Sentences`].
+    Sentences,
 }
 
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 16] = [
+pub const DATA_SETS: [DataSet; 21] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
@@ -165,6 +167,51 @@ pub const DATA_SETS: [DataSet; 16] = [
         licence: "public domain outside the United Kingdom",
         layout: "kjv.txt[.gz]",
         get: "Debian package bible-kjv-text, printed with bible-kjv",
+    },
+    DataSet {
+        name: "wikitext2",
+        what: "WikiText-2: articles of Wikipedia, raw or tokenised; the training file may be missing",
+        holds: Holds::Text,
+        task: "language modelling",
+        licence: "CC BY-SA",
+        layout: "train.txt; without it valid.txt is read",
+        get: "\"WikiText-2\" of Merity et al. 2016",
+    },
+    DataSet {
+        name: "nlu/mr",
+        what: "MR: 10,662 sentences of film reviews, positive or negative (Pang and Lee 2005)",
+        holds: Holds::Sentences,
+        task: "classification of sentences, 2 classes, no official parts (ten folds are usual)",
+        licence: "CC BY 4.0 by its index record",
+        layout: "rt-polarity.{pos,neg}, one sentence a line, UTF-8",
+        get: "packages/corpora/sentence_polarity.zip of the GitHub repository nltk/nltk_data: unpack into nlu/mr",
+    },
+    DataSet {
+        name: "nlu/subj",
+        what: "Subj: 10,000 sentences, subjective or objective (Pang and Lee 2004)",
+        holds: Holds::Sentences,
+        task: "classification of sentences, 2 classes, no official parts (ten folds are usual)",
+        licence: "CC BY 4.0 by its index record",
+        layout: "{plot,quote}.tok.gt9.5000, one sentence a line, UTF-8",
+        get: "packages/corpora/subjectivity.zip of the GitHub repository nltk/nltk_data: unpack into nlu/subj",
+    },
+    DataSet {
+        name: "nlu/sst-2",
+        what: "SST-2: sentences and phrases of film reviews, positive or negative (Socher et al. 2013)",
+        holds: Holds::Sentences,
+        task: "classification of sentences, 2 classes; the validation sentences are what is reported",
+        licence: "not stated by the source",
+        layout: "{train,dev}.tsv with the columns sentence and label",
+        get: "task SST-2 of the GLUE benchmark (SST-2.zip): unpack into nlu/sst-2",
+    },
+    DataSet {
+        name: "nlu/sst-5",
+        what: "SST-5: sentences of film reviews in five classes (Socher et al. 2013)",
+        holds: Holds::Sentences,
+        task: "classification of sentences, 5 classes, official parts",
+        licence: "not stated by the source",
+        layout: "{train,dev,test}.txt, one tree a line",
+        get: "\"Stanford Sentiment Treebank\", trees in PTB form (trainDevTestTrees_PTB.zip): unpack into nlu/sst-5",
     },
     DataSet {
         name: "synthetic-saccades",

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use crate::frames::Frames;
+use crate::sentences::Sentences;
 use crate::sequences::Sequences;
 use crate::text::Text;
+use crate::vocabulary::Vocabulary;
 
 /// Labelled samples.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub enum Samples {
         /// How many times a still image is shown.
         shown: usize,
     },
+    /// Sentences, each as long as it is.
+    Sentences(Sentences),
     /// Windows of text, every token of which has a label of its own: the token after it.
     Text(Text),
 }
@@ -34,6 +38,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => sequences.n,
             Self::Frames { frames, .. } => frames.n,
+            Self::Sentences(sentences) => sentences.len(),
             Self::Text(text) => text.len(),
         }
     }
@@ -43,11 +48,12 @@ impl Samples {
         self.len() == 0
     }
 
-    /// Time steps of a sample.
+    /// Time steps of a sample; of sentences, of the longest.
     pub fn time(&self) -> usize {
         match self {
             Self::Sequences(sequences) => sequences.time,
             Self::Frames { frames, shown } => frames.time * self.repeats(*shown),
+            Self::Sentences(sentences) => sentences.longest(),
             Self::Text(text) => text.window,
         }
     }
@@ -70,7 +76,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => vec![sequences.channels],
             Self::Frames { frames, .. } => frames.shape.to_vec(),
-            Self::Text(_) => vec![1],
+            Self::Sentences(_) | Self::Text(_) => vec![1],
         }
     }
 
@@ -78,7 +84,7 @@ impl Samples {
     pub fn channel_names(&self) -> &[String] {
         match self {
             Self::Sequences(sequences) => &sequences.channel_names,
-            Self::Frames { .. } | Self::Text(_) => &[],
+            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => &[],
         }
     }
 
@@ -86,7 +92,7 @@ impl Samples {
     pub fn step_ms(&self) -> f32 {
         match self {
             Self::Sequences(sequences) => sequences.step_ms,
-            Self::Frames { .. } | Self::Text(_) => 0.0,
+            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => 0.0,
         }
     }
 
@@ -95,6 +101,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => &sequences.classes,
             Self::Frames { frames, .. } => &frames.classes,
+            Self::Sentences(sentences) => &sentences.classes,
             Self::Text(text) => &text.names,
         }
     }
@@ -105,6 +112,7 @@ impl Samples {
         let labels = match self {
             Self::Sequences(sequences) => &sequences.y,
             Self::Frames { frames, .. } => &frames.y,
+            Self::Sentences(sentences) => &sentences.y,
             Self::Text(text) => return text.targets(&text.starts(index)),
         };
         index.iter().map(|&i| labels[i]).collect()
@@ -118,15 +126,34 @@ impl Samples {
         }
     }
 
+    /// What token numbers mean, if samples are made of them.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match self {
+            Self::Sentences(sentences) => Some(&sentences.vocabulary),
+            Self::Text(text) => Some(&text.vocabulary),
+            _ => None,
+        }
+    }
+
+    /// How many tokens there are, if samples are made of them.
+    pub fn vocabulary_size(&self) -> Option<usize> {
+        match self {
+            Self::Sentences(sentences) => Some(sentences.vocabulary_size),
+            Self::Text(text) => Some(text.names.len()),
+            _ => None,
+        }
+    }
+
     /// Whether all values are 0 or 1. Frames and tokens are taken as real values.
     pub fn is_binary(&self) -> bool {
         match self {
             Self::Sequences(sequences) => sequences.x.iter().all(|&v| v == 0.0 || v == 1.0),
-            Self::Frames { .. } | Self::Text(_) => false,
+            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => false,
         }
     }
 
-    /// The samples of `index` as `[time, batch, values]`.
+    /// The samples of `index` as `[time, batch, values]`; of sentences, as many steps as the longest
+    /// of them has.
     pub fn batch(&self, index: &[usize], out: &mut Vec<f32>) {
         match self {
             Self::Sequences(sequences) => sequences.batch(index, out),
@@ -134,6 +161,7 @@ impl Samples {
                 frames.batch(index, out);
                 *out = out.repeat(self.repeats(*shown));
             }
+            Self::Sentences(sentences) => *out = sentences.batch(index),
             Self::Text(text) => *out = text.inputs(&text.starts(index)),
         }
     }
@@ -142,7 +170,7 @@ impl Samples {
     pub fn sample(&self, i: usize) -> Cow<'_, [f32]> {
         match self {
             Self::Sequences(sequences) => Cow::Borrowed(sequences.sample(i)),
-            Self::Frames { .. } | Self::Text(_) => {
+            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => {
                 let mut out = Vec::new();
                 self.batch(&[i], &mut out);
                 Cow::Owned(out)

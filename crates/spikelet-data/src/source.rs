@@ -11,7 +11,7 @@ use crate::find::{find, find_shipped};
 use crate::frames_source::FramesConfig;
 use crate::sequences::Sequences;
 use crate::sequences_file;
-use crate::split::{Split, by_group, stratified};
+use crate::split::{Split, by_group, stratified, stratified_fold};
 use crate::synthetic::{self, SyntheticConfig};
 use crate::text_source::TextConfig;
 use crate::wisdm::{self, WisdmConfig};
@@ -22,7 +22,7 @@ use crate::{braille, registry};
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A name of the registry, `synthetic`, or the path of a CSV file, a file of sequences, a folder of images or a
-    /// text (`.txt`, `.txt.gz`).
+    /// text (`.txt`, `.jsonl`, both also `.gz`; `.idx` for tokens of Megatron).
     pub dataset: String,
     /// Class set of WISDM: `hand`, `all`, or activity letters such as `FGO`.
     #[serde(default = "hand")]
@@ -95,6 +95,21 @@ pub enum SplitConfig {
         #[serde(default)]
         seed: u64,
     },
+    /// Folds, stratified by class; the fold is the test part.
+    Folds {
+        /// Which fold, from 0.
+        #[serde(default)]
+        fold: usize,
+        /// How many folds.
+        #[serde(default = "ten")]
+        folds: usize,
+        /// Fraction of the rest that becomes the validation part.
+        #[serde(default = "tenth")]
+        validation: f64,
+        /// Decides the folds.
+        #[serde(default)]
+        seed: u64,
+    },
     /// Text from the first to the last: training, validation, test part.
     Contiguous {
         /// Fraction in the validation part.
@@ -142,6 +157,10 @@ fn label() -> String {
 
 fn five() -> usize {
     5
+}
+
+fn ten() -> usize {
+    10
 }
 
 fn twentieth() -> f64 {
@@ -214,10 +233,12 @@ impl DataConfig {
                 Ok((wisdm::load(&dir, &config)?, None))
             }
             "synthetic" => Ok((synthetic::generate(&SyntheticConfig::default()), None)),
-            name if self.has_frames() || self.has_text() => Err(DataError::request(format!(
-                "data.dataset = {name:?} holds {}, and sequences are needed here",
-                if self.has_text() { "text" } else { "frames" }
-            ))),
+            name if self.has_frames() || self.has_text() || self.has_sentences() => {
+                Err(DataError::request(format!(
+                    "data.dataset = {name:?} holds {}, and sequences are needed here",
+                    if self.has_frames() { "frames" } else { "text" }
+                )))
+            }
             path if self.is_path() => Ok((self.file(Path::new(path), &[])?, None)),
             name => Err(DataError::request(format!(
                 "data.dataset = {name:?}: {}; the name of a file has an ending",
@@ -290,6 +311,10 @@ impl SplitConfig {
                 format!("random sequences, {test} for testing, seed {seed}"),
             )),
             SplitConfig::Contiguous { .. } => Err(only_text()),
+            SplitConfig::Folds { fold, folds, validation, seed } => Ok((
+                stratified_fold(&data.y, folds, fold, validation, seed)?,
+                format!("random sequences, fold {fold} of {folds}, seed {seed}"),
+            )),
             SplitConfig::Official { validation: Some(_), .. } => Err(DataError::request(
                 "data.split.validation: the official splits of this data set fix the validation part",
             )),

@@ -101,6 +101,35 @@ pub fn stratified(y: &[u32], val_fraction: f64, test_fraction: f64, seed: u64) -
     Ok(Split { train, val, test })
 }
 
+/// Fold `fold` of `k` is the test part, each class divided in the same proportions; a fraction of the rest becomes the
+/// validation part.
+pub fn stratified_fold(
+    y: &[u32],
+    k: usize,
+    fold: usize,
+    val_fraction: f64,
+    seed: u64,
+) -> Result<Split> {
+    if k < 2 || fold >= k {
+        return Err(DataError::request(format!(
+            "fold {fold} of {k}: there are 2 folds or more, counted from 0"
+        )));
+    }
+    let mut order: Vec<usize> = (0..y.len()).collect();
+    shuffle(&mut order, &mut rng(seed, 2));
+    // Stable: within a class the order stays shuffled, and folds take turns.
+    order.sort_by_key(|&i| y[i]);
+    let (mut rest, mut test) = (Vec::new(), Vec::new());
+    for (place, i) in order.into_iter().enumerate() {
+        if place % k == fold { test.push(i) } else { rest.push(i) }
+    }
+    rest.sort_unstable();
+    test.sort_unstable();
+    let (train, val) =
+        carve_stratified(y, &rest, val_fraction, seed.wrapping_add(1 + fold as u64))?;
+    Ok(Split { train, val, test })
+}
+
 /// Moves whole groups holding about `fraction` of the sequences of `part` (at least one group, never all) out of
 /// it: `(rest, carved)`.
 pub fn carve_groups(
@@ -219,6 +248,23 @@ mod tests {
         }
         assert_eq!(folds, group_folds(&group, 5, 0).unwrap());
         assert_ne!(folds, group_folds(&group, 5, 1).unwrap());
+    }
+
+    #[test]
+    fn stratified_folds_are_disjoint_and_complete() {
+        let y: Vec<u32> = (0..103).map(|i| u32::from(i % 3 == 0)).collect();
+        let mut tested = vec![0; y.len()];
+        for fold in 0..10 {
+            let split = stratified_fold(&y, 10, fold, 0.1, 5).unwrap();
+            split.validate(y.len()).unwrap();
+            assert_eq!(split.train.len() + split.val.len() + split.test.len(), y.len());
+            let ones = split.test.iter().filter(|&&i| y[i] == 1).count();
+            assert!((3..=4).contains(&ones) && (10..=11).contains(&split.test.len()));
+            split.test.iter().for_each(|&i| tested[i] += 1);
+            assert_eq!(stratified_fold(&y, 10, fold, 0.1, 5).unwrap(), split);
+        }
+        assert!(tested.iter().all(|n| *n == 1));
+        assert!(stratified_fold(&y, 10, 10, 0.1, 5).is_err());
     }
 
     #[test]

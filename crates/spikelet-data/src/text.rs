@@ -1,115 +1,18 @@
-//! Text as tokens: characters or bytes, in windows whose every token is to be predicted from those before it.
+//! Text as tokens, in windows whose every token is to be predicted from those before it.
 
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{DataError, Result};
 use crate::lines;
+use crate::megatron::Megatron;
 use crate::split::{Split, rng};
+use crate::vocabulary::{Vocabulary, utf8};
+use crate::{jsonl, vocabulary::Unit};
 
 /// Most bytes of text that are read into memory.
 const MAX_BYTES: u64 = 1 << 28;
-
-/// What a token is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// A character. The vocabulary is the sorted set of those in the text, as in SpikeGPT's official code.
-    #[default]
-    Characters,
-    /// A byte; the vocabulary has all 256.
-    Bytes,
-}
-
-impl Unit {
-    /// One of them, in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Characters => "character",
-            Self::Bytes => "byte",
-        }
-    }
-}
-
-/// The tokens a model knows, by their numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vocabulary {
-    unit: Unit,
-    characters: Vec<char>,
-}
-
-impl Vocabulary {
-    /// All bytes.
-    pub fn bytes() -> Self {
-        Self { unit: Unit::Bytes, characters: Vec::new() }
-    }
-
-    /// The characters of a text.
-    pub fn characters(text: &str) -> Self {
-        let characters: BTreeSet<char> = text.chars().collect();
-        Self { unit: Unit::Characters, characters: characters.into_iter().collect() }
-    }
-
-    /// The vocabulary of a trained model, from the names of its tokens.
-    ///
-    /// # Errors
-    /// Names that are neither single characters nor those of bytes.
-    pub fn from_names(names: &[String]) -> Result<Self> {
-        if names == Self::bytes().names() {
-            return Ok(Self::bytes());
-        }
-        let character = |name: &String| {
-            let mut characters = name.chars();
-            match (characters.next(), characters.next()) {
-                (Some(character), None) => Ok(character),
-                _ => Err(DataError::request(format!(
-                    "the model's token {name:?} is no character: its vocabulary is not one of text"
-                ))),
-            }
-        };
-        let characters = names.iter().map(character).collect::<Result<_>>()?;
-        Ok(Self { unit: Unit::Characters, characters })
-    }
-
-    /// The name of every token: the character itself, or `0x41` for a byte.
-    pub fn names(&self) -> Vec<String> {
-        match self.unit {
-            Unit::Bytes => (0..=u8::MAX).map(|byte| format!("{byte:#04x}")).collect(),
-            Unit::Characters => self.characters.iter().map(char::to_string).collect(),
-        }
-    }
-
-    /// The tokens of the content of a file, which `file` names in errors.
-    ///
-    /// # Errors
-    /// Bytes that are no UTF-8, characters that are not in the vocabulary.
-    pub fn encode(&self, content: &[u8], file: &str) -> Result<Vec<u32>> {
-        if self.unit == Unit::Bytes {
-            return Ok(content.iter().map(|byte| u32::from(*byte)).collect());
-        }
-        let numbers: HashMap<char, u32> = self.characters.iter().copied().zip(0..).collect();
-        let text = utf8(content, file)?;
-        text.char_indices()
-            .map(|(at, character)| match numbers.get(&character) {
-                Some(number) => Ok(*number),
-                None => {
-                    let reason = format!("{character:?} is not in the vocabulary");
-                    Err(DataError::offset(file, at as u64, reason))
-                }
-            })
-            .collect()
-    }
-}
-
-fn utf8<'a>(content: &'a [u8], file: &str) -> Result<&'a str> {
-    std::str::from_utf8(content).map_err(|e| {
-        let reason = "the text is not UTF-8; data.text.unit = \"bytes\" takes any bytes";
-        DataError::offset(file, e.valid_up_to() as u64, reason)
-    })
-}
 
 /// How a text is cut and divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,9 +26,11 @@ pub struct Cut {
 }
 
 /// Tokens in windows that do not overlap. What follows a window's last token is its last target.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Text {
-    tokens: Vec<u32>,
+    tokens: Tokens,
+    /// What the tokens are.
+    pub vocabulary: Vocabulary,
     /// Names of the tokens.
     pub names: Vec<String>,
     /// Tokens in a window.
@@ -134,14 +39,63 @@ pub struct Text {
     starts: Vec<usize>,
     /// Where training windows may start.
     train: Range<usize>,
-    /// What a token is.
-    pub unit: Unit,
     /// UTF-8 bytes per token, on average.
     pub bytes_per_token: f64,
 }
 
+/// The text of a file, plain or gzip; of a `.jsonl` file, of all its documents.
+///
+/// # Errors
+/// A file that cannot be read, is too long or no UTF-8.
+pub fn read(path: &Path) -> Result<String> {
+    let content = content(path)?;
+    Ok(utf8(&content, &path.display().to_string())?.to_owned())
+}
+
+fn content(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    lines::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut content)
+        .map_err(|e| DataError::io(path, e))?;
+    if content.len() as u64 > MAX_BYTES {
+        let reason = format!("over {MAX_BYTES} bytes of text: larger ones come as .bin and .idx");
+        return Err(DataError::file(path, reason));
+    }
+    let file = path.display().to_string();
+    match file.trim_end_matches(".gz").ends_with(".jsonl") {
+        true => jsonl::documents(&content, &file),
+        false => Ok(content),
+    }
+}
+
+/// Where tokens lie.
+#[derive(Clone, Debug)]
+enum Tokens {
+    Memory(Vec<u32>),
+    /// In a file, larger than memory.
+    Mapped(Megatron),
+}
+
+impl Tokens {
+    fn len(&self) -> usize {
+        match self {
+            Self::Memory(tokens) => tokens.len(),
+            Self::Mapped(file) => file.len(),
+        }
+    }
+
+    fn get(&self, at: usize) -> u32 {
+        match self {
+            Self::Memory(tokens) => tokens[at],
+            Self::Mapped(file) => file.token(at),
+        }
+    }
+}
+
 impl Text {
-    /// Reads a file, plain or gzip, with the vocabulary of a model, or one made of the text.
+    /// Reads a file, plain or gzip, with a given vocabulary (a model's, or that of a tokenizer) or the one that `unit`
+    /// makes of the text. A `.jsonl` file holds documents, an `.idx` file names tokens in a `.bin` file.
     ///
     /// # Errors
     /// A file that cannot be read or is too long, content that the vocabulary does not cover.
@@ -151,15 +105,11 @@ impl Text {
         known: Option<&Vocabulary>,
         cut: Cut,
     ) -> Result<(Self, Split)> {
-        let mut content = Vec::new();
-        lines::open(path)?
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| DataError::io(path, e))?;
-        if content.len() as u64 > MAX_BYTES {
-            return Err(DataError::file(path, format!("over {MAX_BYTES} bytes of text")));
+        let file = path.display().to_string();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            return Self::mapped(path, unit, known, cut);
         }
-        Self::new(&content, &path.display().to_string(), unit, known, cut)
+        Self::new(&content(path)?, &file, unit, known, cut)
     }
 
     /// The same of content in memory; `file` names it in errors.
@@ -175,10 +125,42 @@ impl Text {
     ) -> Result<(Self, Split)> {
         let vocabulary = match (known, unit) {
             (Some(known), _) => known.clone(),
-            (None, Unit::Bytes) => Vocabulary::bytes(),
+            (None, Unit::Bytes) => Vocabulary::Bytes,
             (None, Unit::Characters) => Vocabulary::characters(utf8(content, file)?),
+            (None, Unit::Tokens) => return Err(no_tokenizer()),
         };
         let tokens = vocabulary.encode(content, file)?;
+        let bytes_per_token = content.len() as f64 / tokens.len().max(1) as f64;
+        Self::cut(Tokens::Memory(tokens), vocabulary, bytes_per_token, file, cut)
+    }
+
+    /// Tokens of a Megatron `.idx` file and the `.bin` file beside it, which stay where they are. The `.bin` file is
+    /// read once, to see that every token is in the vocabulary.
+    fn mapped(
+        path: &Path,
+        unit: Unit,
+        known: Option<&Vocabulary>,
+        cut: Cut,
+    ) -> Result<(Self, Split)> {
+        let vocabulary = match (known, unit) {
+            (Some(known), _) => known.clone(),
+            (None, Unit::Bytes) => Vocabulary::Bytes,
+            (None, _) => return Err(no_tokenizer()),
+        };
+        let tokens = Megatron::open(path, vocabulary.names().len())?;
+        let sample: Vec<u32> = (0..tokens.len().min(SAMPLE)).map(|at| tokens.token(at)).collect();
+        let bytes_per_token = vocabulary.decode(&sample).len() as f64 / sample.len().max(1) as f64;
+        let file = path.display().to_string();
+        Self::cut(Tokens::Mapped(tokens), vocabulary, bytes_per_token, &file, cut)
+    }
+
+    fn cut(
+        tokens: Tokens,
+        vocabulary: Vocabulary,
+        bytes_per_token: f64,
+        file: &str,
+        cut: Cut,
+    ) -> Result<(Self, Split)> {
         let parts = cut.parts(tokens.len(), file)?;
         let mut starts = Vec::new();
         let mut windows = parts.clone().map(|part| {
@@ -202,29 +184,15 @@ impl Text {
         }
         let [train, ..] = parts;
         let text = Self {
-            bytes_per_token: content.len() as f64 / tokens.len().max(1) as f64,
+            bytes_per_token,
             names: vocabulary.names(),
-            unit: vocabulary.unit,
+            vocabulary,
             window: cut.window,
             train: train.start..train.end - cut.window,
             starts,
             tokens,
         };
         Ok((text, split))
-    }
-
-    /// The text of tokens; bytes that are no UTF-8 become replacement characters.
-    pub fn decode(&self, tokens: &[u32]) -> String {
-        match self.unit {
-            Unit::Characters => {
-                let names = tokens.iter().filter_map(|token| self.names.get(*token as usize));
-                names.map(String::as_str).collect()
-            }
-            Unit::Bytes => {
-                let bytes: Vec<u8> = tokens.iter().map(|token| *token as u8).collect();
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-        }
     }
 
     /// Number of windows.
@@ -261,8 +229,18 @@ impl Text {
     }
 
     fn gather<'a>(&'a self, starts: &'a [usize], ahead: usize) -> impl Iterator<Item = u32> + 'a {
-        (0..self.window).flat_map(move |t| starts.iter().map(move |s| self.tokens[s + t + ahead]))
+        (0..self.window)
+            .flat_map(move |t| starts.iter().map(move |s| self.tokens.get(s + t + ahead)))
     }
+}
+
+/// Tokens of a mapped file from which the bytes of one are estimated.
+const SAMPLE: usize = 1 << 16;
+
+fn no_tokenizer() -> DataError {
+    DataError::request(
+        "data.text.tokenizer is missing: name the tokenizer.json of these tokens (`spikelet data tokenizer` makes one)",
+    )
 }
 
 /// The random streams of window positions.
@@ -312,7 +290,7 @@ mod tests {
         let inputs = text.inputs(&starts[..2]).iter().map(|&x| x as u32).collect();
         assert_eq!(name(inputs), "aybzcAdB", "[time, batch]");
         assert_eq!(name(text.targets(&starts[..2])), "bzcAdBeC");
-        assert_eq!(text.decode(&text.targets(&starts[..2])), "bzcAdBeC");
+        assert_eq!(text.vocabulary.decode(&text.targets(&starts[..2])), "bzcAdBeC");
         let last = text.starts(&split.test)[1];
         assert_eq!(name(text.targets(&[last])), "TUVW");
     }
@@ -348,10 +326,7 @@ mod tests {
         assert_eq!(text.inputs(&[0]), [1.0, 0.0, 1.0, 0.0]);
         let error = read("abcab").unwrap_err().to_string();
         assert!(error.contains("at byte 2") && error.contains("'c'"), "{error}");
-        assert_eq!(
-            Vocabulary::from_names(&Vocabulary::bytes().names()).unwrap(),
-            Vocabulary::bytes()
-        );
+        assert_eq!(Vocabulary::from_names(&Vocabulary::Bytes.names()).unwrap(), Vocabulary::Bytes);
         assert!(Vocabulary::from_names(&["ab".into()]).is_err());
     }
 

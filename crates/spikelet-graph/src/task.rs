@@ -28,6 +28,9 @@ pub struct Task {
     /// Standard deviation per channel.
     #[serde(default)]
     pub std: Vec<f32>,
+    /// The `tokenizer.json` of a language model whose tokens are neither characters nor bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Anything else worth keeping: the preset, the split, the accuracy measured.
     #[serde(default)]
     pub notes: BTreeMap<String, String>,

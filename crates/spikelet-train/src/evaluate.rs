@@ -27,6 +27,9 @@ const BATCH_VALUES: usize = 1 << 18;
 /// The same for the logits of a language model.
 const TEXT_VALUES: usize = 1 << 24;
 
+/// Sentences that run at once.
+const SENTENCES: usize = 32;
+
 /// Evaluates `model` (on the plain device) on the sequences of `part`.
 pub fn evaluate<M: SequenceModel>(
     model: &M,
@@ -39,6 +42,7 @@ pub fn evaluate<M: SequenceModel>(
     let batch = match data.samples.text() {
         // All steps at once; what each gives is as wide as the vocabulary.
         Some(text) => (TEXT_VALUES / (text.window * text.names.len())).clamp(1, 16),
+        None if data.samples.vocabulary().is_some() => SENTENCES,
         None => (BATCH_VALUES / data.samples.values().max(1)).clamp(16, 256),
     };
     for batch in part.chunks(batch) {

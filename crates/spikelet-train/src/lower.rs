@@ -34,6 +34,7 @@ pub fn lower<M: SequenceModel>(
         step_ms: (samples.step_ms() > 0.0).then(|| samples.step_ms()),
         mean,
         std,
+        tokenizer: (samples.vocabulary().and_then(|v| v.tokenizer())).map(|t| t.json().to_owned()),
         notes: [("split".to_owned(), data.split_name.clone())].into(),
     });
     finish(graph)

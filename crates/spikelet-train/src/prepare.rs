@@ -8,6 +8,7 @@ use spikelet_data::{
     normalize::Normalization,
     source::{DataConfig, Divided},
     text_source::DividedText,
+    vocabulary::Vocabulary,
 };
 use std::path::Path;
 
@@ -35,7 +36,7 @@ enum Changes {
 
 impl Prepared {
     /// Loads, splits and normalises. `folder` is what the user gave as `--data`; a still image is
-    /// `shown` so many times.
+    /// `shown` so many times; text takes the vocabulary `known`, if there is one.
     ///
     /// # Errors
     /// If the data is not found or broken, or a part would be empty.
@@ -43,12 +44,21 @@ impl Prepared {
         config: &DataConfig,
         folder: Option<&Path>,
         shown: usize,
+        known: Option<&Vocabulary>,
     ) -> Result<Prepared, DataError> {
         if config.has_frames() {
             return Self::frames(config, folder, shown);
         }
+        if config.has_sentences() {
+            let divided = config.load_sentences(folder, None)?;
+            let (dataset, samples) =
+                (config.dataset.clone(), Samples::Sentences(divided.sentences));
+            let (changes, normalization) = (Changes::None, None);
+            let (split, split_name) = (divided.split, divided.split_name);
+            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+        }
         if config.has_text() {
-            let DividedText { text, split, split_name } = config.load_text(folder, None)?;
+            let DividedText { text, split, split_name } = config.load_text(folder, known)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
             let (changes, normalization) = (Changes::None, None);
             return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
@@ -155,8 +165,12 @@ impl Prepared {
     /// Stored steps `[stored, batch, values]` as a tensor of all steps; a still image is not
     /// copied.
     fn tensor(&self, values: Vec<f32>, batch: usize, device: &Device) -> Tensor<3> {
-        let (time, per_step) = (self.samples.time(), self.samples.values());
+        let per_step = self.samples.values();
         let stored = values.len() / (batch * per_step).max(1);
+        let time = match &self.samples {
+            Samples::Sentences(_) => stored,
+            samples => samples.time(),
+        };
         let data = TensorData::new(values, [stored, batch, per_step]);
         Tensor::<3>::from_data(data, device).expand([time, batch, per_step])
     }

@@ -100,6 +100,15 @@ impl<'a> Raise<'a> {
         Ok(self.init.values(values, [n]))
     }
 
+    /// The table `[tokens, channels]` of an embedding.
+    pub fn table(&self, node: &str, weight: &Weight) -> Result<Param<Tensor<2>>, RaiseError> {
+        // A table lies by its tokens, which a matrix takes for its inputs.
+        let turned = self.weight(node, weight)?.val();
+        let [channels, tokens] = turned.dims();
+        let values = crate::params::values(turned.transpose());
+        Ok(self.init.values(values, [tokens, channels]))
+    }
+
     /// A population whose parameters are learned; the surrogate is `surrogate`.
     pub fn neurons(&self, node: &str, surrogate: Surrogate) -> Result<Neurons, RaiseError> {
         let Op::Neuron(neuron) = self.op(node)? else {

@@ -7,8 +7,16 @@ use crate::{
     lower::lower,
     model::SequenceModel,
     models::{
-        ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
-        lstm_lm::LstmLm, spikegpt::SpikeGpt,
+        ModelConfig, ModelError,
+        bag_of_words::BagOfWords,
+        classifier::{Body, Classifier},
+        convnet::Convnet,
+        gru::Gru,
+        l2mu::L2mu,
+        lmu::Lmu,
+        lstm::Lstm,
+        lstm_lm::LstmLm,
+        spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
     prepare::Prepared,
@@ -51,7 +59,7 @@ pub enum SessionError {
     /// A model of values and text, or one of tokens and values.
     #[error(
         "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
-         (spikegpt, lstm-lm), everything else for those that read values"
+         (spikegpt, lstm-lm, of sentences also bag-of-words), everything else for those that read values"
     )]
     Tokens {
         /// The kind of the model.
@@ -111,7 +119,10 @@ pub fn with_model<W: WithModel>(
     let mut init = Init::new(config.train.seed, &Device::flex().autodiff());
     let inputs = data.samples.values();
     let classes = data.samples.classes().len();
-    if config.model.reads_tokens() != data.samples.text().is_some() {
+    let tokens = data.samples.vocabulary_size();
+    let sentences = tokens.filter(|_| data.samples.text().is_none());
+    let predicts = !matches!(config.model, ModelConfig::BagOfWords(_));
+    if config.model.reads_tokens() != tokens.is_some() || (sentences.is_none() && !predicts) {
         let (model, data) = (config.model.kind(), data.dataset.clone());
         return Err(SessionError::Tokens { model, data });
     }
@@ -125,8 +136,31 @@ pub fn with_model<W: WithModel>(
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
         }
-        ModelConfig::Spikegpt(c) => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
-        ModelConfig::LstmLm(c) => start(LstmLm::new(c, classes, &mut init)?, initial, task),
+        ModelConfig::Spikegpt(c) => match sentences {
+            None => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
+            Some(tokens) => {
+                let body = SpikeGpt::new(c, tokens, &mut init)?;
+                start_classifier(
+                    Classifier::new(body, c.pooling, classes, &mut init),
+                    initial,
+                    task,
+                )
+            }
+        },
+        ModelConfig::LstmLm(c) => match sentences {
+            None => start(LstmLm::new(c, classes, &mut init)?, initial, task),
+            Some(tokens) => {
+                let body = LstmLm::new(c, tokens, &mut init)?;
+                start_classifier(
+                    Classifier::new(body, c.pooling, classes, &mut init),
+                    initial,
+                    task,
+                )
+            }
+        },
+        ModelConfig::BagOfWords(_) => {
+            start(BagOfWords::new(tokens.unwrap_or_default(), classes, &init), initial, task)
+        }
     }
 }
 
@@ -144,6 +178,23 @@ fn start<M: SequenceModel, W: WithModel>(
         }
     };
     Ok(task.with(model))
+}
+
+/// Weights of a language model go into the body of a classifier, whose head stays fresh.
+fn start_classifier<B: Body, W: WithModel>(
+    fresh: Classifier<B>,
+    initial: Option<&Initial>,
+    task: W,
+) -> Result<W::Out, SessionError> {
+    match initial {
+        Some(Initial::Weights(weights))
+            if !weights.keys().any(|name| name.starts_with("body.")) =>
+        {
+            let body = params::load(fresh.body, weights)?;
+            Ok(task.with(Classifier { body, ..fresh }))
+        }
+        _ => start(fresh, initial, task),
+    }
 }
 
 struct Run<'a> {

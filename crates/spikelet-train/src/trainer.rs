@@ -292,7 +292,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         let first = text.inputs(&text.starts(&data.split.val[..1]))[0] as u32;
         let model = self.constraint.effective(self.model.valid());
         let seed = train.seed ^ stream(SAMPLES, self.position.epoch);
-        observer.sample(&text.decode(&sample(&model, first, train.sample, seed)));
+        observer.sample(&text.vocabulary.decode(&sample(&model, first, train.sample, seed)));
     }
 
     /// The rest of the epoch in progress; `false` if the observer stopped it.

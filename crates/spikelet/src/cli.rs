@@ -4,7 +4,7 @@
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{
-        completions, compress, convert, data, doctor, eval, generate, inspect, map, profile, run,
+        completions, compress, convert, data, doctor, embed, eval, generate, inspect, map, profile, run,
         simulate,
     },
     failure::{Failure, Outcome, Result},
@@ -77,6 +77,7 @@ enum Command {
     Eval(eval::Args),
     Run(run::Args),
     Generate(generate::Args),
+    Embed(embed::Args),
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
@@ -112,6 +113,7 @@ impl Command {
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
             Command::Generate(args) => generate::run(&args, ui),
+            Command::Embed(args) => embed::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),
             Command::Compress(args) => compress::run(&args, ui),
             Command::Inspect(args) => inspect::run(&args, ui),

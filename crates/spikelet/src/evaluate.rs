@@ -6,7 +6,8 @@ use spikelet_data::{
     metrics::{Confusion, Language},
     nearest::suggest,
     normalize::Normalization,
-    text::Vocabulary,
+    tokenizer::Tokenizer,
+    vocabulary::Vocabulary,
 };
 use spikelet_graph::{Graph, Task};
 use spikelet_runtime::Executor;
@@ -45,8 +46,20 @@ pub fn prepare(graph: &Graph, sequences: &Sequences) -> Result<Samples> {
 
 /// The vocabulary of a graph that reads text.
 pub fn vocabulary(graph: &Graph) -> Result<Option<Vocabulary>> {
+    if let Some(json) = &graph.task.tokenizer {
+        let tokenizer = Tokenizer::from_json(json, "the tokenizer of the model")?;
+        return Ok(Some(Vocabulary::Tokens(tokenizer)));
+    }
     let names = &graph.task.classes;
     Ok(if names.is_empty() { None } else { Some(Vocabulary::from_names(names)?) })
+}
+
+/// The vocabulary of a graph that reads sentences: without a tokenizer it reads bytes.
+pub fn sentence_vocabulary(graph: &Graph) -> Result<Option<Vocabulary>> {
+    match graph.task.tokenizer {
+        Some(_) => vocabulary(graph),
+        None => Ok(Some(Vocabulary::Bytes)),
+    }
 }
 
 /// Brings frames into the form a graph wants: its normalisation, its classes in its order; still
@@ -99,7 +112,9 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
     let (mut labels, mut predicted) = (Vec::new(), Vec::with_capacity(index.len()));
     let (mut x, mut out) = (Vec::new(), Vec::new());
     let mut loss = 0.0;
-    for index in index.chunks(STREAMS) {
+    // Sentences end at their own steps.
+    let streams = if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS };
+    for index in index.chunks(streams) {
         samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         out.clear();

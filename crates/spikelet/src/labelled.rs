@@ -2,7 +2,7 @@
 //! model was trained on.
 
 use crate::{
-    evaluate::{prepare, prepare_frames, vocabulary},
+    evaluate::{prepare, prepare_frames, sentence_vocabulary, vocabulary},
     failure::{Failure, Result},
 };
 use clap::ValueEnum;
@@ -66,6 +66,9 @@ impl Source {
         let (samples, split, split_name) = if config.has_text() {
             let divided = config.load_text(folder, vocabulary(graph)?.as_ref())?;
             (Samples::Text(divided.text), divided.split, divided.split_name)
+        } else if config.has_sentences() {
+            let divided = config.load_sentences(folder, sentence_vocabulary(graph)?.as_ref())?;
+            (Samples::Sentences(divided.sentences), divided.split, divided.split_name)
         } else if config.has_frames() {
             let divided = config.load_frames(folder)?;
             (prepare_frames(graph, divided.frames)?, divided.split, divided.split_name)

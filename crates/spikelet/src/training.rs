@@ -2,16 +2,20 @@
 
 use crate::{
     config::Layers,
+    convert,
+    evaluate::vocabulary,
     failure::{Failure, Kind, Result},
     files::AtomicFile,
     labelled::DATA_NOTE,
-    model::MODEL_FILE,
+    model::{MODEL_FILE, Model},
     training_report,
     ui::Ui,
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
-use spikelet_data::metrics::Language;
+use spikelet_data::{
+    checkpoint::Checkpoint as OfficialCheckpoint, metrics::Language, vocabulary::Vocabulary,
+};
 use spikelet_graph::Graph;
 use spikelet_train::{
     config::Config,
@@ -95,7 +99,8 @@ pub fn train(
     run: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Finished> {
-    let data = Prepared::new(&config.data, folder, config.model.steps())?;
+    let known = known_vocabulary(config)?;
+    let data = Prepared::new(&config.data, folder, config.model.steps(), known.as_ref())?;
     let initial = match &config.train.init {
         Some(path) => Some(initial_weights(Path::new(path))?),
         None => None,
@@ -139,8 +144,24 @@ pub fn train(
     Ok(Finished { result, graph: outcome.graph, data })
 }
 
-/// The best weights of a run's folder, or a graph.
+/// The vocabulary of the run that a language model starts from: its tokens keep their numbers.
+fn known_vocabulary(config: &Config) -> Result<Option<Vocabulary>> {
+    match &config.train.init {
+        Some(run) if config.data.has_text() && Path::new(run).is_dir() => {
+            vocabulary(&Model::load(Path::new(run))?.graph)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The best weights of a run's folder, those of a checkpoint of SpikeGPT's authors, or a graph.
 pub(crate) fn initial_weights(path: &Path) -> Result<Initial> {
+    if path.is_file()
+        && let Ok(official) = OfficialCheckpoint::open(path)
+        && let Some(weights) = convert::spikegpt::weights_of(&official)
+    {
+        return Ok(Initial::Weights(weights?));
+    }
     let checkpoint = checkpoint_path(path);
     if checkpoint.exists() {
         let best = Checkpoint::load(&checkpoint)?.best;
@@ -148,7 +169,7 @@ pub(crate) fn initial_weights(path: &Path) -> Result<Initial> {
             return Ok(Initial::Weights(best));
         }
     }
-    Ok(Initial::Graph(Box::new(crate::model::Model::load(path)?.graph)))
+    Ok(Initial::Graph(Box::new(Model::load(path)?.graph)))
 }
 
 fn report(

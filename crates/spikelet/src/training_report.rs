@@ -64,10 +64,9 @@ pub fn page(
 
 fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
-    let language = result
-        .language
-        .zip(data.samples.text())
-        .map(|(language, text)| (format!("{} part", result.part), language.text(text.unit.name())));
+    let language = result.language.zip(data.samples.text()).map(|(language, text)| {
+        (format!("{} part", result.part), language.text(text.vocabulary.unit().name()))
+    });
     let figures = [
         (format!("accuracy, {} part", result.part), percent(result.accuracy)),
         ("best validation accuracy".into(), percent(result.val_accuracy)),

@@ -11,6 +11,7 @@ use spikelet_train::{
     model::{SequenceModel, step_by_step},
     models::{
         ModelError,
+        classifier::Pooling,
         lstm_lm::{LstmLm, LstmLmConfig},
         spikegpt::{SpikeGpt, SpikeGptConfig},
     },
@@ -69,7 +70,7 @@ fn rwkv_without_neurons() {
 
 #[test]
 fn lstm() {
-    let config = LstmLmConfig { layers: 2, width: 10 };
+    let config = LstmLmConfig { layers: 2, width: 10, pooling: Pooling::Mean };
     let mut init = Init::new(3, &Device::flex());
     let model = LstmLm::new(&config, VOCABULARY, &mut init).expect("a network");
     forms_agree(&model);
@@ -80,8 +81,8 @@ fn lstm() {
     let graph = finish(graph).expect("a graph");
     let raised = LstmLm::from_graph(&graph, &Device::flex()).expect("its own graph");
     assert_eq!(params::collect(&raised), params::collect(&model));
-    let refused = LstmLm::new(&LstmLmConfig { layers: 0, width: 10 }, VOCABULARY, &mut init);
+    let refused = LstmLm::new(&LstmLmConfig { layers: 0, ..config.clone() }, VOCABULARY, &mut init);
     assert!(matches!(refused, Err(ModelError::Setting { name: "layers", .. })));
-    let refused = LstmLm::new(&LstmLmConfig { layers: 2, width: 1 << 40 }, VOCABULARY, &mut init);
+    let refused = LstmLm::new(&LstmLmConfig { width: 1 << 40, ..config }, VOCABULARY, &mut init);
     assert!(matches!(refused, Err(ModelError::TooLarge { .. })));
 }

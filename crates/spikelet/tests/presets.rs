@@ -8,8 +8,8 @@ use spikelet_train::{
     init::Init,
     loss::MseTarget,
     models::{
-        ModelConfig, convnet::Convnet, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
-        spikegpt::SpikeGpt,
+        ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet, gru::Gru,
+        l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm, spikegpt::SpikeGpt,
     },
     optimizer::Optimizer,
     schedule::Schedule,
@@ -60,15 +60,31 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
         // A token; the characters of the text.
         "tinyshakespeare" => ([1, 1, 1], 65),
         "kjv" => ([1, 1, 1], 73),
+        "enwik8.txt" => ([1, 1, 1], 5458),
+        "wikitext2" => ([1, 1, 1], TOKENS),
+        "nlu/mr" | "nlu/subj" => ([1, 1, 1], 2),
         other => panic!("what is {other}?"),
     }
 }
+
+/// Tokens of the tokenizer in `data/tokenizers`.
+const TOKENS: usize = 4096;
 
 fn parameters(config: &Config) -> usize {
     let mut init = Init::new(1, &Device::flex());
     let (shape, classes) = data_of(config);
     let inputs = shape.iter().product();
+    let sentences = config.data.has_sentences();
     match &config.model {
+        ModelConfig::Spikegpt(c) if sentences => {
+            let body = SpikeGpt::new(c, TOKENS, &mut init).expect("a network");
+            Classifier::new(body, c.pooling, classes, &mut init).num_params()
+        }
+        ModelConfig::LstmLm(c) if sentences => {
+            let body = LstmLm::new(c, TOKENS, &mut init).expect("a network");
+            Classifier::new(body, c.pooling, classes, &mut init).num_params()
+        }
+        ModelConfig::BagOfWords(_) => BagOfWords::new(TOKENS, classes, &init).num_params(),
         ModelConfig::Convnet(c) => {
             Convnet::new(c, shape, classes, &mut init).expect("a network").num_params()
         }
@@ -90,8 +106,12 @@ fn parameters(config: &Config) -> usize {
 #[test]
 fn every_preset_builds_its_network() {
     let expected = [
+        ("baseline/bag-of-words-mr", [1, 1, 1], 8_192),
+        ("baseline/bag-of-words-subj", [1, 1, 1], 8_192),
         ("baseline/gru-wisdm", [1, 1, 6], 33_107),
         ("baseline/lstm-kjv", [1, 1, 1], 450_279),
+        ("baseline/lstm-mr", [1, 1, 1], 1_478_676),
+        ("baseline/lstm-subj", [1, 1, 1], 1_478_676),
         ("baseline/lstm-tinyshakespeare", [1, 1, 1], 447_663),
         ("baseline/lstm-wisdm", [1, 1, 6], 32_601),
         ("l2mu/braille", [1, 1, 12], 119_035),
@@ -111,8 +131,12 @@ fn every_preset_builds_its_network() {
         ("sltt/imagenet-34-stage2", [224, 224, 3], 21_797_688),
         ("sltt/imagenet-50-stage1", [224, 224, 3], 25_557_048),
         ("sltt/imagenet-50-stage2", [224, 224, 3], 25_557_048),
+        ("spikegpt/enwik8", [1, 1, 1], 46_553_088),
         ("spikegpt/kjv", [1, 1, 1], 448_000),
+        ("spikegpt/mr", [1, 1, 1], 1_478_146),
+        ("spikegpt/subj", [1, 1, 1], 1_478_146),
         ("spikegpt/tinyshakespeare", [1, 1, 1], 445_952),
+        ("spikegpt/wikitext2", [1, 1, 1], 1_477_888),
     ];
     let found: Vec<_> = presets()
         .into_iter()

@@ -250,6 +250,23 @@ fn a_language_model_learns_a_text() {
     assert!(succeeds(dir.path(), &["eval", "run"]).contains("bits per character"));
     assert!(dir.path().join("run/report.html").is_file());
 
+    // Fine-tuning keeps the vocabulary, also where the other text has fewer characters.
+    fs::write(dir.path().join("tuned.txt"), "the cat sat. ".repeat(120)).unwrap();
+    let mut tune = vec!["train", "run/config.toml", "--init", "run", "--out", "tuned", "--json"];
+    tune.extend(["--set", "data.dataset=tuned.txt", "--set", "train.epochs=1"]);
+    let tuned: Value = serde_json::from_str(&succeeds(dir.path(), &tune)).unwrap();
+    assert!(tuned["language"]["bits_per_token"].as_f64().unwrap() < 2.0, "{tuned}");
+    assert_eq!(tuned["parameters"], result["parameters"]);
+    // Weights of the authors' own code are a start too: their vocabulary has 64 tokens.
+    let golden =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/spikegpt/small.safetensors");
+    let mut official =
+        vec!["train", "quick/tinyshakespeare", "--init", golden, "--out", "official"];
+    let sets = "data.dataset=own.txt data.window=32 model.layers=2 model.width=64 train.epochs=1";
+    sets.split(' ').for_each(|set| official.extend(["--set", set]));
+    let error = fails(dir.path(), &official);
+    assert!(error.contains("initial weights") && error.contains("emb.weight"), "{error}");
+
     // A text with characters the model has never seen, and models that do not read text.
     fs::write(dir.path().join("other.txt"), "\u{4e00}".repeat(2000)).unwrap();
     let error = fails(dir.path(), &["eval", "run", "--data", "other.txt"]);
@@ -261,4 +278,85 @@ fn a_language_model_learns_a_text() {
     let output = spikelet(dir.path(), &lstm);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && error.contains("models that read tokens"), "{error}");
+}
+
+/// Documents and a tokenizer of the user's own; the tokenizer travels with the model.
+#[test]
+fn a_tokenizer_is_trained_and_travels_with_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "{\"text\": \"the cat sat on the mat; the caf\\u00e9 was shut\"}\n";
+    fs::write(dir.path().join("own.jsonl"), line.repeat(150)).unwrap();
+    let tokenizer = ["data", "tokenizer", "own.jsonl", "--size", "270", "--out", "tok.json"];
+    let made: Value =
+        serde_json::from_str(&succeeds(dir.path(), &[&tokenizer[..], &["--json"]].concat()))
+            .unwrap();
+    assert!(made["bytes_per_token"].as_f64().unwrap() > 1.2, "{made}");
+    let sets = "data.dataset=own.jsonl data.text.unit=tokens data.text.tokenizer=tok.json \
+                data.window=24 model.layers=1 model.width=24 train.epochs=8 train.sample=20";
+    let mut train = vec!["train", "spikegpt/tinyshakespeare", "--out", "run", "--json"];
+    sets.split_whitespace().for_each(|set| train.extend(["--set", set]));
+    let result: Value = serde_json::from_str(&succeeds(dir.path(), &train)).unwrap();
+    let bits = result["language"]["bits_per_byte"].as_f64().unwrap();
+    assert!(bits < 3.0, "{bits} bits a byte");
+    fs::remove_file(dir.path().join("tok.json")).unwrap();
+    let eval = ["eval", "run", "--data", "own.jsonl", "--json"];
+    let eval: Value = serde_json::from_str(&succeeds(dir.path(), &eval)).unwrap();
+    assert!(eval["language"]["bits_per_token"].as_f64().unwrap() > 0.0);
+    let embed = ["embed", "run", "--text", "the cat", "--text", "shut", "--json"];
+    let lines = succeeds(dir.path(), &embed);
+    let vectors: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(vectors.len(), 2);
+    assert_eq!(vectors[0]["embedding"].as_array().unwrap().len(), 24);
+    assert_ne!(vectors[0]["embedding"], vectors[1]["embedding"]);
+    let mut missing = train.clone();
+    missing[3] = "again";
+    let error = fails(dir.path(), &missing);
+    assert!(error.contains("tok.json"), "{error}");
+}
+
+/// Sentences by byte in SST-2's form: a classifier learns them, also from a language model's start.
+#[test]
+fn sentences_are_classified() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("data/nlu/sst-2");
+    fs::create_dir_all(&folder).unwrap();
+    let rows = |from: usize, to: usize| {
+        let row = |i: usize| match i % 2 {
+            0 => format!("number {i} is bad\t0\n"),
+            _ => format!("number {i} is a great one\t1\n"),
+        };
+        (from..to).fold("sentence\tlabel\n".to_owned(), |all, i| all + &row(i))
+    };
+    fs::write(folder.join("train.tsv"), rows(0, 300)).unwrap();
+    fs::write(folder.join("dev.tsv"), rows(300, 360)).unwrap();
+    fs::write(dir.path().join("own.txt"), rows(0, 300)).unwrap();
+    let run = |sets: &str, preset: &str, out: &str| -> Value {
+        let mut train = vec!["train", preset, "--out", out, "--json"];
+        sets.split_whitespace().for_each(|set| train.extend(["--set", set]));
+        serde_json::from_str(&succeeds(dir.path(), &train)).unwrap()
+    };
+    let small = "model.layers=1 model.width=16 data.text.unit=bytes";
+    run(&format!("{small} data.dataset=own.txt train.epochs=1"), "spikegpt/tinyshakespeare", "lm");
+    // Presets name a tokenizer; bytes need none.
+    let own = dir.path().join("sst.toml");
+    fs::write(&own, "[data]\ndataset = \"nlu/sst-2\"\nwindow = 40\nsplit = { kind = \"official\" }\n\
+        text = { unit = \"bytes\" }\n[model]\nkind = \"spikegpt\"\nlayers = 1\nwidth = 16\n[train]\nepochs = 6\n\
+        batch_size = 16\noptimizer = { kind = \"adam_w\", lr = 5e-3 }\n").unwrap();
+    for (out, sets) in [("fresh", "model.pooling=learned"), ("tuned", "train.init=lm")] {
+        let result = run(sets, "sst.toml", out);
+        let accuracy = result["accuracy"].as_f64().unwrap();
+        assert!(accuracy > 0.9, "{out}: {accuracy}");
+        let eval: Value =
+            serde_json::from_str(&succeeds(dir.path(), &["eval", out, "--json"])).unwrap();
+        assert!((eval["accuracy"].as_f64().unwrap() - accuracy).abs() < 0.02, "{eval}");
+    }
+    let embed = succeeds(dir.path(), &["embed", "tuned", "--input", "own.txt"]);
+    assert_eq!(embed.lines().count(), 301, "a line a sentence");
+    let bag = "model={kind=\"bag-of-words\"}";
+    let result: Value = serde_json::from_str(&succeeds(
+        dir.path(),
+        &["train", "sst.toml", "--set", bag, "--out", "bag", "--json"],
+    ))
+    .unwrap();
+    assert!(result["accuracy"].as_f64().unwrap() > 0.9, "{result}");
 }

@@ -24,7 +24,7 @@ fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 fn prepared(config: &Config) -> Prepared {
-    Prepared::new(&config.data, None, config.model.steps()).unwrap_or_else(|e| panic!("{e}"))
+    Prepared::new(&config.data, None, config.model.steps(), None).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn train(config: &Config, folder: &Path, observer: &mut dyn Observer) -> Outcome {
@@ -64,12 +64,43 @@ fn l2mu_learns_and_repeats_bit_for_bit() {
 #[test]
 fn interrupted_anywhere_and_resumed_gives_the_same_bits() {
     let config = config(&[("epochs = 20", "epochs = 3"), ("\"adam\"", "\"adam_w\"")]);
-    let whole = trained(&config);
-    for stop in [1, 4, 9] {
+    resumes_to_the_same_bits(&config, &[1, 4, 9]);
+}
+
+/// Random windows, drop-out and batches in parts go on where they stopped, over several epochs;
+/// with BPTT, and with SLTT over tokens.
+#[test]
+fn interrupted_text_is_resumed_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.txt");
+    std::fs::write(&path, "to be, or not to be: that is the question. ".repeat(20)).unwrap();
+    let preset = include_str!("../../../presets/spikegpt/tinyshakespeare.toml");
+    let changes = [
+        ("\"tinyshakespeare\"", format!("{:?}", path.display().to_string())),
+        ("window = 64", "window = 16".to_owned()),
+        ("width = 128", "width = 12".to_owned()),
+        ("epochs = 1", "epochs = 3\naccumulate = 3".to_owned()),
+        ("validation = 0.05", "validation = 0.1".to_owned()),
+    ];
+    let mut text = preset.to_owned();
+    for (old, new) in &changes {
+        assert!(text.contains(old), "the preset has no `{old}`");
+        text = text.replacen(old, new, 1);
+    }
+    for rule in ["bptt", "sltt"] {
+        let text = text.replace("[train]\n", &format!("[train]\nrule = \"{rule}\"\n"));
+        let config: Config = toml::from_str(&text).unwrap_or_else(|e| panic!("{e}"));
+        resumes_to_the_same_bits(&config, &[1, 4]);
+    }
+}
+
+fn resumes_to_the_same_bits(config: &Config, stops: &[usize]) {
+    let whole = trained(config);
+    for &stop in stops {
         let folder = tempfile::tempdir().unwrap();
         let mut parts = 0;
         let resumed = loop {
-            let outcome = train(&config, folder.path(), &mut StopAfter(stop));
+            let outcome = train(config, folder.path(), &mut StopAfter(stop));
             if outcome.end != End::Interrupted {
                 break outcome;
             }

@@ -1,5 +1,7 @@
 //! The model zoo: one folder a model, with the same file names in each.
 
+pub mod bag_of_words;
+pub mod classifier;
 pub mod convnet;
 pub mod gru;
 pub mod l2mu;
@@ -82,6 +84,8 @@ pub enum ModelConfig {
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
     LstmLm(lstm_lm::LstmLmConfig),
+    /// Logistic regression on counts of tokens.
+    BagOfWords(bag_of_words::BagOfWordsConfig),
 }
 
 impl ModelConfig {
@@ -103,11 +107,15 @@ impl ModelConfig {
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
+            ModelConfig::BagOfWords(_) => "bag-of-words",
         }
     }
 
     /// Whether the model reads token numbers, one a step.
     pub fn reads_tokens(&self) -> bool {
-        matches!(self, ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_))
+        matches!(
+            self,
+            ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_) | ModelConfig::BagOfWords(_)
+        )
     }
 }

@@ -15,6 +15,8 @@ use spikelet_data::{
     registry::{self, DATA_SETS, DataSet},
     sequences_file,
     source::{DataConfig, SplitConfig},
+    text,
+    tokenizer::Tokenizer,
     wisdm_pack::Packed,
     wisdm_text,
 };
@@ -34,6 +36,7 @@ Examples:
   spikelet data info braille               what it is, its licence, where to get it
   spikelet data check wisdm-watch --data ~/wisdm
   spikelet data import mine.csv --window 50 --group subject --out mine.safetensors
+  spikelet data tokenizer book.txt --size 4096 --out tokenizer.json
   spikelet data synth gestures             made-up recordings of a simulated event camera
 
 A data set is looked for in --data, then in $SPIKELET_DATA, then in data/ of the repository, then in
@@ -63,6 +66,8 @@ enum Action {
     },
     /// Convert data: a labelled CSV file to one file of sequences, wisdm-watch to its compact form.
     Import(Import),
+    /// Train a tokenizer (byte-level BPE) on a text.
+    Tokenizer(TokenizerArgs),
     /// Make synthetic recordings of an event camera; the data set's name says that they are.
     Synth(synth::Args),
 }
@@ -94,6 +99,42 @@ struct Import {
 }
 
 #[derive(Debug, clap::Args)]
+struct TokenizerArgs {
+    /// Text files (.txt, .jsonl, also .gz).
+    #[arg(required = true, value_name = "TEXT")]
+    texts: Vec<PathBuf>,
+    /// Most tokens of the vocabulary; 256 of them are the bytes.
+    #[arg(long, default_value_t = 8192)]
+    size: usize,
+    /// The tokenizer.json to write, as Hugging Face's programs read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl TokenizerArgs {
+    fn run(&self, ui: &Ui) -> Result {
+        let mut all = String::new();
+        for path in &self.texts {
+            all += &text::read(path)?;
+            all.push('\n');
+        }
+        let tokenizer = Tokenizer::train(&all, self.size)?;
+        let file = self.out.display().to_string();
+        let tokens = tokenizer.encode(&all, &file)?.len();
+        atomic::write(&self.out, tokenizer.json().as_bytes())?;
+        let size = tokenizer.names().len();
+        let bytes_per_token = all.len() as f64 / tokens.max(1) as f64;
+        let text =
+            || format!("{file}: {size} tokens, {bytes_per_token:.2} bytes a token of its text");
+        let row = serde_json::json!({
+            "file": file, "tokens": size, "bytes_per_token": bytes_per_token,
+        });
+        ui.print(text, &row)?;
+        Ok(Outcome::Done)
+    }
+}
+
+#[derive(Debug, clap::Args)]
 struct Where {
     /// Folder of the data set, or the folder that holds it.
     #[arg(long, value_name = "FOLDER")]
@@ -115,6 +156,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         Action::Info { name, place } => info(known(name)?, place.data.as_deref(), ui),
         Action::Check { name, place } => check(known(name)?, place.data.as_deref(), ui),
         Action::Import(import) => import.run(ui),
+        Action::Tokenizer(args) => args.run(ui),
         Action::Synth(args) => synth::run(args, ui),
     }
 }

@@ -60,7 +60,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let text = labelled.samples.text().zip(evaluation.language);
     if let Some((text, language)) = text {
         report.language = Some(language);
-        let text = || format!("{}\n{}\n", language.text(text.unit.name()), report.data);
+        let text =
+            || format!("{}\n{}\n", language.text(text.vocabulary.unit().name()), report.data);
         ui.print(text, &report)?;
         return Ok(Outcome::Done);
     }

@@ -14,6 +14,7 @@ pub mod demo;
 #[cfg(feature = "train")]
 pub mod docs;
 pub mod doctor;
+pub mod embed;
 pub mod eval;
 pub mod generate;
 pub mod inspect;

@@ -79,7 +79,7 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
         false => Layers::from_argument(&model.display().to_string())?,
     };
     let config = configuration(layers)?;
-    let data = Prepared::new(&config.data, folder, config.model.steps())?;
+    let data = Prepared::new(&config.data, folder, config.model.steps(), None)?;
     let initial = if trained { Some(initial_weights(model)?) } else { None };
     let index = &data.split.train[..data.split.train.len().min(SAMPLES)];
     let mut settings = Vec::new();

@@ -87,7 +87,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let result = finished.result;
     let (unit, figures) = match (finished.data.samples.text(), result.language) {
         (Some(text), Some(language)) => {
-            ("tokens", format!("{}\n", language.text(text.unit.name())))
+            ("tokens", format!("{}\n", language.text(text.vocabulary.unit().name())))
         }
         _ => ("sequences", String::new()),
     };

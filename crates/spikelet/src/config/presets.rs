@@ -24,8 +24,12 @@ macro_rules! presets {
 /// Every preset, in the order of their names. A file in `presets/` that is not named here fails
 /// a test.
 pub const PRESETS: &[Preset] = presets![
+    "baseline/bag-of-words-mr",
+    "baseline/bag-of-words-subj",
     "baseline/gru-wisdm",
     "baseline/lstm-kjv",
+    "baseline/lstm-mr",
+    "baseline/lstm-subj",
     "baseline/lstm-tinyshakespeare",
     "baseline/lstm-wisdm",
     "l2mu/braille",
@@ -44,8 +48,12 @@ pub const PRESETS: &[Preset] = presets![
     "sltt/imagenet-34-stage2",
     "sltt/imagenet-50-stage1",
     "sltt/imagenet-50-stage2",
+    "spikegpt/enwik8",
     "spikegpt/kjv",
+    "spikegpt/mr",
+    "spikegpt/subj",
     "spikegpt/tinyshakespeare",
+    "spikegpt/wikitext2",
 ];
 
 /// The preset of this name.

@@ -12,7 +12,7 @@ mod sinabs_mnist;
 #[cfg(feature = "train")]
 mod sltt;
 #[cfg(feature = "train")]
-mod spikegpt;
+pub(crate) mod spikegpt;
 mod weights;
 
 pub use error::ConvertError;

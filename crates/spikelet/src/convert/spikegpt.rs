@@ -3,7 +3,10 @@
 use super::{ConvertError, weights::Weights};
 use spikelet_data::checkpoint::Checkpoint;
 use spikelet_graph::{Graph, Task};
-use spikelet_train::models::spikegpt::{Semantics, official_graph};
+use spikelet_train::{
+    models::spikegpt::{Semantics, official_graph},
+    params::Tensors,
+};
 
 pub(super) fn root(checkpoint: &Checkpoint) -> Option<String> {
     let names = ["emb.weight", "blocks.0.ln0.weight", "blocks.0.ffn.time_mix_k", "head.weight"];
@@ -22,6 +25,12 @@ pub(super) fn runner(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let note = "as the published generator computes: embeddings become spikes only in a vocabulary \
                 of 77, and the residual stream is halved every six blocks";
     convert(weights, Semantics::official_runner, note)
+}
+
+/// The weights of a checkpoint of the authors, by the names they have in training, if it is one.
+pub(crate) fn weights_of(checkpoint: &Checkpoint) -> Option<Result<Tensors, ConvertError>> {
+    let root = root(checkpoint)?;
+    Some(Weights::new(checkpoint, "spikegpt", root).read_all())
 }
 
 fn convert(

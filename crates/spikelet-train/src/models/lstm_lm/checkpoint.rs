@@ -12,10 +12,6 @@ pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<LstmLm, Raise
     let Op::Embedding { weight } = raise.op("emb")? else {
         return Err(wrong("emb", "an embedding"));
     };
-    // The table of an embedding lies by its tokens, which a matrix takes for its inputs.
-    let emb = raise.weight("emb", weight)?;
-    let values = crate::params::values(emb.val().transpose());
-    let [width, vocabulary] = emb.val().dims();
     let names = (0..).map(|index| format!("lstm.{index}"));
     let layers = names.take_while(|name| raise.has(name)).map(|name| {
         let Op::Lstm { weight_input, weight_hidden, bias } = raise.op(&name)? else {
@@ -28,7 +24,7 @@ pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<LstmLm, Raise
         })
     });
     Ok(LstmLm {
-        emb: raise.init().values(values, [vocabulary, width]),
+        emb: raise.table("emb", weight)?,
         layers: layers.collect::<Result<_, _>>()?,
         head: raise.matrix("head")?,
         bias: raise.bias("head")?,

@@ -1,6 +1,6 @@
 //! Sizes of an LSTM language model.
 
-use crate::models::ModelError;
+use crate::models::{ModelError, classifier::Pooling};
 use serde::{Deserialize, Serialize};
 
 /// Layers of an LSTM between an embedding and a linear read-out.
@@ -11,6 +11,9 @@ pub struct LstmLmConfig {
     pub layers: usize,
     /// Channels of the embedding, and hidden units of every layer.
     pub width: usize,
+    /// How it classifies sentences.
+    #[serde(default)]
+    pub pooling: Pooling,
 }
 
 /// Four gigabytes of them.

@@ -6,6 +6,14 @@ use spikelet_graph::{GraphBuilder, Layout};
 
 /// Adds the network behind the token numbers of `input`; returns the head.
 pub(super) fn lower(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> String {
+    let x = features(model, graph, input);
+    let bias = Some(tensor(&model.bias));
+    graph.linear("head", x.as_str(), &tensor(&model.head), bias, Layout::ByOutput);
+    "head".to_owned()
+}
+
+/// Everything in front of the head; returns the last layer.
+pub(super) fn features(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> String {
     let dense = Layout::ByOutput;
     graph.embedding("emb", input, tensor(&model.emb));
     let mut x = "emb".to_owned();
@@ -15,6 +23,5 @@ pub(super) fn lower(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> St
         graph.lstm(&name, x.as_str(), &weights[0], &weights[1], tensor(&layer.bias), dense);
         x = name;
     }
-    graph.linear("head", x.as_str(), &tensor(&model.head), Some(tensor(&model.bias)), dense);
-    "head".to_owned()
+    x
 }

@@ -3,8 +3,8 @@
 use super::config::LstmLmConfig;
 use crate::{
     init::Init,
-    model::{SequenceModel, State, step_by_step},
-    models::{ModelError, lstm::cell},
+    model::{SequenceModel, State},
+    models::{ModelError, classifier::Body, lstm::cell},
     ops::{flex::is_f32_on_flex, lstm::lstm_sequence},
     raise::RaiseError,
 };
@@ -74,14 +74,38 @@ impl LstmLm {
     }
 }
 
-impl SequenceModel for LstmLm {
-    fn initial_state(&self, batch: usize, device: &Device) -> State {
-        let [_, width] = self.emb.val().dims();
-        vec![Tensor::zeros([batch, width], device); 2 * self.layers.len()]
+impl Body for LstmLm {
+    fn width(&self) -> usize {
+        self.emb.dims()[1]
     }
 
-    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
-        let mut x = self.embed(x);
+    fn first_state(&self, batch: usize, device: &Device) -> State {
+        vec![Tensor::zeros([batch, self.width()], device); 2 * self.layers.len()]
+    }
+
+    fn features(&self, tokens: Tensor<3>, _: Option<u64>) -> Tensor<3> {
+        let [time, batch, _] = tokens.dims();
+        if !is_f32_on_flex(&tokens) {
+            let mut state = self.first_state(batch, &tokens.device());
+            let steps = tokens.iter_dim(0).map(|token| {
+                let (features, next) =
+                    self.next_features(token.squeeze_dim(0), std::mem::take(&mut state));
+                state = next;
+                features
+            });
+            return Tensor::stack(steps.collect(), 0);
+        }
+        let rows = self.embed(tokens.reshape([time * batch, 1]));
+        let mut x = rows.reshape([time, batch, self.width()]);
+        for layer in &self.layers {
+            let weights = (layer.weight_ih.val(), layer.weight_hh.val(), layer.bias.val());
+            x = lstm_sequence(x, weights.0, weights.1, weights.2);
+        }
+        x
+    }
+
+    fn next_features(&self, token: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let mut x = self.embed(token);
         let mut next = State::new();
         let mut state = state.into_iter();
         for layer in &self.layers {
@@ -91,22 +115,28 @@ impl SequenceModel for LstmLm {
             x = h.clone();
             next.extend([h, c]);
         }
-        (self.read(x), next)
+        (x, next)
+    }
+
+    fn lower_features(&self, graph: &mut GraphBuilder, input: &str) -> String {
+        super::lower::features(self, graph, input)
+    }
+}
+
+impl SequenceModel for LstmLm {
+    fn initial_state(&self, batch: usize, device: &Device) -> State {
+        self.first_state(batch, device)
+    }
+
+    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let (features, next) = self.next_features(x, state);
+        (self.read(features), next)
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        if !is_f32_on_flex(&x) {
-            return step_by_step(self, x);
-        }
-        let [time, batch, _] = x.dims();
-        let rows = self.embed(x.reshape([time * batch, 1]));
-        let [_, width] = rows.dims();
-        let mut x = rows.reshape([time, batch, width]);
-        for layer in &self.layers {
-            let weights = (layer.weight_ih.val(), layer.weight_hh.val(), layer.bias.val());
-            x = lstm_sequence(x, weights.0, weights.1, weights.2);
-        }
-        let out = self.read(x.reshape([time * batch, width]));
+        let features = self.features(x, None);
+        let [time, batch, width] = features.dims();
+        let out = self.read(features.reshape([time * batch, width]));
         let [_, classes] = out.dims();
         out.reshape([time, batch, classes])
     }

@@ -1,6 +1,6 @@
 //! Sizes of a SpikeGPT, and what of the official code it follows.
 
-use crate::models::ModelError;
+use crate::models::{ModelError, classifier::Pooling};
 use serde::{Deserialize, Serialize};
 
 /// A SpikeGPT (Zhu et al. 2023).
@@ -24,6 +24,9 @@ pub struct SpikeGptConfig {
     /// as they are, which is RWKV-4 (Peng et al. 2023).
     #[serde(default = "spiking")]
     pub spiking: bool,
+    /// How it classifies sentences.
+    #[serde(default)]
+    pub pooling: Pooling,
 }
 
 /// The two block types of the official code, by its names.
@@ -66,7 +69,15 @@ impl SpikeGptConfig {
     /// A network of this size as the official script trains it.
     pub fn new(layers: usize, width: usize) -> Self {
         let (blocks, init) = (Blocks::default(), Initialisation::default());
-        Self { layers, width, blocks, init, dropout: dropout(), spiking: spiking() }
+        Self {
+            layers,
+            width,
+            blocks,
+            init,
+            dropout: dropout(),
+            spiking: spiking(),
+            pooling: Pooling::default(),
+        }
     }
 
     /// The 45M network of the paper's character models; its weights are 46.55 million with the 5458

@@ -12,6 +12,14 @@ use spikelet_graph::{Function, GraphBuilder, Layout, Membrane, Neuron, Op, Reset
 
 /// Adds the network behind the token numbers of `input`; returns the head.
 pub(super) fn lower(model: &SpikeGpt, graph: &mut GraphBuilder, input: &str) -> String {
+    let features = features(model, graph, input);
+    let mut lowering = Lowering { graph, x: String::new(), spiking: model.spiking };
+    lowering.linear("head", &features, &model.head, Layout::ByOutput, 1.0);
+    "head".to_owned()
+}
+
+/// Everything in front of the head; returns the last normalisation.
+pub(super) fn features(model: &SpikeGpt, graph: &mut GraphBuilder, input: &str) -> String {
     let width = model.width();
     graph.embedding("emb", input, table(model));
     let mut lowering = Lowering { graph, x: "emb".to_owned(), spiking: model.spiking };
@@ -28,8 +36,7 @@ pub(super) fn lower(model: &SpikeGpt, graph: &mut GraphBuilder, input: &str) -> 
     }
     let last = std::mem::take(&mut lowering.x);
     lowering.norm("ln_out", &last, &model.ln_out);
-    lowering.linear("head", "ln_out", &model.head, Layout::ByOutput, 1.0);
-    "head".to_owned()
+    "ln_out".to_owned()
 }
 
 /// The embedding; where it becomes spikes, these.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     model::{SequenceModel, State},
+    models::classifier::Body,
     ops::wkv::WkvState,
     raise::RaiseError,
 };
@@ -32,6 +33,12 @@ impl SpikeGpt {
     /// its neurons, if there are any; then the token and the potentials of its second mix. A
     /// training state ends with what decides the drop-out.
     pub fn run(&self, x: Tensor<3>, state: State, seen: Seen<'_>) -> (Tensor<3>, State) {
+        let (features, next) = self.run_features(x, state, seen);
+        (linear(features, self.head.weight.val()), next)
+    }
+
+    /// The same without the head: features `[time, batch, channels]`.
+    fn run_features(&self, x: Tensor<3>, state: State, seen: Seen<'_>) -> (Tensor<3>, State) {
         let [time, batch, _] = x.dims();
         let (state, next, spiking) = (state.into_iter(), State::new(), self.spiking);
         let mut pass = Pass { state, next, spiking, seen };
@@ -57,7 +64,7 @@ impl SpikeGpt {
         if let Some(dropout) = &mut dropout {
             next.push(dropout.after(time));
         }
-        (linear(x, self.head.weight.val()), next)
+        (x, next)
     }
 }
 
@@ -194,6 +201,34 @@ impl SpikeGpt {
         let potentials = if self.spiking { 2 } else { 0 };
         let tokens = |block: &Block| if block.att.is_some() { 5 } else { 2 };
         self.blocks.iter().map(|block| tokens(block) + potentials).sum()
+    }
+}
+
+impl Body for SpikeGpt {
+    fn width(&self) -> usize {
+        SpikeGpt::width(self)
+    }
+
+    fn first_state(&self, batch: usize, device: &Device) -> State {
+        self.initial_state(batch, device)
+    }
+
+    fn features(&self, tokens: Tensor<3>, seed: Option<u64>) -> Tensor<3> {
+        let ([_, batch, _], device) = (tokens.dims(), tokens.device());
+        let state = match seed {
+            Some(seed) => self.training_state(batch, &device, seed),
+            None => self.initial_state(batch, &device),
+        };
+        self.run_features(tokens, state, &mut |_, _| {}).0
+    }
+
+    fn next_features(&self, token: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let (features, next) = self.run_features(token.unsqueeze(), state, &mut |_, _| {});
+        (features.squeeze_dim(0), next)
+    }
+
+    fn lower_features(&self, graph: &mut GraphBuilder, input: &str) -> String {
+        super::lower::features(self, graph, input)
     }
 }
 
