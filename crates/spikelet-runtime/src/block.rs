@@ -108,7 +108,8 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
             Section::InOrder(_) => continue,
         };
         for instruction in &plan.instructions[range] {
-            if let Instruction::Multiply { product, .. } = instruction
+            if let Instruction::Multiply { product, .. } | Instruction::Convolve { product, .. } =
+                instruction
                 && let ProductKind::Matrix(weights) | ProductKind::Convolution(weights, _) =
                     product.kind
             {
@@ -126,18 +127,32 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
+/// A product of several steps: a convolution, if it has a shape, or one with a matrix.
+struct Batched<'a> {
+    weights: &'a Weights,
+    shape: Option<&'a Conv>,
+    input: Input,
+    bias: &'a [f32],
+    add: bool,
+    to: Buffer,
+}
+
 impl Plan {
-    /// The product that an instruction is, if it takes several steps as a batch: with the shape of
-    /// a convolution, or with a matrix.
-    fn batched(&self, at: usize) -> Option<(&Weights, Option<&Conv>, Input, Buffer)> {
-        let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
-        match product.kind {
-            ProductKind::Convolution(weights, shape) if self.weights[weights].is_packed() => {
-                let shape = Some(&self.convolutions[shape]);
-                Some((&self.weights[weights], shape, product.input, *to))
+    /// The product that an instruction is, if it takes several steps as a batch.
+    fn batched(&self, at: usize) -> Option<Batched<'_>> {
+        match self.instructions[at] {
+            Instruction::Convolve { product, bias, add, to } => {
+                let ProductKind::Convolution(weights, shape) = product.kind else { return None };
+                let (weights, shape) = (&self.weights[weights], Some(&self.convolutions[shape]));
+                let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+                let batched = Batched { weights, shape, input: product.input, bias, add, to };
+                weights.takes_batches().then_some(batched)
             }
-            ProductKind::Matrix(weights) if self.weights[weights].has_lanes(product.input) => {
-                Some((&self.weights[weights], None, product.input, *to))
+            Instruction::Multiply { product, to } => {
+                let ProductKind::Matrix(weights) = product.kind else { return None };
+                let (weights, input) = (&self.weights[weights], product.input);
+                let batched = Batched { weights, shape: None, input, bias: &[], add: true, to };
+                weights.has_lanes(input).then_some(batched)
             }
             _ => None,
         }
@@ -152,6 +167,7 @@ impl Plan {
         mut out: impl FnMut(usize, &[f32]),
     ) {
         state.memory.grow(self, xs.len());
+        state.seen.clear();
         let (first, end) = (state.steps, self.instructions.len());
         let mut read = false;
         for section in &self.sections {
@@ -207,21 +223,26 @@ impl Plan {
 
     /// A product of several steps at once.
     fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
-        let Some((weights, shape, input, to)) = self.batched(at) else { return };
+        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
+            return;
+        };
         let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
         let Some(shape) = shape else {
             let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
             return weights.add_products(lanes.collect(), &self.threads);
         };
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
-        let found = weights.convolve_batch(shape, &arrivals);
+        let found = weights.convolve_batch(shape, &arrivals, bias);
         drop(arrivals);
         let found = found.chunks_exact(found.len() / steps.len());
-        let add = |(view, found): (View, &[f32])| {
-            let to = self.places.moved(to, view.shift);
-            view.values[to].iter_mut().zip(found).for_each(|(y, x)| *y += x);
+        let put = |(view, found): (View, &[f32])| {
+            let to = &mut view.values[self.places.moved(to, view.shift)];
+            match add {
+                true => to.iter_mut().zip(found).for_each(|(y, x)| *y += x),
+                false => to.copy_from_slice(found),
+            }
         };
-        for_each(copies.into_iter().zip(found), true, add);
+        for_each(copies.into_iter().zip(found), true, put);
     }
 }
 

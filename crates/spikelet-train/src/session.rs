@@ -16,6 +16,7 @@ use crate::{
         lmu::Lmu,
         lstm::Lstm,
         lstm_lm::LstmLm,
+        metaspikeformer,
         spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
@@ -135,6 +136,10 @@ pub fn with_model<W: WithModel>(
             // Values without a spatial shape are an image of one position.
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
+        }
+        ModelConfig::MetaSpikeformer(c) => {
+            let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
+            start(metaspikeformer::network(c, shape, classes, &mut init)?, initial, task)
         }
         ModelConfig::Spikegpt(c) => match sentences {
             None => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
