@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `dense` | `SynapticOperations` Dense: (input, weight) pairs with every value taken as non-zero; positions in the padding of a convolution are not pairs; biases are not counted |
 //! | `effective_macs`, `effective_acs` | Effective_MACs, Effective_ACs: pairs of a non-zero input and a non-zero weight. All pairs of a layer call (one node, one step, all streams run together) are ACs if its whole input holds only -1, 0 and 1, MACs otherwise |
-//! | [`GraphCounts::connection_sparsity`] | `ConnectionSparsity`: zeros among the weights of linear layers and convolutions (biases excluded) and the weights and biases of LSTM and GRU, rounded to four decimals |
+//! | [`GraphCounts::connection_sparsity`] | `ConnectionSparsity`: zeros among the weights of linear layers and convolutions (biases excluded) and the weights and biases of LSTM, GRU and EGRU, rounded to four decimals |
 //! | [`Counters::activation_sparsity`](crate::counters::Counters::activation_sparsity) | `ActivationSparsity`: zeros among the outputs of all neurons, `relu` and `sigmoid` nodes, over all steps and streams together |
 //! | `parameters` | `ParameterCount`, where every neuron parameter is a PyTorch parameter (one that is a buffer there is counted here and not there) |
 //!
@@ -19,8 +19,8 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU, one per value and port beyond the first of `multiply`; of `attention`, those of both of its matrix products |
-//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds, seven per value of a layer norm, three of a token shift, 18 of WKV |
+//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM, GRU and EGRU, one per value and port beyond the first of `multiply`; of `attention`, those of both of its matrix products |
+//! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit, three and the threshold and the reset per EGRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds, seven per value of a layer norm, three of a token shift, 18 of WKV |
 //! | `state_updates` | neurons (or hidden units, or channels of WKV) whose state is computed anew, whether it changes or not |
 //! | `events_in` | non-zero values that arrived at the node, all ports together |
 //! | `weight_bytes` | bytes of weights and scales read |
@@ -205,7 +205,7 @@ fn connections(op: &Op) -> Vec<&str> {
     match op {
         Op::Embedding { .. } => names.clear(),
         Op::Lstm { bias, .. } => names.push(bias),
-        Op::Gru { bias_input, bias_hidden, .. } => {
+        Op::Gru { bias_input, bias_hidden, .. } | Op::Egru { bias_input, bias_hidden, .. } => {
             names.push(bias_input);
             names.push(bias_hidden);
         }
@@ -264,7 +264,8 @@ impl Work<'_> {
                 (*memories as u64).saturating_mul(self.size(a) + self.size(b))
             }
             Op::Lstm { weight_input, weight_hidden, .. }
-            | Op::Gru { weight_input, weight_hidden, .. } => {
+            | Op::Gru { weight_input, weight_hidden, .. }
+            | Op::Egru { weight_input, weight_hidden, .. } => {
                 self.size(weight_input) + self.size(weight_hidden)
             }
             _ => 0,
@@ -273,7 +274,7 @@ impl Work<'_> {
 
     fn gate_multiplies(&self) -> u64 {
         match &self.node.op {
-            Op::Lstm { .. } | Op::Gru { .. } => 3 * self.outputs(),
+            Op::Lstm { .. } | Op::Gru { .. } | Op::Egru { .. } => 3 * self.outputs(),
             Op::Attention { heads, .. } => {
                 let width = self.node.shape.last().copied().unwrap_or(0) / heads;
                 self.outputs().saturating_mul(2 * width as u64)
@@ -290,7 +291,7 @@ impl Work<'_> {
         match &self.node.op {
             Op::Scale { shift, .. } => self.outputs() * if shift.is_some() { 2 } else { 1 },
             Op::Activation { .. } => self.outputs(),
-            Op::Lstm { .. } => 5 * self.outputs(),
+            Op::Lstm { .. } | Op::Egru { .. } => 5 * self.outputs(),
             Op::Gru { .. } | Op::TokenShift { .. } => 3 * self.outputs(),
             Op::LayerNorm { .. } => 7 * self.outputs(),
             Op::Wkv { .. } => 18 * self.outputs(),
@@ -319,7 +320,9 @@ impl Work<'_> {
 
     fn state_updates(&self) -> u64 {
         match &self.node.op {
-            Op::Neuron(_) | Op::Lstm { .. } | Op::Gru { .. } | Op::Wkv { .. } => self.outputs(),
+            Op::Neuron(_) | Op::Lstm { .. } | Op::Gru { .. } | Op::Egru { .. } | Op::Wkv { .. } => {
+                self.outputs()
+            }
             _ => 0,
         }
     }

@@ -203,6 +203,30 @@ pub enum Op {
         /// `[3 hidden]`; the part of the new gate is inside the product with the reset gate.
         bias_hidden: String,
     },
+    /// The event-based GRU (Subramoney et al. 2023, as its official code computes it); gates in the
+    /// order `z`, `r`, `g`. With `A = W x + b` of port 0 and `B = R y + b'` of port 1, as a rule an
+    /// edge with delay 1 from the same node: `z, r = sigmoid(A + B)`, `g = tanh(A + r B)`,
+    /// `c = z h + (1 - z) g`, mixed with `h` by `zoneout`. Where `c > threshold` there is an event of
+    /// value `c`, and `h` becomes `c - threshold`; elsewhere the output is 0 and `h` becomes `c`.
+    Egru {
+        /// `W`, `[in, 3 hidden]` or `[3 hidden, in]`.
+        weight_input: Weight,
+        /// `R`, `[hidden, 3 hidden]` or `[3 hidden, hidden]`.
+        weight_hidden: Weight,
+        /// `b`, `[3 hidden]`.
+        bias_input: String,
+        /// `b'`, `[3 hidden]`; the part of `g` is inside the product with `r`.
+        bias_hidden: String,
+        /// Name of a tensor `[hidden]`.
+        threshold: String,
+        /// The share of the old state in the new one: `zoneout h + (1 - zoneout) c`.
+        #[serde(default)]
+        zoneout: f32,
+        /// After so many steps the state, not the events, starts again from zero: the official
+        /// language model carries nothing but events from one window of text to the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart: Option<usize>,
+    },
     /// The row of a table that a token names. Its source is an input of shape `[1]` with the number
     /// of the token, from 0.
     Embedding {
@@ -277,6 +301,7 @@ impl Op {
             Op::Legendre { .. } => "legendre",
             Op::Lstm { .. } => "lstm",
             Op::Gru { .. } => "gru",
+            Op::Egru { .. } => "egru",
             Op::Embedding { .. } => "embedding",
             Op::LayerNorm { .. } => "layer_norm",
             Op::TokenShift { .. } => "token_shift",
@@ -297,7 +322,8 @@ impl Op {
             }
             Op::Legendre { a, b, .. } => Vec::from([a, b]),
             Op::Lstm { weight_input, weight_hidden, .. }
-            | Op::Gru { weight_input, weight_hidden, .. } => {
+            | Op::Gru { weight_input, weight_hidden, .. }
+            | Op::Egru { weight_input, weight_hidden, .. } => {
                 Vec::from([weight_input, weight_hidden])
             }
             _ => Vec::new(),
@@ -312,7 +338,8 @@ impl Op {
             }
             Op::Legendre { a, b, .. } => Vec::from([a, b]),
             Op::Lstm { weight_input, weight_hidden, .. }
-            | Op::Gru { weight_input, weight_hidden, .. } => {
+            | Op::Gru { weight_input, weight_hidden, .. }
+            | Op::Egru { weight_input, weight_hidden, .. } => {
                 Vec::from([weight_input, weight_hidden])
             }
             _ => Vec::new(),
@@ -346,6 +373,13 @@ impl Op {
                 weight_hidden.push_names(&mut names);
                 names.push(bias_input);
                 names.push(bias_hidden);
+            }
+            Op::Egru {
+                weight_input, weight_hidden, bias_input, bias_hidden, threshold, ..
+            } => {
+                weight_input.push_names(&mut names);
+                weight_hidden.push_names(&mut names);
+                names.extend([bias_input.as_str(), bias_hidden.as_str(), threshold.as_str()]);
             }
             Op::Embedding { weight } => weight.push_names(&mut names),
             Op::LayerNorm { weight, bias } => names.extend([weight.as_str(), bias.as_str()]),

@@ -17,7 +17,7 @@ pub const MAX_TOKENS: usize = 1 << 24;
 pub fn ports(op: &Op, connected: usize) -> usize {
     match op {
         Op::Input { .. } => 0,
-        Op::Legendre { .. } | Op::TokenShift { .. } | Op::Wkv { .. } => 2,
+        Op::Legendre { .. } | Op::TokenShift { .. } | Op::Wkv { .. } | Op::Egru { .. } => 2,
         Op::Attention { .. } => 3,
         Op::Multiply => connected.max(2),
         Op::Concat => connected.max(1),
@@ -39,6 +39,9 @@ pub fn infer(
     let first = inputs.first().copied().flatten();
     if let Op::Legendre { memories, order, a, b } = &node.op {
         return at.legendre([*memories, *order], a, b, inputs).map(Some);
+    }
+    if let Op::Egru { .. } = &node.op {
+        return at.egru(inputs);
     }
     if let Op::Concat = &node.op {
         let known: Option<Vec<&[usize]>> = inputs.iter().copied().collect();
@@ -129,6 +132,7 @@ pub fn infer(
         | Op::Concat
         | Op::TokenShift { .. }
         | Op::Wkv { .. }
+        | Op::Egru { .. }
         | Op::Multiply
         | Op::Attention { .. } => Ok(None),
         Op::Activation { .. } | Op::Neuron(_) | Op::Readout { .. } | Op::Output | Op::Add => {
@@ -350,7 +354,27 @@ impl At<'_> {
         }
     }
 
-    /// Hidden units of an LSTM or GRU cell with this many gates.
+    fn egru(&self, inputs: &[Option<&[usize]>]) -> Result<Option<Vec<usize>>, GraphError> {
+        let Op::Egru { weight_input, weight_hidden, bias_input, bias_hidden, threshold, .. } =
+            &self.node.op
+        else {
+            return Ok(None);
+        };
+        let Some(input) = inputs.first().copied().flatten() else { return Ok(None) };
+        let hidden = self.cell(weight_input, weight_hidden, 3, input)?;
+        self.vector(bias_input, 3 * hidden)?;
+        self.vector(bias_hidden, 3 * hidden)?;
+        self.vector(threshold, hidden)?;
+        if let Some(found) = inputs.get(1).copied().flatten()
+            && *found != [hidden]
+        {
+            let problem = format!("port 1 takes shape [{hidden}] but gets {found:?}");
+            return Err(self.field("weight_hidden", problem));
+        }
+        Ok(Some(Vec::from([hidden])))
+    }
+
+    /// Hidden units of an LSTM, GRU or EGRU cell with this many gates.
     fn cell(
         &self,
         weight_input: &Weight,

@@ -14,7 +14,8 @@ impl Graph {
     /// Neurons give [`Signal::Binary`], leaky integrators and everything that multiplies by a
     /// matrix [`Signal::Dense`]. Pooling by sum or mean, scaling without a shift, `tanh` and token
     /// shifts turn spikes into [`Signal::Graded`]: zeros stay zeros. The square of `relu`, of which
-    /// few values are expected to be active, turns everything but spikes into it. What only moves
+    /// few values are expected to be active, turns everything but spikes into it; EGRU gives nothing
+    /// else. What only moves
     /// or selects values keeps the signal of its input, and so do products of ports, `relu` and the
     /// read-outs `last` and `max`.
     pub fn signals(&self, topology: &Topology) -> Vec<Signal> {
@@ -66,7 +67,7 @@ fn output_signal(node: &Node, input: Option<Signal>) -> Signal {
             at_least_graded
         }
         Op::Activation { function: Function::ReluSquared } if input == Signal::Binary => input,
-        Op::Activation { function: Function::ReluSquared } => Signal::Graded,
+        Op::Activation { function: Function::ReluSquared } | Op::Egru { .. } => Signal::Graded,
         Op::Activation { function: Function::Relu } => input,
         Op::Activation { function: Function::Tanh } => at_least_graded,
         Op::Readout { readout: Readout::Last | Readout::Max } => input,

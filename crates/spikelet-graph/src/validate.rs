@@ -131,6 +131,21 @@ impl Graph {
         if let Op::Neuron(neuron) = &node.op {
             self.check_neuron(node, neuron)?;
         }
+        if let Op::Egru { zoneout, restart, .. } = &node.op {
+            if !(0.0..=1.0).contains(zoneout) {
+                let (node, value) = (node.name.clone(), *zoneout);
+                let parameter = "zoneout";
+                return Err(GraphError::Parameter { node, parameter, value, range: UNIT });
+            }
+            if *restart == Some(0) {
+                let problem = String::from("a state cannot restart every 0 steps");
+                return Err(GraphError::Field {
+                    node: node.name.clone(),
+                    field: "restart",
+                    problem,
+                });
+            }
+        }
         if let Op::Embedding { .. } = &node.op {
             self.check_tokens(node, sources)?;
         }

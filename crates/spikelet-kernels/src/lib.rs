@@ -15,6 +15,7 @@ pub mod conv;
 #[cfg(feature = "std")]
 pub mod cross_entropy;
 pub mod dense;
+pub mod egru;
 pub mod events;
 #[cfg(feature = "std")]
 pub mod gate;
@@ -43,6 +44,7 @@ pub mod quant;
 #[cfg(feature = "std")]
 mod rows;
 pub mod simd;
+pub mod sparse;
 #[cfg(feature = "std")]
 pub mod spike_conv;
 pub mod surrogate;

@@ -9,7 +9,7 @@ use crate::{
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout};
 use spikelet_kernels::{
-    attention, cells, events, layer_norm, math, neuron, pool, token_shift, wkv,
+    attention, cells, egru, events, layer_norm, math, neuron, pool, token_shift, wkv,
 };
 
 impl Plan {
@@ -187,6 +187,20 @@ impl Plan {
             Instruction::Gru { from_input, from_hidden, hidden } => {
                 let [x, h, hidden] = apart(values, [of(from_input), of(from_hidden), of(hidden)]);
                 cells::gru(x, h, hidden);
+            }
+            Instruction::Egru {
+                gates: [from_input, from_events],
+                threshold,
+                share,
+                restart,
+                h,
+                to,
+            } => {
+                let [x, events, h, to] = apart(values, [from_input, from_events, h, to].map(of));
+                if restart.is_some_and(|after| steps.is_multiple_of(after as u64)) {
+                    h.fill(0.0);
+                }
+                egru::step(x, events, &self.vectors[*threshold], *share, h, to);
             }
             Instruction::Accumulate { readout, from, sum, to } => {
                 self.accumulate(*readout, *from, *sum, *to, memory, steps);

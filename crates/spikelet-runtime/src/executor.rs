@@ -61,7 +61,21 @@ impl Executor {
     /// # Errors
     /// Whatever [`Graph::validate`] finds, and state in the phase that runs once.
     pub fn new(graph: &Graph) -> Result<Self, Error> {
-        let plan = compile(graph)?;
+        Self::compiled(graph, false)
+    }
+
+    /// The same with tables in the place of embeddings in front of EGRU layers: what a token adds to
+    /// the gates is worked out beforehand. A table takes `3 hidden` values for every token of the
+    /// vocabulary, and saves the product of every step; results differ by rounding.
+    ///
+    /// # Errors
+    /// As [`Executor::new`].
+    pub fn with_tables(graph: &Graph) -> Result<Self, Error> {
+        Self::compiled(graph, true)
+    }
+
+    fn compiled(graph: &Graph, tables: bool) -> Result<Self, Error> {
+        let plan = compile(graph, tables)?;
         let fingerprint = fingerprint(&plan);
         Ok(Self { plan, fingerprint })
     }

@@ -122,6 +122,17 @@ pub(crate) enum Instruction {
     Lstm { gates: Buffer, cell: Buffer, hidden: Buffer },
     /// The gates of a GRU.
     Gru { from_input: Buffer, from_hidden: Buffer, hidden: Buffer },
+    /// Advances an EGRU: what its input and its events add to the gates, its threshold
+    /// ([`Plan::vectors`]), the share of the new state under zoneout, and after how many steps the
+    /// state starts again.
+    Egru {
+        gates: [Buffer; 2],
+        threshold: usize,
+        share: f32,
+        restart: Option<usize>,
+        h: Buffer,
+        to: Buffer,
+    },
     /// Reduces over time.
     Accumulate { readout: Readout, from: Input, sum: Buffer, to: Buffer },
     /// Writes the value of `delay` steps ago ([`Plan::rings`]).
@@ -181,6 +192,9 @@ impl Instruction {
             }
             Self::Lstm { gates, cell, hidden } => {
                 [*gates, *cell, *hidden].into_iter().for_each(visit);
+            }
+            Self::Egru { gates, h, to, .. } => {
+                gates.iter().chain([h, to]).copied().for_each(visit);
             }
             Self::Gru { from_input, from_hidden, hidden } => {
                 [*from_input, *from_hidden, *hidden].into_iter().for_each(visit);

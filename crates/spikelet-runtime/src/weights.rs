@@ -11,6 +11,7 @@ use spikelet_kernels::{
     dense, gather,
     matvec::{self, Arrangement, GROUP, Rounded, Rows},
     quant,
+    sparse::SparseRows,
 };
 
 /// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
@@ -36,10 +37,18 @@ pub(crate) enum Arrival<'a> {
     Dense(&'a [f32]),
 }
 
+/// Matrices of which a smaller fraction than this is not zero keep only that: an index takes as
+/// much memory as a weight, and products add weight by weight. At least so large, because small ones
+/// stay in a cache.
+const SPARSE: f64 = 0.2;
+const LARGE: usize = 1 << 14;
+
 /// Weights of one precision.
 #[derive(Clone, Debug)]
 enum Store {
     F32(Slab<f32>),
+    /// A pruned matrix, by input.
+    Sparse(SparseRows),
     /// The kernel of a convolution, packed for its events.
     #[cfg(feature = "std")]
     Packed(EventWeights),
@@ -119,6 +128,14 @@ impl Weights {
             return Ok(Weights { store, scale, layout, rows: tensor.len() / outputs, outputs });
         }
         let turned = turn.then(|| turned(tensor));
+        let sparse = !convolution
+            && !grouped
+            && matches!(tensor.values, Values::F32(_) | Values::F16(_))
+            && tensor.len() >= LARGE
+            && (tensor.len() - tensor.zero_count()) as f64 <= SPARSE * tensor.len() as f64;
+        if sparse {
+            return Ok(Self::sparse(tensor, weight.layout, turned.as_ref()));
+        }
         let layout = if turn { Layout::ByInput } else { weight.layout };
         let tensor = turned.as_ref().unwrap_or(tensor);
         let store = match &tensor.values {
@@ -134,6 +151,24 @@ impl Weights {
             Values::F16(_) | Values::I32(_) => Store::F32(tensor.to_f32().into()),
         };
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
+    }
+
+    fn sparse(tensor: &Tensor, layout: Layout, turned: Option<&Tensor>) -> Self {
+        let outputs = tensor.output_channels(layout);
+        let again = match (layout, turned) {
+            (Layout::ByOutput, None) => tensor.permuted(&[1, 0]),
+            _ => None,
+        };
+        let by_input = again.as_ref().or(turned).unwrap_or(tensor);
+        let rows = SparseRows::of(&by_input.to_f32(), outputs);
+        let (scale, layout, inputs) = (Vec::new().into(), Layout::ByInput, rows.inputs());
+        Weights { store: Store::Sparse(rows), scale, layout, rows: inputs, outputs }
+    }
+
+    /// A table of rows of so many values.
+    pub(crate) fn table(values: Vec<f32>, outputs: usize) -> Self {
+        let (scale, layout, rows) = (Vec::new().into(), Layout::ByInput, values.len() / outputs);
+        Weights { store: Store::F32(values.into()), scale, layout, rows, outputs }
     }
 
     /// Packs the kernel of a convolution of `signal`, if that makes it faster.
@@ -187,6 +222,9 @@ impl Weights {
 
     /// Bytes in memory, with scales.
     pub(crate) fn bytes(&self) -> usize {
+        if let Store::Sparse(w) = &self.store {
+            return w.bytes();
+        }
         #[cfg(feature = "std")]
         if let Store::Panels(w) = &self.store {
             return w.bytes();
@@ -205,6 +243,7 @@ impl Weights {
     fn bytes_of(&self, weights: usize) -> usize {
         match &self.store {
             Store::F32(_) => 4 * weights,
+            Store::Sparse(w) => w.bytes() / self.rows.max(1),
             #[cfg(feature = "std")]
             Store::Packed(_) | Store::Panels(_) => 4 * weights,
             Store::F16(_) => 2 * weights,
@@ -231,6 +270,7 @@ impl Weights {
     pub(crate) fn nonzero(&self) -> Vec<bool> {
         let flags: Vec<bool> = match &self.store {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
+            Store::Sparse(w) => w.to_dense().iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
             Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
@@ -263,6 +303,9 @@ impl Weights {
         threads: &Threads,
     ) {
         match (&self.store, x) {
+            (Store::Sparse(w), Arrival::Spikes(events)) => w.add_rows(out, events, None),
+            (Store::Sparse(w), Arrival::Graded(events, x)) => w.add_rows(out, events, Some(x)),
+            (Store::Sparse(w), Arrival::Dense(x)) => w.add_dense(out, x),
             (Store::F32(w), Arrival::Spikes(events)) => gather::add_rows(out, w, events),
             (Store::F32(w), Arrival::Dense(x)) if self.layout == Layout::ByInput => {
                 dense::add_by_input(out, w, x);
@@ -416,6 +459,7 @@ impl Weights {
             (Store::F16(_) | Store::I4(_) | Store::GroupsI8(_) | Store::GroupsI4(_), _) => {
                 unreachable!("kernels of convolutions are floats or have 8 bits")
             }
+            (Store::Sparse(_), _) => unreachable!("kernels of convolutions are kept whole"),
         }
     }
 

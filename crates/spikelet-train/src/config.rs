@@ -52,7 +52,7 @@ pub struct TrainConfig {
     /// once; their gradients add up. Batch statistics are those of a part.
     #[serde(default = "one_part")]
     pub accumulate: usize,
-    /// `bptt`, `bptt-checkpoint=N`, `sltt`, `sltt-k=K` or `sltt-at=0,2`.
+    /// `bptt`, `bptt-checkpoint=N`, `bptt-truncated=N`, `sltt`, `sltt-k=K` or `sltt-at=0,2`.
     #[serde(default)]
     pub rule: LearningRule,
     /// What is minimised; cross entropy of the read-out by default.

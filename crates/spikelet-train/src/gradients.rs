@@ -4,13 +4,14 @@ use crate::{
     config::Config,
     loss::Loss,
     model::SequenceModel,
+    models::egru::Sparsity,
     params,
     prepare::Prepared,
     rule::LearningRule,
     session::{Initial, SessionError, WithModel, with_model},
     trainer::targets,
 };
-use burn::module::{ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// Copies gradients out; parameters that none reached are left out.
-pub fn collect<M: SequenceModel>(model: &M, gradients: &GradientsParams) -> Gradients {
+pub fn collect<M: Module>(model: &M, gradients: &GradientsParams) -> Gradients {
     struct Collect<'a> {
         path: Vec<String>,
         gradients: &'a GradientsParams,
@@ -128,6 +129,27 @@ pub fn of_samples(
         }
     }
     with_model(config, data, initial, Compare { rule, config, data, index })
+}
+
+/// How much of each event-based layer is silent over some samples; nothing for other models.
+///
+/// # Errors
+/// Settings no model can be made of, weights of another model.
+pub fn sparsity(
+    config: &Config,
+    data: &Prepared,
+    initial: Option<&Initial>,
+    index: &[usize],
+) -> Result<Vec<Sparsity>, SessionError> {
+    struct Silent<'a>(&'a Prepared, &'a [usize]);
+    impl WithModel for Silent<'_> {
+        type Out = Vec<Sparsity>;
+
+        fn with<M: SequenceModel>(self, model: M) -> Vec<Sparsity> {
+            model.valid().sparsity(self.0.batch(self.1, &Device::flex()))
+        }
+    }
+    with_model(config, data, initial, Silent(data, index))
 }
 
 #[cfg(test)]

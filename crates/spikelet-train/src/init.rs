@@ -65,6 +65,17 @@ impl Init {
         self.uniform(1.0 / (fan_in as f32).sqrt(), shape)
     }
 
+    /// Beta distribution: `a / (a + b)` of two numbers of Gamma distributions with these shapes.
+    pub fn beta<const D: usize>(&mut self, a: f64, b: f64, shape: [usize; D]) -> Param<Tensor<D>> {
+        let n = shape.iter().product();
+        let mut draw = || {
+            let (a, b) = (self.gamma(a), self.gamma(b));
+            (a / (a + b)) as f32
+        };
+        let values = (0..n).map(|_| draw()).collect();
+        self.values(values, shape)
+    }
+
     /// `gain` times a matrix whose shorter side is orthonormal, drawn evenly (PyTorch's
     /// `orthogonal_`).
     pub fn orthogonal(&mut self, gain: f32, [rows, columns]: [usize; 2]) -> Param<Tensor<2>> {
@@ -89,6 +100,23 @@ impl Init {
         };
         let values = (0..rows * columns).map(|i| gain * at(i / columns, i % columns));
         self.values(values.collect(), [rows, columns])
+    }
+
+    /// Gamma distribution of a shape above 0 (Marsaglia and Tsang 2000).
+    fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let scale = (1.0 - self.rng.random::<f64>()).powf(1.0 / shape);
+            return self.gamma(shape + 1.0) * scale;
+        }
+        let d = shape - 1.0 / 3.0;
+        loop {
+            let x = f64::from(self.standard_normal());
+            let v = (1.0 + x / (9.0 * d).sqrt()).powi(3);
+            let u = 1.0 - self.rng.random::<f64>();
+            if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
     }
 
     /// Box-Muller, in f64.
@@ -127,6 +155,21 @@ mod tests {
                 let expected = if i / n == i % n { 4.0 } else { 0.0 };
                 assert!((value - expected).abs() < 1e-5, "{shape:?} [{i}]: {value}");
             }
+        }
+    }
+
+    #[test]
+    fn beta_has_its_mean_and_variance() {
+        for (a, b) in [(3.0 * 0.3 / 0.7, 3.0), (3.0 * 0.01 / 0.99, 3.0)] {
+            let values = Init::new(5, &Device::flex()).beta(a, b, [20_000]).val().into_data();
+            let values = values.try_into_vec::<f32>().unwrap();
+            assert!(values.iter().all(|v| (0.0..=1.0).contains(v)));
+            let n = values.len() as f64;
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let var = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+            let exact = a * b / ((a + b).powi(2) * (a + b + 1.0));
+            assert!((mean - a / (a + b)).abs() < 4.0 * (exact / n).sqrt(), "mean {mean}");
+            assert!((var - exact).abs() < 0.15 * exact, "variance {var} is not {exact}");
         }
     }
 

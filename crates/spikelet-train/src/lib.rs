@@ -4,6 +4,8 @@ mod adam;
 pub mod config;
 pub mod constraint;
 pub mod distillation;
+pub mod draws;
+pub mod egru_step;
 pub mod evaluate;
 mod gradient_sum;
 pub mod gradients;

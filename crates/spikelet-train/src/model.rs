@@ -1,6 +1,6 @@
 //! What the trainer asks of a model.
 
-use crate::raise::RaiseError;
+use crate::{models::egru::Sparsity, raise::RaiseError};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout};
@@ -48,6 +48,18 @@ pub trait SequenceModel: Module {
         }
         let (out, next) = self.step(x, state.into_iter().map(Tensor::autodiff).collect());
         (out, next.into_iter().map(Tensor::inner).collect())
+    }
+
+    /// All time steps of `x` from a state, and the last state. A faster form must agree with the
+    /// steps.
+    fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        steps_from(self, x, state)
+    }
+
+    /// How much of each event-based layer is silent over `x` `[time, batch, channels]`; nothing for
+    /// other models.
+    fn sparsity(&self, _x: Tensor<3>) -> Vec<Sparsity> {
+        Vec::new()
     }
 
     /// All time steps from a zero state. A faster form must agree with the steps.

@@ -78,19 +78,31 @@ impl<'a> Raise<'a> {
 
     /// A weight as `[out, in]`.
     pub fn weight(&self, node: &str, weight: &Weight) -> Result<Param<Tensor<2>>, RaiseError> {
+        self.laid(node, weight, Layout::ByOutput)
+    }
+
+    /// A weight as `[in, out]`.
+    pub fn by_input(&self, node: &str, weight: &Weight) -> Result<Param<Tensor<2>>, RaiseError> {
+        self.laid(node, weight, Layout::ByInput)
+    }
+
+    fn laid(
+        &self,
+        node: &str,
+        weight: &Weight,
+        wanted: Layout,
+    ) -> Result<Param<Tensor<2>>, RaiseError> {
         let shape = &self.graph.tensor(node, &weight.tensor)?.shape;
         let &[rows, columns] = shape.as_slice() else {
             return Err(RaiseError::Kind { node: node.to_owned(), expected: "a matrix" });
         };
         let values = self.graph.weight(node, weight)?;
+        if weight.layout == wanted {
+            return Ok(self.init.values(values, [rows, columns]));
+        }
         // A parameter must be a leaf of the autodiff graph: values are turned round, not tensors.
-        Ok(match weight.layout {
-            Layout::ByOutput => self.init.values(values, [rows, columns]),
-            Layout::ByInput => {
-                let turned = (0..values.len()).map(|k| values[k % rows * columns + k / rows]);
-                self.init.values(turned.collect(), [columns, rows])
-            }
-        })
+        let turned = (0..values.len()).map(|k| values[k % rows * columns + k / rows]);
+        Ok(self.init.values(turned.collect(), [columns, rows]))
     }
 
     /// A tensor of one axis.

@@ -3,7 +3,7 @@
 use crate::{
     gradient_sum::GradientSum,
     loss::Loss,
-    model::{SequenceModel, State, read_out, steps_from},
+    model::{SequenceModel, State, read_out},
 };
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
@@ -23,6 +23,9 @@ pub enum LearningRule {
     /// The gradients of BPTT, one segment of this many steps at a time: only the states between
     /// segments are kept, and each segment runs again for its backward pass (Chen et al. 2016).
     BpttCheckpoint(usize),
+    /// Backpropagation through segments of this many steps: values go on from one to the next,
+    /// gradients do not.
+    BpttTruncated(usize),
     /// Spatial learning through time (Meng et al. 2023): the state is detached after every step
     /// and each step has its own loss, the mean of which is minimised; memory does not grow with
     /// the number of steps.
@@ -38,6 +41,7 @@ impl fmt::Display for LearningRule {
         match self {
             LearningRule::Bptt => write!(f, "bptt"),
             LearningRule::BpttCheckpoint(steps) => write!(f, "bptt-checkpoint={steps}"),
+            LearningRule::BpttTruncated(steps) => write!(f, "bptt-truncated={steps}"),
             LearningRule::Sltt => write!(f, "sltt"),
             LearningRule::SlttK(k) => write!(f, "sltt-k={k}"),
             LearningRule::SlttAt(steps) => {
@@ -59,6 +63,7 @@ impl FromStr for LearningRule {
             None if s == "bptt" => Some(LearningRule::Bptt),
             None if s == "sltt" => Some(LearningRule::Sltt),
             Some(("bptt-checkpoint", n)) => number(n).map(LearningRule::BpttCheckpoint),
+            Some(("bptt-truncated", n)) => number(n).map(LearningRule::BpttTruncated),
             Some(("sltt-k", n)) => number(n).map(LearningRule::SlttK),
             Some(("sltt-at", list)) => listed(list).map(LearningRule::SlttAt),
             _ => None,
@@ -66,7 +71,7 @@ impl FromStr for LearningRule {
         found.ok_or_else(|| {
             format!(
                 "unknown learning rule `{s}`: use bptt, bptt-checkpoint=N (segments of N steps), \
-                 sltt, sltt-k=K (K steps at random) or sltt-at=0,2 (listed steps, from 0)"
+                 bptt-truncated=N (no gradient from one segment to another), sltt, sltt-k=K (K steps at random) or sltt-at=0,2 (listed steps, from 0)"
             )
         })
     }
@@ -119,7 +124,12 @@ impl LearningRule {
                 Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
             }
             LearningRule::BpttCheckpoint(steps) => {
-                checkpointed(model, x, targets, loss, *steps, seed)
+                let segments = Segments { steps: *steps, truncated: false };
+                segments.gradients(model, x, targets, loss, seed)
+            }
+            LearningRule::BpttTruncated(steps) => {
+                let segments = Segments { steps: *steps, truncated: true };
+                segments.gradients(model, x, targets, loss, seed)
             }
             LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_) => {
                 self.online(model, x, targets, loss, seed)
@@ -212,53 +222,63 @@ fn whole<M: SequenceModel>(
     }
 }
 
-/// BPTT in segments of `steps`. The first run has no graph; it gives the outputs, from them the
-/// loss and its gradient at every output, and the state before every segment. Then segments run
-/// again, the last one first: what each minimises is the sum of its outputs and its last state,
-/// weighted by their gradients.
-fn checkpointed<M: SequenceModel>(
-    model: &M,
-    x: Tensor<3>,
-    targets: Tensor<1, Int>,
-    loss: &Loss,
+/// BPTT in segments. The first run has no graph; it gives the outputs, from them the loss and its
+/// gradient at every output, and the state before every segment. Then segments run again, the last
+/// one first: what each minimises is the sum of its outputs and its last state, weighted by their
+/// gradients. Truncated, the last states weigh nothing.
+struct Segments {
     steps: usize,
-    seed: u64,
-) -> Outcome {
-    let [time, batch, _] = x.dims();
-    let plain = model.valid();
-    let mut state = plain.training_state(batch, &x.device().inner(), seed);
-    let (mut before, mut outputs) = (Vec::new(), Vec::new());
-    for start in (0..time).step_by(steps) {
-        let x = x.clone().narrow(0, start, steps.min(time - start)).inner();
-        before.push(state.clone());
-        let (out, next) = steps_from(&plain, x, state);
-        outputs.push(out);
-        state = next;
-    }
-    let outputs = Tensor::cat(outputs, 0);
-    let leaf = outputs.clone().autodiff().require_grad();
-    let value = whole(model, leaf.clone(), targets, loss);
-    let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
+    truncated: bool,
+}
 
-    let mut sum = GradientSum::default();
-    let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
-    for (segment, state) in before.into_iter().enumerate().rev() {
-        let start = segment * steps;
-        let length = steps.min(time - start);
-        let leaves: State = state.into_iter().map(|t| t.autodiff().require_grad()).collect();
-        let (out, next) = steps_from(model, x.clone().narrow(0, start, length), leaves.clone());
-        let d_out = d_outputs.clone().narrow(0, start, length).autodiff();
-        let mut objective = (out * d_out).sum();
-        for (next, d) in next.into_iter().zip(d_state) {
-            if let Some(d) = d {
-                objective = objective + (next * d.autodiff()).sum();
-            }
+impl Segments {
+    fn gradients<M: SequenceModel>(
+        &self,
+        model: &M,
+        x: Tensor<3>,
+        targets: Tensor<1, Int>,
+        loss: &Loss,
+        seed: u64,
+    ) -> Outcome {
+        let [time, batch, _] = x.dims();
+        let plain = model.valid();
+        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let (mut before, mut outputs) = (Vec::new(), Vec::new());
+        for start in (0..time).step_by(self.steps) {
+            let x = x.clone().narrow(0, start, self.steps.min(time - start)).inner();
+            before.push(state.clone());
+            let (out, next) = plain.resume(x, state);
+            outputs.push(out);
+            state = next;
         }
-        let gradients = sum.carried_by(model, objective).backward();
-        d_state = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
-        sum.add(model, gradients);
+        let outputs = Tensor::cat(outputs, 0);
+        let leaf = outputs.clone().autodiff().require_grad();
+        let value = whole(model, leaf.clone(), targets, loss);
+        let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
+
+        let mut sum = GradientSum::default();
+        let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+        for (segment, state) in before.into_iter().enumerate().rev() {
+            let start = segment * self.steps;
+            let length = self.steps.min(time - start);
+            let leaves: State = state.into_iter().map(|t| t.autodiff().require_grad()).collect();
+            let (out, next) = model.resume(x.clone().narrow(0, start, length), leaves.clone());
+            let d_out = d_outputs.clone().narrow(0, start, length).autodiff();
+            let mut objective = (out * d_out).sum();
+            for (next, d) in next.into_iter().zip(d_state) {
+                if let Some(d) = d {
+                    objective = objective + (next * d.autodiff()).sum();
+                }
+            }
+            let gradients = sum.carried_by(model, objective).backward();
+            d_state = match self.truncated {
+                true => vec![None; leaves.len()],
+                false => leaves.iter().map(|leaf| leaf.grad(&gradients)).collect(),
+            };
+            sum.add(model, gradients);
+        }
+        Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
     }
-    Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
 }
 
 #[cfg(test)]
@@ -270,6 +290,7 @@ mod tests {
         let rules = [
             LearningRule::Bptt,
             LearningRule::BpttCheckpoint(2),
+            LearningRule::BpttTruncated(5),
             LearningRule::Sltt,
             LearningRule::SlttK(3),
             LearningRule::SlttAt(vec![0, 4]),

@@ -11,6 +11,8 @@ use crate::{
         bag_of_words::BagOfWords,
         classifier::{Body, Classifier},
         convnet::Convnet,
+        egru::Egru,
+        egru_lm::EgruLm,
         gru::Gru,
         l2mu::L2mu,
         lmu::Lmu,
@@ -60,7 +62,7 @@ pub enum SessionError {
     /// A model of values and text, or one of tokens and values.
     #[error(
         "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
-         (spikegpt, lstm-lm, of sentences also bag-of-words), everything else for those that read values"
+         (spikegpt, lstm-lm, egru-lm, of sentences also bag-of-words), everything else for those that read values"
     )]
     Tokens {
         /// The kind of the model.
@@ -136,6 +138,14 @@ pub fn with_model<W: WithModel>(
             // Values without a spatial shape are an image of one position.
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
+        }
+        ModelConfig::Egru(c) => {
+            let shape = data.samples.shape();
+            start(Egru::new(c, &shape, classes, &mut init)?, initial, task)
+        }
+        ModelConfig::EgruLm(c) => {
+            let window = data.samples.time();
+            start(EgruLm::new(c, classes, window, &mut init)?, initial, task)
         }
         ModelConfig::MetaSpikeformer(c) => {
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);

@@ -4,8 +4,8 @@
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{
-        completions, compress, convert, data, doctor, embed, eval, generate, inspect, map, profile, run,
-        simulate,
+        completions, compress, convert, data, doctor, embed, eval, generate, inspect, map, profile,
+        run, simulate,
     },
     failure::{Failure, Outcome, Result},
     ui::Ui,

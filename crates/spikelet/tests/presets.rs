@@ -8,8 +8,9 @@ use spikelet_train::{
     init::Init,
     loss::MseTarget,
     models::{
-        ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet, gru::Gru,
-        l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm, spikegpt::SpikeGpt,
+        ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet,
+        egru::Egru, egru_lm::EgruLm, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
+        spikegpt::SpikeGpt,
     },
     optimizer::Optimizer,
     schedule::Schedule,
@@ -98,6 +99,12 @@ fn parameters(config: &Config) -> usize {
         ModelConfig::LstmLm(c) => {
             LstmLm::new(c, classes, &mut init).expect("a network").num_params()
         }
+        ModelConfig::Egru(c) => {
+            Egru::new(c, &shape, classes, &mut init).expect("a network").num_params()
+        }
+        ModelConfig::EgruLm(c) => {
+            EgruLm::new(c, classes, 64, &mut init).expect("a network").num_params()
+        }
         ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
         other => panic!("no preset has a {}", other.kind()),
     }
@@ -114,6 +121,8 @@ fn every_preset_builds_its_network() {
         ("baseline/lstm-subj", [1, 1, 1], 1_478_676),
         ("baseline/lstm-tinyshakespeare", [1, 1, 1], 447_663),
         ("baseline/lstm-wisdm", [1, 1, 6], 32_601),
+        ("egru/gestures", [32, 32, 2], 149_771),
+        ("egru/tinyshakespeare", [1, 1, 1], 453_441),
         ("l2mu/braille", [1, 1, 12], 119_035),
         ("l2mu/wisdm", [1, 1, 6], 33_339),
         ("quick/fashion-mnist", [28, 28, 1], 87_434),

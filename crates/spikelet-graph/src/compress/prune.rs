@@ -34,8 +34,8 @@ pub struct PrunedTensor {
     pub zeros: usize,
 }
 
-/// The graph with the given fraction of the weights of its linear layers, convolutions, LSTM and
-/// GRU cells set to zero; those that were zero before are part of the fraction. Biases, embeddings
+/// The graph with the given fraction of the weights of its linear layers, convolutions, LSTM,
+/// GRU and EGRU cells set to zero; those that were zero before are part of the fraction. Biases, embeddings
 /// and the A and B of Legendre memories are left alone, and so are the nodes named in `keep`.
 ///
 /// # Errors

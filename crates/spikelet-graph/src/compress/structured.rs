@@ -114,6 +114,7 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::LayerNorm { .. }
             | Op::TokenShift { .. }
             | Op::Wkv { .. }
+            | Op::Egru { .. }
             | Op::Multiply
             | Op::Border { .. }
             | Op::Attention { .. } => false,

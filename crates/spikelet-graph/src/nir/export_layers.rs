@@ -122,6 +122,7 @@ pub(super) fn parts(
         }
         Op::Lstm { .. } => no("LSTM cell"),
         Op::Gru { .. } => no("GRU cell"),
+        Op::Egru { .. } => no("EGRU cell"),
         Op::Embedding { .. } => no("embedding"),
         Op::LayerNorm { .. } => no("layer normalisation"),
         Op::TokenShift { .. } => no("token shift"),

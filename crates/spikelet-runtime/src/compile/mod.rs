@@ -11,6 +11,7 @@
 
 mod attention;
 mod delays;
+mod egru;
 mod neurons;
 mod products;
 mod still;
@@ -31,8 +32,9 @@ use alloc::{
 use spikelet_graph::{Graph, Node, Op, Phase, Readout, Signal, Topology};
 use spikelet_kernels::{conv::Conv, window::Window};
 
-/// Compiles a graph.
-pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
+/// Compiles a graph; with `tables`, what embeddings add to the gates of a cell is worked out
+/// beforehand.
+pub(crate) fn compile(graph: &Graph, tables: bool) -> Result<Plan, Error> {
     let topology = graph.validate()?;
     let operations = graph.operations(&topology);
     let mut compiler = Compiler {
@@ -41,6 +43,7 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
         now: vec![None; graph.nodes.len()],
         graph,
         topology: &topology,
+        tables,
         plan: Plan { name: graph.name.clone(), ..Plan::default() },
         wishes: Wishes::default(),
         values: Vec::new(),
@@ -88,6 +91,7 @@ struct Compiler<'a> {
     graph: &'a Graph,
     topology: &'a Topology,
     signals: Vec<Signal>,
+    tables: bool,
     /// When a node runs.
     position: Vec<usize>,
     plan: Plan,
@@ -134,8 +138,10 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
             let node = &self.graph.nodes[index];
-            let has_state = matches!(node.op, Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. })
-                || keeps_state(&node.op);
+            let has_state = matches!(
+                node.op,
+                Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. } | Op::Egru { .. }
+            ) || keeps_state(&node.op);
             if has_state {
                 return Err(Error::StateInSequence { node: node.name.clone() });
             }
@@ -295,6 +301,7 @@ impl<'a> Compiler<'a> {
                 self.add_recurrent(node, weight_hidden, hidden, from_hidden)?;
                 self.push(Instruction::Gru { from_input, from_hidden, hidden });
             }
+            Op::Egru { .. } => inputs.extend(self.egru(index)?),
             Op::Embedding { weight } => inputs.push(self.embedding(index, weight)?),
             Op::LayerNorm { weight, bias } => {
                 let value = self.port(index, 0);

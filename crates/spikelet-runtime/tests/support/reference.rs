@@ -278,6 +278,38 @@ impl<'a> Reference<'a> {
                     })
                     .collect()
             }
+            Op::Egru {
+                weight_input,
+                weight_hidden,
+                bias_input,
+                bias_hidden,
+                threshold,
+                zoneout,
+                restart,
+            } => {
+                let (x, y) = (self.port(index, 0), self.port(index, 1));
+                let (now, n, zoneout) = (self.history.len() - 1, node.len(), f64::from(*zoneout));
+                let (mut from_x, mut from_y) = (tensor(bias_input), tensor(bias_hidden));
+                self.add_matrix(node, weight_input, &x, &mut from_x);
+                self.add_matrix(node, weight_hidden, &y, &mut from_y);
+                let threshold = tensor(threshold);
+                let h = &mut self.state[index][0];
+                if restart.is_some_and(|after| now.is_multiple_of(after)) {
+                    h.fill(0.0);
+                }
+                (0..n)
+                    .map(|j| {
+                        let keep = logistic(from_x[j] + from_y[j]);
+                        let reset = logistic(from_x[n + j] + from_y[n + j]);
+                        let new = (from_x[2 * n + j] + reset * from_y[2 * n + j]).tanh();
+                        let c = keep * h[j] + (1.0 - keep) * new;
+                        let c = zoneout * h[j] + (1.0 - zoneout) * c;
+                        let fires = c > threshold[j];
+                        h[j] = if fires { c - threshold[j] } else { c };
+                        if fires { c } else { 0.0 }
+                    })
+                    .collect()
+            }
             Op::Embedding { weight } => {
                 let token = self.port(index, 0)[0] as usize;
                 let tokens = graph.tensors[&weight.tensor].shape[0];

@@ -3,6 +3,8 @@
 pub mod bag_of_words;
 pub mod classifier;
 pub mod convnet;
+pub mod egru;
+pub mod egru_lm;
 pub mod gru;
 pub mod l2mu;
 pub mod lmu;
@@ -62,6 +64,9 @@ pub enum OfficialError {
     /// Names or shapes.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A decoder with a matrix of its own.
+    #[error("`decoder.decoder.weight` is not `embeddings.weight`: only tied decoders are known")]
+    Untied,
     /// Values that form no graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -84,6 +89,10 @@ pub enum ModelConfig {
     /// Spiking transformer of images.
     #[serde(rename = "metaspikeformer")]
     MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
+    /// Event-based gated recurrent units.
+    Egru(egru::EgruConfig),
+    /// Language model of EGRU layers.
+    EgruLm(egru_lm::EgruLmConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
@@ -111,6 +120,8 @@ impl ModelConfig {
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
+            ModelConfig::Egru(_) => "egru",
+            ModelConfig::EgruLm(_) => "egru-lm",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
             ModelConfig::BagOfWords(_) => "bag-of-words",
@@ -121,7 +132,10 @@ impl ModelConfig {
     pub fn reads_tokens(&self) -> bool {
         matches!(
             self,
-            ModelConfig::Spikegpt(_) | ModelConfig::LstmLm(_) | ModelConfig::BagOfWords(_)
+            ModelConfig::Spikegpt(_)
+                | ModelConfig::LstmLm(_)
+                | ModelConfig::EgruLm(_)
+                | ModelConfig::BagOfWords(_)
         )
     }
 }

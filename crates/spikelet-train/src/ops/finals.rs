@@ -1,6 +1,6 @@
-//! Operations with a final state beside their output.
+//! Operations with a final state, or other values, beside their output.
 //!
-//! A node of Burn's autodiff graph has one output. The final state is made of children of the
+//! A node of Burn's autodiff graph has one output. Everything else is made of children of the
 //! output's node, which run before it in the backward pass and leave their gradients in a place
 //! that the operation's own backward step looks into.
 
@@ -19,20 +19,33 @@ use burn::backend::{
 use burn::tensor::Shape;
 use std::sync::{Arc, Mutex};
 
-/// Where the gradients of two final values arrive.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FinalGradients(Arc<Mutex<[Option<FlexTensor>; 2]>>);
+/// Where the gradients of the values beside an output arrive.
+#[derive(Clone, Debug)]
+pub(crate) struct FinalGradients<const N: usize = 2>(Arc<Mutex<[Option<FlexTensor>; N]>>);
+
+impl<const N: usize> Default for FinalGradients<N> {
+    fn default() -> Self {
+        FinalGradients(Arc::new(Mutex::new([const { None }; N])))
+    }
+}
 
 impl FinalGradients {
     /// The gradients, zeros where nothing depended on a value; `lens` are the numbers of values.
     pub(crate) fn take(&self, lens: [usize; 2]) -> [Vec<f32>; 2] {
-        let [first, second] =
-            std::mem::take(&mut *self.0.lock().expect("no panic while it is locked"));
+        let [first, second] = self.arrived();
         let of = |gradient: Option<FlexTensor>, len: usize| match gradient {
-            Some(gradient) => values(&contiguous(gradient)).to_vec(),
+            Some(gradient) => values(&gradient).to_vec(),
             None => vec![0.0; len],
         };
         [of(first, lens[0]), of(second, lens[1])]
+    }
+}
+
+impl<const N: usize> FinalGradients<N> {
+    /// The gradients, contiguous; nothing where nothing depended on a value.
+    pub(crate) fn arrived(&self) -> [Option<FlexTensor>; N] {
+        let mut all = self.0.lock().expect("no panic while it is locked");
+        std::mem::replace(&mut *all, [const { None }; N]).map(|g| g.map(contiguous))
     }
 
     /// Final value `index` as a child of the operation's `output`, which has the shape `shape`.
@@ -44,7 +57,7 @@ impl FinalGradients {
         shape: &Shape,
     ) -> FloatTensor<Autodiff<Flex, C>> {
         let state = (index, self.clone(), shape.clone());
-        match FinalBackward.prepare::<C>([output.node()]).compute_bound().stateful() {
+        match FinalBackward::<N>.prepare::<C>([output.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish(state, value),
             OpsKind::UnTracked(prepared) => prepared.finish(value),
         }
@@ -53,11 +66,11 @@ impl FinalGradients {
 
 /// Passes the gradient of a final value to its parent, the output's node.
 #[derive(Debug)]
-struct FinalBackward;
+struct FinalBackward<const N: usize>;
 
-impl Backward<Flex, 1> for FinalBackward {
+impl<const N: usize> Backward<Flex, 1> for FinalBackward<N> {
     /// Which value, where its gradient goes, and the shape of the output.
-    type State = (usize, FinalGradients, Shape);
+    type State = (usize, FinalGradients<N>, Shape);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node);

@@ -3,6 +3,7 @@
 pub mod batch_norm;
 pub mod carry;
 pub mod cross_entropy;
+pub mod egru;
 pub(crate) mod finals;
 pub mod flex;
 pub mod gate;

@@ -38,7 +38,10 @@ layer reads of its weights is in the column of bytes.
 
 --gradients takes a batch of the training part and prints, for every parameter, the cosine between
 the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
-constants and surrogates), and how many multiplications the backward pass of each rule needs.
+constants and surrogates), and how many multiplications the backward pass of each rule needs. Of
+EGRU layers it also prints how many units are silent: without an event, and outside the window of
+the pseudo-derivative, by the state before the reset (what the gradient sees) and after it (what the
+official code reports).
 
 Figures marked * are NeuroBench's, by its definitions; all others are our extension. What each
 means stands in the documentation of spikelet_graph::counts. Energy is modelled, not measured.")]
@@ -156,8 +159,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         false => None,
     };
     let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
-    let report =
-        Report { account, paper_energy, ..Report::new(model, data, &counters, measured)? };
+    let report = Report { account, paper_energy, ..Report::new(model, data, &counters, measured)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }

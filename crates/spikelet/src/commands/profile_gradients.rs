@@ -12,10 +12,10 @@ use spikelet_graph::{Graph, Op, Signal, signal::input_signals};
 use spikelet_kernels::surrogate::Surrogate;
 use spikelet_train::{
     config::Config,
-    gradients::{Cosines, of_samples},
+    gradients::{Cosines, of_samples, sparsity},
     lower::lower,
     model::SequenceModel,
-    models::ModelConfig,
+    models::{ModelConfig, egru::Sparsity},
     prepare::Prepared,
     rule::LearningRule,
     session::{WithModel, with_model},
@@ -41,6 +41,8 @@ struct Report {
     /// Cosines of the gradients of SLTT and BPTT, by setting.
     settings: Vec<Setting>,
     multiplications: Multiplications,
+    /// Of event-based layers, over the samples.
+    sparsity: Vec<Sparsity>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,7 @@ pub(super) fn run(model: &Path, folder: Option<&Path>, ui: &Ui) -> Result {
         steps,
         settings,
         multiplications: Multiplications::of(&graph, steps)?,
+        sparsity: sparsity(&config, &data, initial.as_ref(), index)?,
     };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
@@ -191,6 +194,21 @@ impl Report {
                 count(rule.per_sample),
                 count(rule.per_step.round() as u64),
                 format!("{:.1}", 100.0 * rule.of_bptt),
+            ]);
+        }
+        text += &table.text();
+        if self.sparsity.is_empty() {
+            return text;
+        }
+        text += "\nsilent units, % (backward: outside the window of the pseudo-derivative)\n";
+        let mut table = Table::new(["layer", "no event", "backward", "backward, after the reset"]);
+        for layer in &self.sparsity {
+            let percent = |share: f64| format!("{:.1}", 100.0 * share);
+            table.row([
+                layer.layer.clone(),
+                percent(layer.activity),
+                percent(layer.backward),
+                percent(layer.backward_official),
             ]);
         }
         text + &table.text()

@@ -32,6 +32,8 @@ pub const PRESETS: &[Preset] = presets![
     "baseline/lstm-subj",
     "baseline/lstm-tinyshakespeare",
     "baseline/lstm-wisdm",
+    "egru/gestures",
+    "egru/tinyshakespeare",
     "l2mu/braille",
     "l2mu/wisdm",
     "quick/fashion-mnist",

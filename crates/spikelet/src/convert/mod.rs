@@ -4,6 +4,8 @@
 //! shapes. Every tensor of the state dict is either used or reported; what is missing is an error
 //! that lists all of it at once.
 
+#[cfg(feature = "train")]
+mod egru;
 mod error;
 mod l2mu;
 mod l2mu_input;
@@ -96,6 +98,27 @@ pub const ARCHITECTURES: &[Architecture] = &[
         what: "SpikeGPT as its published generator computes it",
         root: spikegpt::root,
         convert: spikegpt::runner,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "egru-lm",
+        what: "EGRU language model (Subramoney et al. 2023), in windows of 70 as its code evaluates it",
+        root: egru::language_root,
+        convert: egru::windows,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "egru-lm-stream",
+        what: "EGRU language model as one stream without windows",
+        root: egru::language_root,
+        convert: egru::stream,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "egru-dvs",
+        what: "EGRU gesture network without its convolutional front end",
+        root: egru::gestures_root,
+        convert: egru::gestures,
     },
 ];
 

@@ -5,6 +5,7 @@
 //! written in each case.
 
 mod compare;
+mod egru;
 mod files;
 mod images;
 mod l2mu;
@@ -36,4 +37,9 @@ fn metaspikeformer() {
 #[test]
 fn spikegpt() {
     spikegpt::run();
+}
+
+#[test]
+fn egru() {
+    egru::run();
 }

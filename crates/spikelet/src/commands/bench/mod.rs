@@ -2,6 +2,7 @@
 
 mod context;
 mod decode;
+mod egru;
 mod l2mu;
 mod metaspikeformer;
 mod sltt;
@@ -27,6 +28,7 @@ Examples:
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
   spikelet bench metaspikeformer --case 15m/4/10   size, time steps, firing rate in percent
+  spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
   spikelet bench spikegpt              a training step of the 45M network
   spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
   spikelet bench context       a token after 1k to 64k others: SpikeGPT beside attention
@@ -35,7 +37,7 @@ Times are of this machine at this moment: compare only figures of one run (bench
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["context", "decode", "l2mu", "metaspikeformer", "sltt", "spikegpt"])]
+    #[arg(value_parser = ["context", "decode", "egru", "l2mu", "metaspikeformer", "sltt", "spikegpt"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -58,6 +60,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "decode" => decode::cases(),
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
+        "egru" => egru::cases(),
         "sltt" => sltt::cases(),
         _ => metaspikeformer::cases(),
     };
@@ -75,6 +78,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "decode" => decode::run(case)?,
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         "spikegpt" => spikegpt::run(case)?,
+        "egru" => egru::run(case)?,
         "sltt" => sltt::run(case)?,
         _ => metaspikeformer::run(case)?,
     };

@@ -1,0 +1,83 @@
+//! Products of rows, most of whose values may be zero, with a matrix `[inputs, outputs]`: event by
+//! event or dense, whichever is faster at their density.
+
+use crate::{
+    conv::Conv,
+    linear::{self, Shape},
+    spike_conv::{self, EventWeights, Input},
+    window::Window,
+};
+use alloc::vec::Vec;
+
+/// A matrix `[inputs, outputs]` that many rows are multiplied with.
+pub(super) struct Matrix<'a> {
+    conv: Conv,
+    weights: &'a [f32],
+    /// Packed when the first events come.
+    packed: Option<EventWeights>,
+}
+
+impl<'a> Matrix<'a> {
+    pub(super) fn new(inputs: usize, outputs: usize, weights: &'a [f32]) -> Matrix<'a> {
+        Matrix { conv: single(inputs, outputs), weights, packed: None }
+    }
+
+    /// `x` `[rows, inputs]` times the matrix plus a bias: `[rows, outputs]`.
+    pub(super) fn multiply(&mut self, x: &[f32], bias: &[f32]) -> Vec<f32> {
+        let Conv { inputs, outputs, .. } = self.conv;
+        let rows = x.len() / inputs;
+        if let Some(lists) = spike_conv::events(&self.conv, x) {
+            let (conv, weights) = (&self.conv, self.weights);
+            let packed = self.packed.get_or_insert_with(|| EventWeights::new(conv, weights));
+            return packed.forward(conv, &lists, rows, bias);
+        }
+        let mut y = linear::input_gradient(turned(rows, inputs, outputs), x, self.weights);
+        for y in y.chunks_exact_mut(outputs) {
+            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        y
+    }
+}
+
+/// The gradient `[inputs, outputs]` of a matrix, given that of its products, `d` `[rows, outputs]`.
+pub(super) fn weight_gradient(x: &[f32], d: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let (conv, rows) = (single(inputs, outputs), x.len() / inputs);
+    match spike_conv::events(&conv, x) {
+        Some(lists) => spike_conv::weight_gradient(&conv, Input::Events(&lists), rows, d),
+        None => linear::weight_gradient(turned(rows, inputs, outputs), x, d),
+    }
+}
+
+/// The gradient `[rows, inputs]` of the rows, given that of their products with a matrix.
+pub(super) fn input_gradient(
+    weights: &[f32],
+    d: &[f32],
+    inputs: usize,
+    outputs: usize,
+) -> Vec<f32> {
+    linear::forward(turned(d.len() / outputs, inputs, outputs), d, weights)
+}
+
+/// The sum of the rows of `d` `[rows, outputs]`.
+pub(super) fn bias_gradient(d: &[f32], outputs: usize) -> Vec<f32> {
+    spike_conv::bias_gradient(&single(1, outputs), d)
+}
+
+/// Layers of `linear` keep their matrix as `[outputs, inputs]`: from them this one goes backwards.
+fn turned(rows: usize, inputs: usize, outputs: usize) -> Shape {
+    Shape { rows, inputs: outputs, outputs: inputs }
+}
+
+/// An image of one position.
+fn single(inputs: usize, outputs: usize) -> Conv {
+    let one = [1, 1];
+    let window = Window {
+        input: one,
+        output: one,
+        kernel: one,
+        stride: one,
+        padding: [0, 0],
+        dilation: one,
+    };
+    Conv { window, inputs, outputs, groups: 1 }
+}

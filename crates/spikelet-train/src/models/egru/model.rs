@@ -1,0 +1,214 @@
+//! EGRU layers over a sequence and a linear read-out.
+
+use super::{
+    config::EgruConfig,
+    front::FrontConfig,
+    layer::{EgruLayer, STREAMS},
+    sparsity::Sparsity,
+};
+use crate::{
+    draws::Draws,
+    init::Init,
+    model::{SequenceModel, State},
+    models::ModelError,
+    ops::egru::{EgruOutputs, EgruState},
+    raise::RaiseError,
+};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use spikelet_graph::{Graph, GraphBuilder, Readout};
+
+/// A matrix with a bias.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// With PyTorch's initial values.
+    pub fn new(inputs: usize, outputs: usize, init: &mut Init) -> Linear {
+        Linear {
+            weight: init.torch_linear(inputs, [outputs, inputs]),
+            bias: init.torch_linear(inputs, [outputs]),
+        }
+    }
+
+    /// `[time, batch, in]` to `[time, batch, out]`.
+    pub fn run(&self, x: Tensor<3>) -> Tensor<3> {
+        affine(x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// `x` `[time, batch, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`.
+pub(in crate::models) fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
+    let [time, batch, inputs] = x.dims();
+    let [outputs, _] = weight.dims();
+    let out = x.reshape([time * batch, inputs]).matmul(weight.transpose()) + bias.unsqueeze();
+    out.reshape([time, batch, outputs])
+}
+
+/// A network of EGRU layers; parameters have the official names.
+#[derive(Module, Debug)]
+pub struct Egru {
+    /// In the order in which they run.
+    pub layers: Vec<EgruLayer>,
+    /// From the trace of the last layer to the classes.
+    pub fc: Linear,
+    /// Fraction of the traces dropped in training.
+    #[module(skip)]
+    pub dropout: f32,
+    /// What stands in front, and the shape of a frame.
+    #[module(skip)]
+    pub front: Option<(FrontConfig, [usize; 3])>,
+    /// How outputs become logits.
+    #[module(skip)]
+    pub readout: Readout,
+}
+
+/// Sees what a layer gives, by its place.
+pub type SeenLayer<'a> = &'a mut dyn FnMut(usize, &EgruOutputs);
+
+/// The stream of [`Draws`] of what is dropped behind a layer.
+const DROPOUT: u64 = 2;
+
+impl Egru {
+    /// A fresh network for steps of this shape.
+    ///
+    /// # Errors
+    /// Settings out of range, frames that the front end does not take.
+    pub fn new(
+        config: &EgruConfig,
+        shape: &[usize],
+        classes: usize,
+        init: &mut Init,
+    ) -> Result<Egru, ModelError> {
+        let values = shape.iter().product();
+        let front = config.front.map(|front| {
+            // Values without a spatial shape are an image of one position, which has no polarities.
+            (front, <[usize; 3]>::try_from(shape).unwrap_or([1, 1, values]))
+        });
+        let inputs = front.map_or(Ok(values), |(front, shape)| front.inputs(shape))?;
+        config.check(inputs)?;
+        let widths = std::iter::once(inputs).chain(std::iter::repeat(config.units));
+        let layers = widths.take(config.layers);
+        Ok(Egru {
+            layers: layers.map(|n| EgruLayer::new(&config.cell, n, config.units, init)).collect(),
+            fc: Linear::new(config.units, classes, init),
+            dropout: config.dropout,
+            front,
+            readout: config.readout,
+        })
+    }
+
+    /// Outputs `[time, batch, classes]` over `x` `[time, batch, values]` from a state, and the last
+    /// state. A state holds events, internal state and trace of every layer, `[batch, units]` each;
+    /// one to learn from ends with what decides what is dropped.
+    pub fn run(&self, x: Tensor<3>, state: State, seen: SeenLayer<'_>) -> (Tensor<3>, State) {
+        let [time, batch, _] = x.dims();
+        let mut x = match &self.front {
+            Some((front, shape)) => front.run(x, *shape),
+            None => x,
+        };
+        let mut state = state.into_iter();
+        let mut take = || state.next().expect("a state of this network");
+        let before: Vec<EgruState> = (0..self.layers.len())
+            .map(|_| EgruState { y: take(), h: take(), trace: take() })
+            .collect();
+        let draws = state.next().map(Draws::of_state);
+        let mut next = State::new();
+        for (index, (layer, before)) in self.layers.iter().zip(before).enumerate() {
+            let out = layer.run(x, before, draws.as_ref(), index);
+            seen(index, &out);
+            let last = |t: &Tensor<3>| t.clone().narrow(0, time - 1, 1).squeeze_dim(0);
+            next.extend([last(&out.y), last(&out.h), last(&out.trace)]);
+            x = out.trace;
+            if let Some(draws) = draws.filter(|_| self.dropout > 0.0) {
+                let (stream, width) = (index as u64 * STREAMS + DROPOUT, layer.units());
+                let kept = draws.each(stream, self.dropout, time, batch * width);
+                let kept = TensorData::new(kept, [time, batch, width]);
+                let kept = Tensor::<3>::from_data(kept, &x.device());
+                x = x * kept.mul_scalar(1.0 / (1.0 - self.dropout));
+            }
+        }
+        if let Some(draws) = draws {
+            next.push(draws.after(time).to_state(&x.device()));
+        }
+        (self.fc.run(x), next)
+    }
+
+    fn is_random(&self) -> bool {
+        let layers = self.layers.iter().any(|l| l.zoneout > 0.0 || l.dropconnect > 0.0);
+        layers || self.dropout > 0.0
+    }
+}
+
+impl SequenceModel for Egru {
+    fn input_shape(&self, channels: usize) -> Vec<usize> {
+        self.front.map_or(vec![channels], |(_, shape)| shape.to_vec())
+    }
+
+    fn initial_state(&self, batch: usize, device: &Device) -> State {
+        let all = self.layers.iter().flat_map(|layer| {
+            let EgruState { y, h, trace } = layer.initial_state(batch, device);
+            [y, h, trace]
+        });
+        all.collect()
+    }
+
+    fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
+        let mut state = self.initial_state(batch, device);
+        if self.is_random() {
+            state.push(Draws::new(seed).to_state(device));
+        }
+        state
+    }
+
+    fn learned(self, _: State) -> Self {
+        Egru { layers: self.layers.into_iter().map(EgruLayer::clamped).collect(), ..self }
+    }
+
+    fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
+        let (out, state) = self.run(x.unsqueeze(), state, &mut |_, _| {});
+        (out.squeeze_dim(0), state)
+    }
+
+    fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    fn sparsity(&self, x: Tensor<3>) -> Vec<Sparsity> {
+        let state = self.initial_state(x.dims()[1], &x.device());
+        let mut found = Vec::new();
+        self.run(x, state, &mut |index, out| {
+            found.push(Sparsity::of(format!("layers.{index}"), &self.layers[index], out));
+        });
+        found
+    }
+
+    fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        let [_, batch, _] = x.dims();
+        let state = self.initial_state(batch, &x.device());
+        self.run(x, state, &mut |_, _| {}).0
+    }
+
+    fn training_sequence(&self, x: Tensor<3>, seed: u64) -> (Tensor<3>, State) {
+        let [_, batch, _] = x.dims();
+        let state = self.training_state(batch, &x.device(), seed);
+        self.run(x, state, &mut |_, _| {})
+    }
+
+    fn readout(&self) -> Readout {
+        self.readout
+    }
+
+    fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String {
+        super::lower::lower(self, graph, input)
+    }
+
+    fn from_graph(graph: &Graph, device: &Device) -> Result<Self, RaiseError> {
+        super::checkpoint::from_graph(graph, device)
+    }
+}
