@@ -2,7 +2,7 @@
 //! there are.
 
 use crate::failure::{Failure, Result};
-use spikelet_data::text::Vocabulary;
+use spikelet_data::vocabulary::Vocabulary;
 use spikelet_graph::Task;
 
 /// The vocabulary of a model, from its task record.
