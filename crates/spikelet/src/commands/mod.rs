@@ -16,6 +16,7 @@ pub mod docs;
 pub mod doctor;
 pub mod embed;
 pub mod eval;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 #[cfg(feature = "nir")]

@@ -46,7 +46,7 @@ impl OfficialShape {
             }
             // One-dimensional convolutions of tokens.
             (OfficialShape::Kernel, &[outputs, inputs, taps]) => {
-                return self.read(&[outputs, inputs, 1, taps], values);
+                self.read(&[outputs, inputs, 1, taps], values)
             }
             (OfficialShape::Classes { positions }, &[outputs, columns])
                 if columns.is_multiple_of(positions.max(1)) =>
