@@ -2,7 +2,7 @@
 //! there are.
 
 use crate::failure::{Failure, Result};
-use spikelet_data::vocabulary::Vocabulary;
+use spikelet_data::{tokenizer::Tokenizer, vocabulary::Vocabulary};
 use spikelet_graph::Task;
 
 /// The vocabulary of a model, from its task record.
@@ -24,10 +24,18 @@ impl Tokens {
             ))
             .help("use a model that `spikelet train` wrote"));
         }
-        let vocabulary = Vocabulary::from_names(&task.classes)?;
-        let bytes = match vocabulary == Vocabulary::bytes() {
-            true => (0..=u8::MAX).map(|byte| vec![byte]).collect(),
-            false => task.classes.iter().map(|name| name.clone().into_bytes()).collect(),
+        let vocabulary = match &task.tokenizer {
+            Some(json) => {
+                Vocabulary::Tokens(Tokenizer::from_json(json, "the tokenizer of the model")?)
+            }
+            None => Vocabulary::from_names(&task.classes)?,
+        };
+        let bytes = match &vocabulary {
+            Vocabulary::Bytes => (0..=u8::MAX).map(|byte| vec![byte]).collect(),
+            Vocabulary::Characters(_) => {
+                task.classes.iter().map(|name| name.clone().into_bytes()).collect()
+            }
+            Vocabulary::Tokens(tokenizer) => pieces(tokenizer, count),
         };
         Ok(Tokens { vocabulary, bytes })
     }
@@ -47,4 +55,14 @@ impl Tokens {
         let place = self.bytes.iter().position(|bytes| bytes == b"\n")?;
         u32::try_from(place).ok()
     }
+}
+
+/// The text of every token behind another one: tokenizers may leave out the space in front of the
+/// first. Half characters become replacement characters.
+fn pieces(tokenizer: &Tokenizer, count: usize) -> Vec<Vec<u8>> {
+    let piece = |token: u32| {
+        let (one, two) = (tokenizer.decode(&[token]), tokenizer.decode(&[token, token]));
+        two.strip_prefix(one.as_str()).unwrap_or(&one).as_bytes().to_vec()
+    };
+    (0..count as u32).map(piece).collect()
 }
