@@ -252,6 +252,21 @@ impl GraphBuilder {
         }
     }
 
+    /// One position more on every side, with the values `[channels]`; stored as `{name}.value`.
+    pub fn border(&mut self, name: &str, from: &str, value: Tensor) {
+        let value = self.tensor(&format!("{name}.value"), value);
+        self.node(name, Op::Border { value });
+        self.edge(from, name, 0);
+    }
+
+    /// Attention between the spikes of queries, keys and values.
+    pub fn attention(&mut self, name: &str, qkv: [&str; 3], heads: usize, scale: f32) {
+        self.node(name, Op::Attention { heads, scale });
+        for (port, source) in qkv.into_iter().enumerate() {
+            self.edge(source, name, port);
+        }
+    }
+
     /// An element-wise function.
     pub fn activation(&mut self, name: &str, from: &str, function: Function) {
         self.node(name, Op::Activation { function });

@@ -19,7 +19,7 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU, one per value and port beyond the first of `multiply` |
+//! | `gate_multiplies` | products of two activations: three per hidden unit of LSTM and GRU, one per value and port beyond the first of `multiply`; of `attention`, those of both of its matrix products |
 //! | `elementwise` | multiplications, additions and function values per element: scale (and shift), activation functions, those of the gates (five per LSTM unit, three per GRU unit), every value a pooling window reads, every addition of an `add` node, every value a read-out adds, seven per value of a layer norm, three of a token shift, 18 of WKV |
 //! | `state_updates` | neurons (or hidden units, or channels of WKV) whose state is computed anew, whether it changes or not |
 //! | `events_in` | non-zero values that arrived at the node, all ports together |
@@ -274,6 +274,10 @@ impl Work<'_> {
     fn gate_multiplies(&self) -> u64 {
         match &self.node.op {
             Op::Lstm { .. } | Op::Gru { .. } => 3 * self.outputs(),
+            Op::Attention { heads, .. } => {
+                let width = self.node.shape.last().copied().unwrap_or(0) / heads;
+                self.outputs().saturating_mul(2 * width as u64)
+            }
             Op::Multiply => {
                 let ports = self.sources.last().map_or(0, |link| link.port as u64);
                 self.outputs() * ports

@@ -17,15 +17,18 @@ pub mod energy;
 pub mod energy_spikegpt;
 pub mod error;
 pub mod file;
+mod fuse;
 pub mod graph;
 pub mod int4;
 pub mod neuron;
 #[cfg(feature = "nir")]
 pub mod nir;
 pub mod op;
+pub mod paper_energy;
 pub mod shape;
 pub mod signal;
 pub mod slab;
+pub mod spike_driven;
 pub mod task;
 pub mod tensor;
 pub mod topology;

@@ -235,6 +235,20 @@ pub enum Op {
     },
     /// The product of its ports, value by value.
     Multiply,
+    /// One position more on every side of an image.
+    Border {
+        /// Name of a tensor `[channels]`: the values there.
+        value: String,
+    },
+    /// Linear attention between spikes, `y = scale q (k^T v)` in every head, over all positions of
+    /// an image (SDSA-3 of Yao et al. 2024). Port 0: queries, port 1: keys, port 2: values, each one
+    /// edge from neurons. The channels of a head lie side by side.
+    Attention {
+        /// How many; divides the channels.
+        heads: usize,
+        /// Factor of the counts.
+        scale: f32,
+    },
     /// Reduces over time.
     Readout {
         /// How.
@@ -268,6 +282,8 @@ impl Op {
             Op::TokenShift { .. } => "token_shift",
             Op::Wkv { .. } => "wkv",
             Op::Multiply => "multiply",
+            Op::Border { .. } => "border",
+            Op::Attention { .. } => "attention",
             Op::Readout { .. } => "readout",
             Op::Output => "output",
         }
@@ -335,7 +351,9 @@ impl Op {
             Op::LayerNorm { weight, bias } => names.extend([weight.as_str(), bias.as_str()]),
             Op::TokenShift { mix } => names.push(mix),
             Op::Wkv { decay, first } => names.extend([decay.as_str(), first.as_str()]),
+            Op::Border { value } => names.push(value),
             Op::Multiply
+            | Op::Attention { .. }
             | Op::Input { .. }
             | Op::Pool2d { .. }
             | Op::AdaptivePool2d { .. }

@@ -18,6 +18,7 @@ pub fn ports(op: &Op, connected: usize) -> usize {
     match op {
         Op::Input { .. } => 0,
         Op::Legendre { .. } | Op::TokenShift { .. } | Op::Wkv { .. } => 2,
+        Op::Attention { .. } => 3,
         Op::Multiply => connected.max(2),
         Op::Concat => connected.max(1),
         _ => 1,
@@ -46,7 +47,7 @@ pub fn infer(
     if let Op::Input { .. } = &node.op {
         return Ok(Some(node.shape.clone()));
     }
-    if let Op::TokenShift { .. } | Op::Wkv { .. } | Op::Multiply = &node.op {
+    if let Op::TokenShift { .. } | Op::Wkv { .. } | Op::Multiply | Op::Attention { .. } = &node.op {
         return at.alike(inputs);
     }
     let Some(input) = first else { return Ok(None) };
@@ -77,6 +78,15 @@ pub fn infer(
                 return Err(at.field("size", format!("{size:?} has no positions")));
             }
             Ok(Some(Vec::from([size[0], size[1], channels])))
+        }
+        Op::Border { value } => {
+            let &[height, width, _] = input else { return Err(at.image(input)) };
+            at.vector(value, channels)?;
+            let framed = |size: usize| size.checked_add(2);
+            match (framed(height), framed(width)) {
+                (Some(height), Some(width)) => Ok(Some(Vec::from([height, width, channels]))),
+                _ => Err(at.image(input)),
+            }
         }
         Op::Flatten => {
             elements(input).map(|len| Some(Vec::from([len]))).ok_or_else(|| GraphError::TooLarge {
@@ -119,7 +129,8 @@ pub fn infer(
         | Op::Concat
         | Op::TokenShift { .. }
         | Op::Wkv { .. }
-        | Op::Multiply => Ok(None),
+        | Op::Multiply
+        | Op::Attention { .. } => Ok(None),
         Op::Activation { .. } | Op::Neuron(_) | Op::Readout { .. } | Op::Output | Op::Add => {
             Ok(Some(input.to_vec()))
         }
@@ -252,6 +263,18 @@ impl At<'_> {
                 }
                 self.vector(decay, channels)?;
                 self.vector(bonus, channels)?;
+            }
+            Op::Attention { heads, scale } => {
+                if first.len() != 3 {
+                    return Err(self.image(first));
+                }
+                if *heads == 0 || !channels.is_multiple_of(*heads) {
+                    let problem = format!("{heads} heads do not divide {channels} channels");
+                    return Err(self.field("heads", problem));
+                }
+                if !scale.is_finite() {
+                    return Err(self.field("scale", format!("{scale} is not finite")));
+                }
             }
             _ => {}
         }

@@ -79,6 +79,8 @@ fn output_signal(node: &Node, input: Option<Signal>) -> Signal {
         | Op::Embedding { .. }
         | Op::LayerNorm { .. }
         | Op::Wkv { .. }
+        | Op::Border { .. }
+        | Op::Attention { .. }
         | Op::Lstm { .. }
         | Op::Gru { .. } => Signal::Dense,
     }

@@ -134,6 +134,9 @@ impl Graph {
         if let Op::Embedding { .. } = &node.op {
             self.check_tokens(node, sources)?;
         }
+        if let Op::Attention { .. } = &node.op {
+            self.check_spikes(node, sources)?;
+        }
         let inputs: Vec<_> = inputs.into_iter().map(Some).collect();
         match shape::infer(self, node, &inputs)? {
             Some(inferred) if inferred == node.shape => Ok(()),
@@ -223,6 +226,24 @@ impl Graph {
                 Err(GraphError::Field { node: node.name.clone(), field: "port", problem })
             }
         }
+    }
+
+    /// Attention packs what it reads into bits.
+    fn check_spikes(&self, node: &Node, sources: &[Link]) -> Result<(), GraphError> {
+        let spikes = |link: &Link| match &self.nodes[link.node].op {
+            Op::Neuron(neuron) => !matches!(neuron.membrane, Membrane::Li { .. }),
+            Op::Input { signal } => *signal == Signal::Binary,
+            _ => false,
+        };
+        let distinct: BTreeSet<(usize, usize)> =
+            sources.iter().map(|link| (link.node, link.delay)).collect();
+        if sources.len() == 3 && distinct.len() == 3 && sources.iter().all(spikes) {
+            return Ok(());
+        }
+        let problem = String::from(
+            "attention takes one edge per port, from three populations of neurons that spike",
+        );
+        Err(GraphError::Field { node: node.name.clone(), field: "port", problem })
     }
 
     fn check_weight(&self, node: &Node, weight: &Weight) -> Result<(), GraphError> {

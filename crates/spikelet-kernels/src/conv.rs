@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The shape of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conv {
     /// Where the kernel goes.
     pub window: Window,

@@ -4,6 +4,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+pub mod attention;
 mod batch;
 #[cfg(feature = "std")]
 pub mod batch_norm;

@@ -18,7 +18,35 @@ pub(crate) struct Out<'a> {
 #[allow(unsafe_code)]
 unsafe impl Sync for Out<'_> {}
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    /// The matrix `[.., width]` that lies in `values`.
+    pub(crate) fn over(values: &'a mut [f32], width: usize) -> Out<'a> {
+        let rows = values.len().checked_div(width).unwrap_or(0);
+        Out { first: values.as_mut_ptr(), rows, width, memory: PhantomData }
+    }
+
+    /// Reads these columns of a row, of a matrix made by [`over`](Self::over).
+    ///
+    /// # Safety
+    /// The values are initialised, and no other thread writes the same place meanwhile.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn read<const N: usize>(&self, row: usize, columns: &Range<usize>) -> Row<N> {
+        assert!(row < self.rows && columns.end <= self.width, "a place of the matrix");
+        let mut values = Row::<N>::ZERO;
+        let to = &mut values.0[..columns.len()];
+        // SAFETY: the place lies within the matrix (asserted above), is initialised and nobody
+        // writes there (the caller's promise).
+        unsafe {
+            let from = self.first.add(row * self.width + columns.start);
+            core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len());
+        }
+        values
+    }
+
     /// Writes `values` to these columns of a row.
     ///
     /// # Safety
@@ -46,6 +74,38 @@ impl Out<'_> {
                 n => core::ptr::copy_nonoverlapping(values.as_ptr(), to, n),
             }
         }
+    }
+}
+
+/// What results begin with.
+#[derive(Clone, Copy)]
+pub(crate) struct Begin<'a> {
+    /// Of every row, or empty.
+    pub(crate) bias: &'a [f32],
+    /// Results are added to what lies in the matrix.
+    pub(crate) add: bool,
+}
+
+impl Begin<'_> {
+    /// The first value of these columns of a row.
+    ///
+    /// # Safety
+    /// As [`Out::read`], where results are added.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn row<const N: usize>(
+        &self,
+        out: &Out,
+        row: usize,
+        columns: &Range<usize>,
+    ) -> Row<N> {
+        // SAFETY: the caller's promise.
+        let mut start = if self.add { unsafe { out.read(row, columns) } } else { Row::ZERO };
+        if !self.bias.is_empty() {
+            let bias = &self.bias[columns.clone()];
+            start.0[..columns.len()].iter_mut().zip(bias).for_each(|(s, b)| *s += b);
+        }
+        start
     }
 }
 

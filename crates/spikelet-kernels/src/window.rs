@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 /// A sliding window, sizes as vertical and horizontal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Window {
     /// Height and width of the input.
     pub input: [usize; 2],

@@ -89,7 +89,7 @@ fn free(plan: &Plan, range: Range<usize>, sections: &mut Vec<Section>) {
             add(start..at, sections);
             start = at;
         }
-        if plan.batched(at).is_some() {
+        if plan.batched(at).is_some() || plan.with_lanes(at).is_some() {
             add(start..at, sections);
             sections.push(Section::Batch(at));
             start = at + 1;
@@ -108,7 +108,8 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
             Section::InOrder(_) => continue,
         };
         for instruction in &plan.instructions[range] {
-            if let Instruction::Multiply { product, .. } = instruction
+            if let Instruction::Multiply { product, .. } | Instruction::Convolve { product, .. } =
+                instruction
                 && let ProductKind::Matrix(weights) | ProductKind::Convolution(weights, _) =
                     product.kind
             {
@@ -126,21 +127,35 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
+/// A convolution of several steps.
+struct Batched<'a> {
+    weights: &'a Weights,
+    shape: &'a Conv,
+    input: Input,
+    bias: &'a [f32],
+    add: bool,
+    to: Buffer,
+}
+
 impl Plan {
-    /// The product that an instruction is, if it takes several steps as a batch: with the shape of
-    /// a convolution, or with a matrix.
-    fn batched(&self, at: usize) -> Option<(&Weights, Option<&Conv>, Input, Buffer)> {
+    /// The convolution that an instruction is, if it takes several steps as a batch.
+    fn batched(&self, at: usize) -> Option<Batched<'_>> {
+        let Instruction::Convolve { product, bias, add, to } = self.instructions[at] else {
+            return None;
+        };
+        let ProductKind::Convolution(weights, shape) = product.kind else { return None };
+        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
+        let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+        let batched = Batched { weights, shape, input: product.input, bias, add, to };
+        weights.takes_batches().then_some(batched)
+    }
+
+    /// The matrix product that an instruction is, if it takes several steps as a batch.
+    fn with_lanes(&self, at: usize) -> Option<(&Weights, Input, Buffer)> {
         let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
-        match product.kind {
-            ProductKind::Convolution(weights, shape) if self.weights[weights].is_packed() => {
-                let shape = Some(&self.convolutions[shape]);
-                Some((&self.weights[weights], shape, product.input, *to))
-            }
-            ProductKind::Matrix(weights) if self.weights[weights].has_lanes(product.input) => {
-                Some((&self.weights[weights], None, product.input, *to))
-            }
-            _ => None,
-        }
+        let ProductKind::Matrix(weights) = product.kind else { return None };
+        let weights = &self.weights[weights];
+        weights.has_lanes(product.input).then_some((weights, product.input, *to))
     }
 
     /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
@@ -152,6 +167,7 @@ impl Plan {
         mut out: impl FnMut(usize, &[f32]),
     ) {
         state.memory.grow(self, xs.len());
+        state.seen.clear();
         let (first, end) = (state.steps, self.instructions.len());
         let mut read = false;
         for section in &self.sections {
@@ -207,21 +223,26 @@ impl Plan {
 
     /// A product of several steps at once.
     fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
-        let Some((weights, shape, input, to)) = self.batched(at) else { return };
         let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
-        let Some(shape) = shape else {
+        if let Some((weights, input, to)) = self.with_lanes(at) {
             let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
             return weights.add_products(lanes.collect(), &self.threads);
+        }
+        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
+            return;
         };
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
-        let found = weights.convolve_batch(shape, &arrivals);
+        let found = weights.convolve_batch(shape, &arrivals, bias);
         drop(arrivals);
         let found = found.chunks_exact(found.len() / steps.len());
-        let add = |(view, found): (View, &[f32])| {
-            let to = self.places.moved(to, view.shift);
-            view.values[to].iter_mut().zip(found).for_each(|(y, x)| *y += x);
+        let put = |(view, found): (View, &[f32])| {
+            let to = &mut view.values[self.places.moved(to, view.shift)];
+            match add {
+                true => to.iter_mut().zip(found).for_each(|(y, x)| *y += x),
+                false => to.copy_from_slice(found),
+            }
         };
-        for_each(copies.into_iter().zip(found), true, add);
+        for_each(copies.into_iter().zip(found), true, put);
     }
 }
 

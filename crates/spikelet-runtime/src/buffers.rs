@@ -53,6 +53,19 @@ impl Wishes {
         };
     }
 
+    /// Gives buffers that are written before instruction `end` and read after it until the last
+    /// one, `last`, a place of their own.
+    pub(crate) fn keep_across(&mut self, end: usize, last: usize) {
+        for wish in &mut self.0 {
+            if let Some((first, used)) = &mut wish.used
+                && *first < end
+                && *used >= end
+            {
+                (*first, *used) = (0, last);
+            }
+        }
+    }
+
     /// Gives every buffer its place.
     pub(crate) fn place(self) -> Places {
         let mut places = Places {

@@ -2,13 +2,15 @@
 
 use crate::{
     buffers::{Buffer, Shift},
-    plan::{Input, Instruction, Plan, Population, Product},
+    plan::{Input, Instruction, Plan, Population, Product, ProductKind},
     state::View,
     weights::Arrival,
 };
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout};
-use spikelet_kernels::{cells, events, layer_norm, math, neuron, pool, token_shift, wkv};
+use spikelet_kernels::{
+    attention, cells, events, layer_norm, math, neuron, pool, token_shift, wkv,
+};
 
 impl Plan {
     /// Executes one instruction in step `steps` of a stream with the input `x`.
@@ -25,6 +27,10 @@ impl Plan {
         let of = |buffer: &Buffer| self.places.moved(*buffer, shift);
         match instruction {
             Instruction::Multiply { product, to } => self.multiply(product, *to, memory),
+            Instruction::Convolve { product, bias, add, to } => {
+                let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+                self.convolve(product, bias, *add, *to, memory);
+            }
             Instruction::Fire { neuron, current, to } => {
                 let population = &self.neurons[*neuron];
                 let (second, v) = (self.second(population, shift), of(&population.v));
@@ -108,6 +114,18 @@ impl Plan {
                         y.iter_mut().zip(&self.vectors[*shift]).for_each(|(y, s)| *y += s);
                     }
                 }
+            }
+            Instruction::Frame { value, width, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                frame(from, &self.vectors[*value], *width, to);
+            }
+            Instruction::Attend { shape, qkv, bits, counts, to } => {
+                let [q, k, v, bits, counts] =
+                    apart(words, [&qkv[0], &qkv[1], &qkv[2], bits, counts].map(of));
+                let [q, k, v] = [&*q, &*k, &*v].map(|list| &list[1..1 + list[0] as usize]);
+                attention::pack(shape, [k, v], bits);
+                attention::count(shape, bits, counts);
+                attention::read(shape, q, counts, &mut values[of(to)]);
             }
             Instruction::Apply { function, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);
@@ -225,6 +243,30 @@ impl Plan {
         }
     }
 
+    fn convolve(&self, product: &Product, bias: &[f32], add: bool, to: Buffer, memory: &mut View) {
+        let View { values, words, shift, .. } = memory;
+        let of = |buffer: Buffer| self.places.moved(buffer, *shift);
+        let ProductKind::Convolution(weights, shape) = product.kind else {
+            unreachable!("only convolutions are packed")
+        };
+        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
+        match product.input {
+            Input::Spikes(events) => {
+                let x = Arrival::Spikes(list(words, of(events)));
+                weights.convolve(shape, x, bias, add, &mut values[of(to)]);
+            }
+            Input::Graded(events, from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                let x = Arrival::Graded(list(words, of(events)), from);
+                weights.convolve(shape, x, bias, add, to);
+            }
+            Input::Dense(from) => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                weights.convolve(shape, Arrival::Dense(from), bias, add, to);
+            }
+        }
+    }
+
     fn add(&self, from: Input, to: Buffer, memory: &mut View) {
         let View { values, words, shift, .. } = memory;
         let of = |buffer: Buffer| self.places.moved(buffer, *shift);
@@ -313,6 +355,24 @@ impl Plan {
             Input::Graded(list, buffer) => Arrival::Graded(events(list), values(buffer)),
             Input::Dense(buffer) => Arrival::Dense(values(buffer)),
         }
+    }
+}
+
+/// An image of this width with one position more on every side.
+fn frame(from: &[f32], value: &[f32], width: usize, to: &mut [f32]) {
+    let channels = value.len();
+    let (line, framed) = (width * channels, (width + 2) * channels);
+    let fill = |to: &mut [f32]| {
+        to.chunks_exact_mut(channels).for_each(|to| to.copy_from_slice(value));
+    };
+    let (first, rest) = to.split_at_mut(framed);
+    let (inner, last) = rest.split_at_mut(rest.len() - framed);
+    fill(first);
+    fill(last);
+    for (from, to) in from.chunks_exact(line).zip(inner.chunks_exact_mut(framed)) {
+        to[..channels].copy_from_slice(value);
+        to[channels..channels + line].copy_from_slice(from);
+        to[channels + line..].copy_from_slice(value);
     }
 }
 

@@ -319,11 +319,18 @@ impl Executor {
         watch: &mut W,
     ) {
         let plan = &self.plan;
-        let State { memory, steps, output, .. } = state;
+        let State { memory, steps, output, seen, .. } = state;
         let mut view = memory.view();
         let end = if wanted { plan.instructions.len() } else { plan.sequence };
+        let mut start = 0;
+        if plan.still > 0 && !W::ON && seen == x {
+            start = plan.still;
+        } else if plan.still > 0 {
+            seen.clear();
+            seen.extend_from_slice(x);
+        }
         let mut marks = plan.marks.iter().peekable();
-        for (index, instruction) in plan.instructions[..end].iter().enumerate() {
+        for (index, instruction) in plan.instructions[..end].iter().enumerate().skip(start) {
             plan.execute(instruction, &mut view, *steps, x);
             if W::ON {
                 while let Some(mark) = marks.next_if(|mark| mark.after == index) {

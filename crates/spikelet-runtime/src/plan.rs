@@ -10,6 +10,7 @@ use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout, counts::Operations};
 use spikelet_kernels::{
+    attention::Attention,
     conv::Conv,
     legendre_step,
     neuron::{NeuronSpec, Param, Params},
@@ -75,6 +76,8 @@ pub(crate) enum Instruction {
     AddBias { bias: usize, to: Buffer },
     /// Adds a product.
     Multiply { product: Product, to: Buffer },
+    /// Writes a convolution whose weights are packed, with a bias, or adds it.
+    Convolve { product: Product, bias: Option<usize>, add: bool, to: Buffer },
     /// Adds values or spikes as they are.
     Add { from: Input, to: Buffer },
     /// Turns an event list into values.
@@ -93,6 +96,10 @@ pub(crate) enum Instruction {
         from: Buffer,
         to: Buffer,
     },
+    /// Puts a border of the values ([`Plan::vectors`]) around an image of this width.
+    Frame { value: usize, width: usize, from: Buffer, to: Buffer },
+    /// Attention of spikes of this many channels; `bits` and `counts` are its working memory.
+    Attend { shape: Attention, qkv: [Buffer; 3], bits: Buffer, counts: Buffer, to: Buffer },
     /// Scales channels.
     Scale { factor: usize, shift: Option<usize>, from: Buffer, to: Buffer },
     /// Applies a function to every value.
@@ -132,7 +139,7 @@ impl Instruction {
             | Self::Clear { to }
             | Self::SetBias { to, .. }
             | Self::AddBias { to, .. } => visit(*to),
-            Self::Multiply { product, to } => {
+            Self::Multiply { product, to } | Self::Convolve { product, to, .. } => {
                 product.input.for_each_buffer(&mut visit);
                 visit(*to);
             }
@@ -146,6 +153,7 @@ impl Instruction {
             | Self::Pool { from, to, .. }
             | Self::AdaptivePool { from, to, .. }
             | Self::Scale { from, to, .. }
+            | Self::Frame { from, to, .. }
             | Self::Apply { from, to, .. } => {
                 visit(*from);
                 visit(*to);
@@ -161,6 +169,9 @@ impl Instruction {
             }
             Self::Shift { now, before, to, .. } => {
                 [*now, *before, *to].into_iter().for_each(visit);
+            }
+            Self::Attend { qkv, bits, counts, to, .. } => {
+                qkv.iter().chain([bits, counts, to]).copied().for_each(visit);
             }
             Self::Product { from, to } => {
                 from.iter().chain([to]).copied().for_each(visit);
@@ -314,6 +325,8 @@ pub(crate) struct Plan {
     /// What the outputs return.
     pub(crate) outputs: Vec<Input>,
     pub(crate) instructions: Vec<Instruction>,
+    /// Up to this instruction, those that give the same as long as the input does.
+    pub(crate) still: usize,
     /// From this instruction on, those that only make the result: they run where it is wanted.
     pub(crate) sequence: usize,
     /// The instructions, as several steps together run them, and how many steps that are.

@@ -17,6 +17,8 @@ pub struct State {
     pub(crate) steps: u64,
     /// Result of the last step.
     pub(crate) output: Vec<f32>,
+    /// The input whose still part ([`Plan::still`]) is in the memory; empty if there is none.
+    pub(crate) seen: Vec<f32>,
     fingerprint: u64,
     kept: [usize; 2],
 }
@@ -95,6 +97,7 @@ impl State {
             },
             steps: 0,
             output: vec![0.0; plan.output_len],
+            seen: Vec::with_capacity(if plan.still > 0 { plan.input_len } else { 0 }),
             fingerprint: fingerprint(plan),
             kept: [values.kept, words.kept],
         }
@@ -105,6 +108,7 @@ impl State {
         self.memory.values.fill(0.0);
         self.memory.words.fill(0);
         self.output.fill(0.0);
+        self.seen.clear();
         self.steps = 0;
     }
 
@@ -194,7 +198,8 @@ impl State {
             * (self.memory.values.len()
                 + self.memory.words.len()
                 + self.memory.sums.iter().map(Sums::len).sum::<usize>()
-                + self.output.len());
+                + self.output.len()
+                + self.seen.capacity());
         let kept = 4 * self.kept.iter().sum::<usize>();
         [kept, all - kept]
     }

@@ -4,7 +4,7 @@ use crate::{plan::Input, threads::Threads};
 use alloc::{vec, vec::Vec};
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4, slab::Slab};
 #[cfg(feature = "std")]
-use spikelet_kernels::spike_conv::{EventLists, EventWeights};
+use spikelet_kernels::spike_conv::{DenseWeights, EventLists, EventWeights};
 use spikelet_kernels::{
     conv,
     conv::Conv,
@@ -17,6 +17,9 @@ use spikelet_kernels::{
 /// outputs take longer to set up than such a convolution takes.
 #[cfg(feature = "std")]
 const PACKED: usize = 1 << 14;
+/// Convolutions of dense values with fewer products than this are left as they are.
+#[cfg(feature = "std")]
+const PRODUCTS: usize = 1 << 17;
 
 /// Outputs from which on rows of floats are read from end to end. Narrower ones are read in blocks
 /// whose sums stay in registers.
@@ -40,6 +43,9 @@ enum Store {
     /// The kernel of a convolution, packed for its events.
     #[cfg(feature = "std")]
     Packed(EventWeights),
+    /// The same for dense values.
+    #[cfg(feature = "std")]
+    Panels(DenseWeights),
     /// Half precision.
     F16(Slab<u16>),
     /// A scale for every output.
@@ -130,16 +136,19 @@ impl Weights {
         Ok(Weights { store, scale, layout, rows: tensor.len() / outputs.max(1), outputs })
     }
 
-    /// Packs the kernel of a convolution, if that makes it faster.
-    pub(crate) fn pack(&mut self, shape: &Conv) {
+    /// Packs the kernel of a convolution of `signal`, if that makes it faster.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
+    pub(crate) fn pack(&mut self, shape: &Conv, signal: Signal) {
         #[cfg(feature = "std")]
-        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout)
-            && w.len() >= PACKED
-            && shape.outputs / shape.groups >= 16
-        {
-            self.store = Store::Packed(EventWeights::new(shape, w));
+        if let (Store::F32(w), Layout::ByInput) = (&self.store, self.layout) {
+            let positions: usize = shape.window.output.iter().product();
+            let many = w.len().saturating_mul(positions) >= PRODUCTS;
+            if many && (signal == Signal::Dense || DenseWeights::is_depthwise(shape)) {
+                self.store = Store::Panels(DenseWeights::new(shape, w));
+            } else if w.len() >= PACKED && shape.outputs / shape.groups >= 16 {
+                self.store = Store::Packed(EventWeights::new(shape, w));
+            }
         }
-        let _ = shape;
     }
 
     /// Whether dense input must come with the list of what is not zero.
@@ -147,10 +156,26 @@ impl Weights {
         self.layout == Layout::ByInput && !matches!(self.store, Store::F32(_))
     }
 
-    /// Whether [`Weights::convolve_batch`] works.
+    /// Whether [`Weights::convolve`] works.
     pub(crate) fn is_packed(&self) -> bool {
         #[cfg(feature = "std")]
+        return matches!(self.store, Store::Packed(_) | Store::Panels(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
+    /// Whether [`Weights::convolve_batch`] works.
+    pub(crate) fn takes_batches(&self) -> bool {
+        #[cfg(feature = "std")]
         return matches!(self.store, Store::Packed(_));
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
+    /// Whether a convolution takes values, zeros too.
+    pub(crate) fn wants_values(&self) -> bool {
+        #[cfg(feature = "std")]
+        return matches!(self.store, Store::Panels(_));
         #[cfg(not(feature = "std"))]
         false
     }
@@ -162,6 +187,10 @@ impl Weights {
 
     /// Bytes in memory, with scales.
     pub(crate) fn bytes(&self) -> usize {
+        #[cfg(feature = "std")]
+        if let Store::Panels(w) = &self.store {
+            return w.bytes();
+        }
         let rows = if self.layout == Layout::ByInput { self.rows } else { self.outputs };
         let width = if self.layout == Layout::ByInput { self.outputs } else { self.rows };
         self.scale_bytes() + rows * self.bytes_of(width)
@@ -177,7 +206,7 @@ impl Weights {
         match &self.store {
             Store::F32(_) => 4 * weights,
             #[cfg(feature = "std")]
-            Store::Packed(_) => 4 * weights,
+            Store::Packed(_) | Store::Panels(_) => 4 * weights,
             Store::F16(_) => 2 * weights,
             Store::I8(_) | Store::GroupsI8(_) => weights,
             Store::I4(_) | Store::GroupsI4(_) => weights.div_ceil(2),
@@ -204,6 +233,8 @@ impl Weights {
             Store::F32(w) => w.iter().map(|w| *w != 0.0).collect(),
             #[cfg(feature = "std")]
             Store::Packed(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
+            #[cfg(feature = "std")]
+            Store::Panels(w) => w.unpack().iter().map(|w| *w != 0.0).collect(),
             Store::F16(w) => w.iter().map(|w| w & 0x7fff != 0).collect(),
             Store::I8(w) | Store::GroupsI8(w) => w.iter().map(|w| *w != 0).collect(),
             Store::I4(w) | Store::GroupsI4(w) => {
@@ -367,10 +398,7 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), x) => {
-                let found = w.forward(shape, &listed(shape, x), 1, &[]);
-                out.iter_mut().zip(found).for_each(|(y, x)| *y += x);
-            }
+            (Store::Packed(_) | Store::Panels(_), x) => self.convolve(shape, x, &[], true, out),
             (Store::F32(w), Arrival::Spikes(events)) => conv::add_events(shape, out, w, events),
             (Store::F32(w), Arrival::Graded(events, x)) => {
                 conv::add_graded(shape, out, w, events, x);
@@ -391,15 +419,37 @@ impl Weights {
         }
     }
 
-    /// `W * x` of several inputs, `[batch, output]`.
-    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival]) -> Vec<f32> {
+    /// Writes `W * x` plus a bias (or an empty one) over `out`, or adds it; only where the weights are
+    /// packed.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables))]
+    pub(crate) fn convolve(
+        &self,
+        shape: &Conv,
+        x: Arrival,
+        bias: &[f32],
+        add: bool,
+        out: &mut [f32],
+    ) {
+        match (&self.store, x) {
+            #[cfg(feature = "std")]
+            (Store::Packed(w), x) => w.forward_into(shape, &listed(shape, x), bias, add, out),
+            #[cfg(feature = "std")]
+            (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
+                w.forward_into(x, bias, add, out);
+            }
+            _ => unreachable!("packed weights take events or values, as they were packed for"),
+        }
+    }
+
+    /// `W * x` plus a bias (or an empty one) of several inputs, `[batch, output]`.
+    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival], bias: &[f32]) -> Vec<f32> {
         #[cfg(feature = "std")]
         if let Store::Packed(weights) = &self.store {
             use rayon::prelude::*;
             let lists = xs.par_iter().map(|x| listed(shape, *x)).collect();
-            return weights.forward(shape, &EventLists::join(lists), xs.len(), &[]);
+            return weights.forward(shape, &EventLists::join(lists), xs.len(), bias);
         }
-        let _ = (shape, xs);
+        let _ = (shape, xs, bias);
         unreachable!("asked for packed weights")
     }
 

@@ -3,10 +3,12 @@
 mod adam;
 pub mod config;
 pub mod constraint;
+pub mod distillation;
 pub mod evaluate;
 mod gradient_sum;
 pub mod gradients;
 pub mod init;
+mod lamb;
 pub mod language_step;
 pub mod loss;
 pub mod lower;

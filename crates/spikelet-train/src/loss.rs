@@ -18,6 +18,9 @@ pub struct LossConfig {
     /// What outputs are squared against.
     #[serde(default)]
     pub mse_target: MseTarget,
+    /// Share of the goal that is spread evenly over all classes, in the cross entropy.
+    #[serde(default)]
+    pub label_smoothing: f32,
     /// Pull the largest logit of every row towards zero, as RWKV's `L2Wrap` does: its gradient gets
     /// 0.0001 times the logit, divided by the rows. The value of the loss stays.
     #[serde(default)]
@@ -62,6 +65,14 @@ impl Loss {
         let pull = if self.config.l2_wrap { L2_WRAP } else { 0.0 };
         let weights = self.class_weights.as_deref();
         let entropy = pulled(logits.clone(), targets.clone(), weights, pull);
+        let smoothing = self.config.label_smoothing;
+        let entropy = match smoothing > 0.0 {
+            true => {
+                let even = log_softmax(logits.clone(), 1).mean().neg();
+                entropy.mul_scalar(1.0 - smoothing) + even.mul_scalar(smoothing)
+            }
+            false => entropy,
+        };
         let share = self.config.mse;
         if share == 0.0 {
             return entropy;

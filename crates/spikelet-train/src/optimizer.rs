@@ -2,6 +2,7 @@
 
 use crate::{
     adam::Adam,
+    lamb::Lamb,
     ops::flex::{is_f32_on_flex, primitive, values},
     sgd::Sgd,
 };
@@ -61,6 +62,23 @@ pub enum Optimizer {
         #[serde(default = "decoupled")]
         weight_decay: f32,
     },
+    /// LAMB as timm has it with `trust_clip`; its own limit on gradients is `clip_norm = 1.0`.
+    Lamb {
+        /// Learning rate.
+        lr: f64,
+        /// Decay of the first moment.
+        #[serde(default = "beta_1")]
+        beta_1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta_2")]
+        beta_2: f32,
+        /// Added to the denominator.
+        #[serde(default = "lamb_epsilon")]
+        epsilon: f32,
+        /// Fraction of the learning rate by which weights shrink; vectors do not.
+        #[serde(default = "decoupled")]
+        weight_decay: f32,
+    },
 }
 
 fn beta_1() -> f32 {
@@ -73,6 +91,10 @@ fn beta_2() -> f32 {
 
 fn epsilon() -> f32 {
     1e-8
+}
+
+fn lamb_epsilon() -> f32 {
+    1e-6
 }
 
 fn decoupled() -> f32 {
@@ -92,7 +114,8 @@ impl Optimizer {
         match self {
             Optimizer::Sgd { lr, .. }
             | Optimizer::Adam { lr, .. }
-            | Optimizer::AdamW { lr, .. } => *lr,
+            | Optimizer::AdamW { lr, .. }
+            | Optimizer::Lamb { lr, .. } => *lr,
         }
     }
 
@@ -109,6 +132,9 @@ impl Optimizer {
             Optimizer::AdamW { beta_1, beta_2, epsilon, weight_decay, .. } => {
                 let decoupled = true;
                 ModuleOptimizer::from(Adam { beta_1, beta_2, epsilon, weight_decay, decoupled })
+            }
+            Optimizer::Lamb { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                ModuleOptimizer::from(Lamb { beta_1, beta_2, epsilon, weight_decay })
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     model::SequenceModel,
     models::{
         ModelConfig, ModelError, convnet::Convnet, gru::Gru, l2mu::L2mu, lmu::Lmu, lstm::Lstm,
-        lstm_lm::LstmLm, spikegpt::SpikeGpt,
+        lstm_lm::LstmLm, metaspikeformer, spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
     prepare::Prepared,
@@ -124,6 +124,10 @@ pub fn with_model<W: WithModel>(
             // Values without a spatial shape are an image of one position.
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
+        }
+        ModelConfig::MetaSpikeformer(c) => {
+            let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
+            start(metaspikeformer::network(c, shape, classes, &mut init)?, initial, task)
         }
         ModelConfig::Spikegpt(c) => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),
         ModelConfig::LstmLm(c) => start(LstmLm::new(c, classes, &mut init)?, initial, task),

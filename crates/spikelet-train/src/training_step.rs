@@ -7,7 +7,8 @@ use crate::{
     model::{SequenceModel, State},
     models::{
         ModelError,
-        convnet::{Convnet, ConvnetConfig, Op},
+        convnet::{Convnet, ConvnetConfig},
+        metaspikeformer::{self, MetaSpikeformerConfig},
     },
     optimizer::Optimizer,
     params,
@@ -25,7 +26,7 @@ use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal};
 #[derive(Clone, Debug)]
 pub struct StepConfig {
     /// The network.
-    pub network: ConvnetConfig,
+    pub network: Layered,
     /// Height, width, channels of its input.
     pub input: [usize; 3],
     /// Its classes.
@@ -36,6 +37,15 @@ pub struct StepConfig {
     pub time: usize,
     /// How it learns.
     pub rule: LearningRule,
+}
+
+/// A network of layers.
+#[derive(Clone, Debug)]
+pub enum Layered {
+    /// Convolutional.
+    Convnet(ConvnetConfig),
+    /// Meta-SpikeFormer.
+    MetaSpikeformer(MetaSpikeformerConfig),
 }
 
 /// A network, an optimiser and a batch of random events (a fifth of all values is 1).
@@ -62,7 +72,13 @@ impl TrainingStep {
     pub fn new(config: StepConfig) -> Result<TrainingStep, ModelError> {
         let device = Device::flex().autodiff();
         let mut init = Init::new(1, &device);
-        let model = Convnet::new(&config.network, config.input, config.classes, &mut init)?;
+        let (input, classes) = (config.input, config.classes);
+        let model = match &config.network {
+            Layered::Convnet(network) => Convnet::new(network, input, classes, &mut init)?,
+            Layered::MetaSpikeformer(network) => {
+                metaspikeformer::network(network, input, classes, &mut init)?
+            }
+        };
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let values = config.input.iter().product::<usize>();
         let events = (0..config.time * config.batch * values)
@@ -120,7 +136,7 @@ impl TrainingStep {
         let x = self.x.clone().inner();
         let (mut least, mut most) = (f32::MAX, 0.0_f32);
         plain.run(x.narrow(0, 0, 1), state, &mut |layer, out| {
-            if layer.op == Op::Lif {
+            if layer.op.is_neurons() {
                 let rate = out.clone().mean().into_scalar::<f32>();
                 (least, most) = (least.min(rate), most.max(rate));
             }

@@ -114,7 +114,9 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::LayerNorm { .. }
             | Op::TokenShift { .. }
             | Op::Wkv { .. }
-            | Op::Multiply => false,
+            | Op::Multiply
+            | Op::Border { .. }
+            | Op::Attention { .. } => false,
         };
         let is_shared = node.op.tensors().iter().any(|name| uses[name] > 1);
         let is_kept = keep.contains(&node.name.as_str());

@@ -127,6 +127,8 @@ pub(super) fn parts(
         Op::TokenShift { .. } => no("token shift"),
         Op::Wkv { .. } => no("WKV recurrence"),
         Op::Multiply => no("product of values"),
+        Op::Border { .. } => no("border of other values than zero"),
+        Op::Attention { .. } => no("attention"),
         Op::Neuron(_) => no("place for a neuron among its layers"),
     }
 }

@@ -7,7 +7,7 @@
 use crate::{
     batch::{add, map},
     conv::Conv,
-    out::{Out, collect},
+    out::{Begin, Out, collect},
     rows::{Row, pack, zeros},
     simd,
     window::Window,
@@ -36,6 +36,30 @@ pub(super) fn forward(
     bias: &[f32],
 ) -> Vec<f32> {
     let [height, width] = conv.window.output;
+    // SAFETY: `fill` writes all lines of all images and all blocks of channels.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(batch * height * width, conv.outputs, |out| {
+            fill(conv, x, batch, weights, Begin { bias, add: false }, out);
+        })
+    }
+}
+
+/// [`forward`] over `out`, or added to it.
+pub(super) fn forward_into(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    weights: &[f32],
+    begin: Begin,
+    out: &mut [f32],
+) {
+    fill(conv, x, batch, weights, begin, &Out::over(out, conv.outputs));
+}
+
+/// Writes all values, each in one task.
+fn fill(conv: &Conv, x: &[f32], batch: usize, weights: &[f32], begin: Begin, out: &Out) {
+    let [height, width] = conv.window.output;
     let kernels = kernels(conv, weights);
     let lines = POSITIONS.div_ceil(width.max(1));
     let mut tasks = Vec::new();
@@ -45,26 +69,20 @@ pub(super) fn forward(
             tasks.extend((0..kernels.len()).map(|block| (image, lines.clone(), block)));
         }
     }
-    // SAFETY: the tasks are all lines of all images and all blocks of channels, each once.
-    #[allow(unsafe_code)]
-    unsafe {
-        collect(batch * height * width, conv.outputs, |out| {
-            map(&tasks, |_, (image, lines, block)| {
-                let (image, lines, block) = (*image, lines.clone(), *block);
-                let task = Task { conv, kernel: &kernels[block], block, bias, image, out };
-                match simd::has_fma() {
-                    true => simd::dispatch(
-                        #[inline(always)]
-                        || task.run::<true>(x, lines.clone()),
-                    ),
-                    false => simd::dispatch(
-                        #[inline(always)]
-                        || task.run::<false>(x, lines.clone()),
-                    ),
-                }
-            });
-        })
-    }
+    map(&tasks, |_, (image, lines, block)| {
+        let (image, lines, block) = (*image, lines.clone(), *block);
+        let task = Task { conv, kernel: &kernels[block], block, begin, image, out };
+        match simd::has_fma() {
+            true => simd::dispatch(
+                #[inline(always)]
+                || task.run::<true>(x, lines.clone()),
+            ),
+            false => simd::dispatch(
+                #[inline(always)]
+                || task.run::<false>(x, lines.clone()),
+            ),
+        }
+    });
 }
 
 /// See [`super::input_gradient`].
@@ -198,7 +216,7 @@ struct Task<'a, 'b> {
     conv: &'a Conv,
     kernel: &'a [Row<CHANNELS>],
     block: usize,
-    bias: &'a [f32],
+    begin: Begin<'a>,
     image: usize,
     out: &'a Out<'b>,
 }
@@ -208,18 +226,23 @@ impl Task<'_, '_> {
     fn run<const FMA: bool>(&self, x: &[f32], lines: Range<usize>) {
         let w = &self.conv.window;
         let columns = columns(self.conv, self.block);
-        let mut start = Row::ZERO;
-        if !self.bias.is_empty() {
-            start.0[..columns.len()].copy_from_slice(&self.bias[columns.clone()]);
-        }
         let image = w.input[0] * w.input[1] * self.conv.outputs;
         let tile = Tile::new(self.conv, &x[self.image * image..][..image], &columns, &lines);
         let [height, width] = w.output;
         for (line, oy) in lines.enumerate() {
             for ox in (0..width).step_by(TOGETHER) {
-                let sums = sums::<FMA>(w, self.kernel, &start, &tile, [line, ox]);
                 let at = (self.image * height + oy) * width + ox;
-                for (at, sum) in (at..at + TOGETHER.min(width - ox)).zip(&sums) {
+                let positions = at..at + TOGETHER.min(width - ox);
+                let mut starts = [[0.0; CHANNELS]; TOGETHER];
+                for (at, start) in positions.clone().zip(&mut starts) {
+                    // SAFETY: this position and these columns are in this task alone.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        *start = self.begin.row(self.out, at, &columns).0;
+                    }
+                }
+                let sums = sums::<FMA>(w, self.kernel, starts, &tile, [line, ox]);
+                for (at, sum) in positions.zip(&sums) {
                     // SAFETY: this position and these columns are in this task alone.
                     #[allow(unsafe_code)]
                     unsafe {
@@ -231,17 +254,16 @@ impl Task<'_, '_> {
     }
 }
 
-/// Of neighbouring outputs.
+/// Of neighbouring outputs, from what each begins with.
 #[inline(always)]
 fn sums<const FMA: bool>(
     w: &Window,
     kernel: &[Row<CHANNELS>],
-    start: &Row<CHANNELS>,
+    mut sums: [[f32; CHANNELS]; TOGETHER],
     tile: &Tile,
     [line, ox]: [usize; 2],
 ) -> [[f32; CHANNELS]; TOGETHER] {
     let step = w.stride[1];
-    let mut sums = [start.0; TOGETHER];
     for ky in 0..w.kernel[0] {
         let taps = &kernel[ky * w.kernel[1]..(ky + 1) * w.kernel[1]];
         let first = tile.first(w, line, ky, 0) + ox * step;

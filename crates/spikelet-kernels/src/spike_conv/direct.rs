@@ -4,12 +4,12 @@
 //! Images share the taps of a position, so rows of several images are multiplied together, and
 //! what a window reads of the padding is no work.
 
-use super::{columns, taps};
+use super::{columns, forward::unpacked, links::Links, taps};
 use crate::{
     batch::map,
     conv::Conv,
     micro::{Kernel, ROWS, add_rows, launch},
-    out::{Out, collect},
+    out::{Begin, Out, collect},
     rows::{Row, pack, pack_transposed, zeros},
 };
 use alloc::vec::Vec;
@@ -20,38 +20,70 @@ const IMAGES: usize = 4 * ROWS;
 /// Tasks for every block of columns and images, about.
 const PARTS: usize = 16;
 
+/// Weights laid out for the products of a direction, and which positions they join.
+#[derive(Clone, Debug)]
+pub(super) struct Layout<const N: usize> {
+    links: Links,
+    /// Group and columns of the result.
+    columns: Vec<(usize, Range<usize>)>,
+    /// For every block of columns `[tap, depth]` rows.
+    panels: Vec<Vec<Row<N>>>,
+}
+
+impl<const N: usize> Layout<N> {
+    /// For [`forward`].
+    pub(super) fn new(conv: &Conv, weights: &[f32]) -> Layout<N> {
+        let w = &conv.window;
+        let links = Links::new(w.positions(), |position, see| w.for_each_source(position, see));
+        let depth = conv.inputs / conv.groups;
+        let columns = columns(conv.outputs, conv.groups, N);
+        let panels = map(&columns, |_, (_, columns)| {
+            let mut panel = zeros::<N>(taps(conv) * depth);
+            pack(&mut panel, weights, conv.outputs, columns.clone());
+            panel
+        });
+        Layout { links, columns, panels }
+    }
+
+    /// The weights that [`new`](Self::new) was given.
+    pub(super) fn unpack(&self, conv: &Conv) -> Vec<f32> {
+        unpacked(&self.panels, conv.outputs, conv.groups)
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let panels = self.panels.iter().map(|panel| size_of_val(panel.as_slice()));
+        panels.sum::<usize>() + self.links.bytes()
+    }
+}
+
 /// `[batch, oh, ow, out]`: see [`super::forward`].
 pub(super) fn forward<const N: usize>(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    weights: &[f32],
+    layout: &Layout<N>,
     bias: &[f32],
 ) -> Vec<f32> {
-    let w = &conv.window;
-    let mut links = Links::default();
-    for position in w.positions() {
-        w.for_each_source(position, |tap, from| links.add(tap, from));
-        links.ends.push(links.links.len());
-    }
+    let size = conv.window.input[0] * conv.window.input[1];
     let depth = conv.inputs / conv.groups;
-    let columns = columns(conv.outputs, conv.groups, N);
-    let panels = map(&columns, |_, (_, columns)| {
-        let mut panel = zeros::<N>(taps(conv) * depth);
-        pack(&mut panel, weights, conv.outputs, columns.clone());
-        panel
-    });
-    let product = Product {
-        x,
-        size: w.input[0] * w.input[1],
-        width: conv.inputs,
-        depth,
-        links,
-        columns,
-        panels,
-        bias,
-    };
-    product.run(batch, conv.outputs)
+    let begin = Begin { bias, add: false };
+    Product { x, size, width: conv.inputs, depth, layout, begin }.run(batch, conv.outputs)
+}
+
+/// The same over `out`, or added to it.
+pub(super) fn forward_into<const N: usize>(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    layout: &Layout<N>,
+    begin: Begin,
+    out: &mut [f32],
+) {
+    let size = conv.window.input[0] * conv.window.input[1];
+    let depth = conv.inputs / conv.groups;
+    let product = Product { x, size, width: conv.inputs, depth, layout, begin };
+    product.fill(batch, &Out::over(out, conv.outputs));
 }
 
 /// `[batch, h, w, in]`: see [`super::input_gradient`].
@@ -62,11 +94,8 @@ pub(super) fn input_gradient<const N: usize>(
     d_out: &[f32],
 ) -> Vec<f32> {
     let w = &conv.window;
-    let mut links = Links::default();
-    for position in 0..w.input[0] * w.input[1] {
-        w.for_each_target(position, |tap, from| links.add(tap, from));
-        links.ends.push(links.links.len());
-    }
+    let positions = 0..w.input[0] * w.input[1];
+    let links = Links::new(positions, |position, see| w.for_each_target(position, see));
     let (depth, per_group) = (conv.outputs / conv.groups, conv.inputs / conv.groups);
     let columns = columns(conv.inputs, conv.groups, N);
     let tasks: Vec<(usize, usize)> =
@@ -80,35 +109,11 @@ pub(super) fn input_gradient<const N: usize>(
         panel
     });
     let panels = parts.chunks_exact(taps(conv)).map(|taps| taps.concat()).collect();
-    let product = Product {
-        x: d_out,
-        size: w.output[0] * w.output[1],
-        width: conv.outputs,
-        depth,
-        links,
-        columns,
-        panels,
-        bias: &[],
-    };
+    let layout = &Layout { links, columns, panels };
+    let size = w.output[0] * w.output[1];
+    let begin = Begin { bias: &[], add: false };
+    let product = Product { x: d_out, size, width: conv.outputs, depth, layout, begin };
     product.run(batch, conv.inputs)
-}
-
-/// For every position of the result the taps, and the positions they read.
-#[derive(Default)]
-struct Links {
-    links: Vec<(usize, usize)>,
-    ends: Vec<usize>,
-}
-
-impl Links {
-    fn add(&mut self, tap: usize, from: usize) {
-        self.links.push((tap, from));
-    }
-
-    fn of(&self, position: usize) -> &[(usize, usize)] {
-        let first = if position == 0 { 0 } else { self.ends[position - 1] };
-        &self.links[first..self.ends[position]]
-    }
 }
 
 struct Product<'a, const N: usize> {
@@ -117,20 +122,25 @@ struct Product<'a, const N: usize> {
     size: usize,
     width: usize,
     depth: usize,
-    links: Links,
-    /// Group and columns of the result.
-    columns: Vec<(usize, Range<usize>)>,
-    /// For every block of columns `[tap, depth]` rows.
-    panels: Vec<Vec<Row<N>>>,
-    bias: &'a [f32],
+    layout: &'a Layout<N>,
+    begin: Begin<'a>,
 }
 
 impl<const N: usize> Product<'_, N> {
     fn run(&self, batch: usize, width: usize) -> Vec<f32> {
-        let positions = self.links.ends.len();
+        // SAFETY: `fill` writes all blocks of columns, of images and of positions.
+        #[allow(unsafe_code)]
+        unsafe {
+            collect(batch * self.layout.links.positions(), width, |out| self.fill(batch, out))
+        }
+    }
+
+    /// Writes all values, each in one task.
+    fn fill(&self, batch: usize, out: &Out) {
+        let positions = self.layout.links.positions();
         let each = positions.div_ceil(PARTS).max(1);
         let mut tasks = Vec::new();
-        for block in 0..self.columns.len() {
+        for block in 0..self.layout.columns.len() {
             for image in (0..batch).step_by(IMAGES) {
                 for first in (0..positions).step_by(each) {
                     let positions = first..positions.min(first + each);
@@ -138,15 +148,9 @@ impl<const N: usize> Product<'_, N> {
                 }
             }
         }
-        // SAFETY: the tasks are all blocks of columns, of images and of positions, each once.
-        #[allow(unsafe_code)]
-        unsafe {
-            collect(batch * positions, width, |out| {
-                map(&tasks, |_, (block, images, positions)| {
-                    launch::<N, _>(Task { product: self, block: *block, images, positions, out });
-                });
-            })
-        }
+        map(&tasks, |_, (block, images, positions)| {
+            launch::<N, _>(Task { product: self, block: *block, images, positions, out });
+        });
     }
 }
 
@@ -164,17 +168,20 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
     #[inline(always)]
     fn run<const W: usize, const FMA: bool>(self) {
         let p = self.product;
-        let (group, columns) = &p.columns[self.block];
-        let mut start = Row::<N>::ZERO;
-        if !p.bias.is_empty() {
-            start.0[..columns.len()].copy_from_slice(&p.bias[columns.clone()]);
-        }
+        let Layout { links, columns, panels } = p.layout;
+        let (group, columns) = &columns[self.block];
         let mut all = [Row::<N>::ZERO; IMAGES];
         let sums = &mut all[..self.images.len()];
         for position in self.positions.clone() {
-            sums.fill(start);
-            for &(tap, from) in p.links.of(position) {
-                let panel = &p.panels[self.block][tap * p.depth..(tap + 1) * p.depth];
+            for (image, sum) in self.images.clone().zip(&mut *sums) {
+                // SAFETY: these columns of this position and image are in this task alone.
+                #[allow(unsafe_code)]
+                unsafe {
+                    *sum = p.begin.row(self.out, image * links.positions() + position, columns);
+                }
+            }
+            for (tap, from) in links.of(position) {
+                let panel = &panels[self.block][tap * p.depth..(tap + 1) * p.depth];
                 for (sums, first) in sums.chunks_mut(ROWS).zip(self.images.clone().step_by(ROWS)) {
                     let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
                     for (image, row) in (first..).zip(&mut rows[..sums.len()]) {
@@ -188,7 +195,7 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
                 // SAFETY: these columns of this position and image are in this task alone.
                 #[allow(unsafe_code)]
                 unsafe {
-                    self.out.write(image * p.links.ends.len() + position, columns, row);
+                    self.out.write(image * links.positions() + position, columns, row);
                 }
             }
         }

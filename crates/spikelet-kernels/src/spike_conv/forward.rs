@@ -8,7 +8,7 @@ use super::{
 use crate::{
     batch::map,
     conv::Conv,
-    out::{Out, collect},
+    out::{Begin, Out, collect},
     rows::{Row, fetch, gather, pack, zeros},
     simd,
 };
@@ -67,6 +67,28 @@ impl EventWeights {
         }
     }
 
+    /// Writes the convolution of one image plus a bias (or an empty one) over `out`
+    /// `[oh, ow, out]`, or adds it.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape.
+    pub fn forward_into(
+        &self,
+        conv: &Conv,
+        lists: &EventLists,
+        bias: &[f32],
+        add: bool,
+        out: &mut [f32],
+    ) {
+        assert_eq!(out.len(), super::output_len(conv), "an image");
+        let (out, begin) = (&Out::over(out, conv.outputs), Begin { bias, add });
+        match &self.packed {
+            Packed::Narrow(packed) => fill(conv, lists, 1, packed, begin, out),
+            Packed::Middle(packed) => fill(conv, lists, 1, packed, begin, out),
+            Packed::Wide(packed) => fill(conv, lists, 1, packed, begin, out),
+        }
+    }
+
     /// Bytes of the packed weights.
     pub fn bytes(&self) -> usize {
         fn of<const N: usize>(packed: &[Vec<Row<N>>]) -> usize {
@@ -88,7 +110,12 @@ fn packed<const N: usize>(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<N>>> {
     })
 }
 
-fn unpacked<const N: usize>(packed: &[Vec<Row<N>>], outputs: usize, groups: usize) -> Vec<f32> {
+/// The weights of which `packed` holds blocks of columns.
+pub(super) fn unpacked<const N: usize>(
+    packed: &[Vec<Row<N>>],
+    outputs: usize,
+    groups: usize,
+) -> Vec<f32> {
     let mut weights = vec![0.0; packed.first().map_or(0, Vec::len) * outputs];
     for (rows, (_, columns)) in packed.iter().zip(columns(outputs, groups, N)) {
         for (row, to) in rows.iter().zip(weights.chunks_exact_mut(outputs)) {
@@ -106,6 +133,25 @@ fn run<const N: usize>(
     bias: &[f32],
 ) -> Vec<f32> {
     let [height, width] = conv.window.output;
+    // SAFETY: `fill` writes all blocks of columns and all lines.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(batch * height * width, conv.outputs, |out| {
+            fill(conv, lists, batch, packed, Begin { bias, add: false }, out);
+        })
+    }
+}
+
+/// Writes all values, each in one task.
+fn fill<const N: usize>(
+    conv: &Conv,
+    lists: &EventLists,
+    batch: usize,
+    packed: &[Vec<Row<N>>],
+    begin: Begin,
+    out: &Out,
+) {
+    let [height, width] = conv.window.output;
     let columns = columns(conv.outputs, conv.groups, N);
     let lines = TILE.div_ceil(width.max(1));
     let mut tasks = Vec::new();
@@ -114,26 +160,20 @@ fn run<const N: usize>(
             tasks.push((block, first..(batch * height).min(first + lines)));
         }
     }
-    // SAFETY: the tasks are all blocks of columns and all lines, each once.
-    #[allow(unsafe_code)]
-    unsafe {
-        collect(batch * height * width, conv.outputs, |out| {
-            map(&tasks, |_, (block, lines)| {
-                let ((group, columns), weights) = (&columns[*block], &packed[*block][..]);
-                let tile = Tile { conv, lists, lines, group: *group, columns, weights, bias, out };
-                match simd::has_fma() {
-                    true => simd::dispatch(
-                        #[inline(always)]
-                        || tile.run::<true>(),
-                    ),
-                    false => simd::dispatch(
-                        #[inline(always)]
-                        || tile.run::<false>(),
-                    ),
-                }
-            });
-        })
-    }
+    map(&tasks, |_, (block, lines)| {
+        let ((group, columns), weights) = (&columns[*block], &packed[*block][..]);
+        let tile = Tile { conv, lists, lines, group: *group, columns, weights, begin, out };
+        match simd::has_fma() {
+            true => simd::dispatch(
+                #[inline(always)]
+                || tile.run::<true>(),
+            ),
+            false => simd::dispatch(
+                #[inline(always)]
+                || tile.run::<false>(),
+            ),
+        }
+    });
 }
 
 /// Some lines of output positions of all images, for one block of columns.
@@ -144,31 +184,39 @@ struct Tile<'a, 'b, const N: usize> {
     group: usize,
     columns: &'a Range<usize>,
     weights: &'a [Row<N>],
-    bias: &'a [f32],
+    begin: Begin<'a>,
     out: &'a Out<'b>,
 }
 
 impl<const N: usize> Tile<'_, '_, N> {
     #[inline(always)]
     fn run<const FMA: bool>(&self) {
-        let mut start = Row::<N>::ZERO;
-        if !self.bias.is_empty() {
-            start.0[..self.columns.len()].copy_from_slice(&self.bias[self.columns.clone()]);
-        }
         let width = self.conv.window.output[1];
-        let mut sums = vec![start; self.lines.len() * width];
+        let first = self.lines.start * width;
+        let mut sums: Vec<Row<N>> = (first..first + self.lines.len() * width)
+            .map(
+                #[inline(always)]
+                |at| {
+                    // SAFETY: these columns of these lines are in this task alone.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        self.begin.row(self.out, at, self.columns)
+                    }
+                },
+            )
+            .collect();
         let channels = self.conv.inputs / self.conv.groups;
         let blocks = self.lists.blocks() / self.conv.groups;
         let taps = taps(self.conv);
         // With few channels several taps fit the cache at once, and an output is loaded less often.
         let together = (BLOCK / channels).clamp(1, taps);
-        for first in (0..taps).step_by(together) {
+        for tap in (0..taps).step_by(together) {
             for block in 0..blocks {
                 let block = self.group * blocks + block;
-                self.add::<FMA>(&mut sums, first..taps.min(first + together), block);
+                self.add::<FMA>(&mut sums, tap..taps.min(tap + together), block);
             }
         }
-        for (at, row) in (self.lines.start * width..).zip(&sums) {
+        for (at, row) in (first..).zip(&sums) {
             // SAFETY: these columns of these lines are in this task alone.
             #[allow(unsafe_code)]
             unsafe {

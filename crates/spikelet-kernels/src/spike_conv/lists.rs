@@ -66,12 +66,23 @@ impl EventLists {
         let blocks = groups * per_group.div_ceil(BLOCK);
         let mut starts = Vec::with_capacity(pixels * blocks + 1);
         let mut listed = Vec::with_capacity(events.len());
+        let per_blocks = per_group.div_ceil(BLOCK);
+        // Events rise, so that the pixel of each is found without a division.
+        let (mut pixel, mut first) = (0, 0);
         for (at, &event) in events.iter().enumerate() {
-            let (pixel, channel) = (event as usize / channels, event as usize % channels);
-            assert!(pixel < pixels, "an event of these pixels");
-            let (group, channel) = (channel / per_group, channel % per_group);
-            let place = pixel * blocks + group * per_group.div_ceil(BLOCK) + channel / BLOCK;
-            starts.resize(starts.len().max(place + 1), at as u32);
+            while pixel < pixels && event as usize >= first + channels {
+                (pixel, first) = (pixel + 1, first + channels);
+            }
+            assert!(pixel < pixels && event as usize >= first, "rising events of these pixels");
+            let channel = event as usize - first;
+            let (group, channel) = match groups {
+                1 => (0, channel),
+                _ => (channel / per_group, channel % per_group),
+            };
+            let place = pixel * blocks + group * per_blocks + channel / BLOCK;
+            if starts.len() <= place {
+                starts.resize(place + 1, at as u32);
+            }
             listed.push(channel as u32);
         }
         starts.resize(pixels * blocks + 1, events.len() as u32);

@@ -16,14 +16,17 @@
 //! on the number of threads.
 
 mod dense;
+mod dense_weights;
 mod depthwise;
 mod direct;
 mod forward;
+mod links;
 mod lists;
 #[cfg(test)]
 mod tests;
 mod weight_gradient;
 
+pub use dense_weights::DenseWeights;
 pub use forward::EventWeights;
 pub use lists::EventLists;
 
@@ -34,6 +37,7 @@ use crate::{
 };
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
+use direct::Layout;
 
 /// Denser inputs than this take the dense form. On Zen 4 with AVX-512 and 64 to 512 channels the
 /// event-driven loops do 80 (forward) and 60 (weight gradient) billion products a second and
@@ -89,9 +93,9 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
             winograd::forward(conv, x, batch, weights, bias)
         }
         Input::Dense(x) => match widest(conv) {
-            0..=16 => direct::forward::<16>(conv, x, batch, weights, bias),
-            17..=32 => direct::forward::<32>(conv, x, batch, weights, bias),
-            _ => direct::forward::<64>(conv, x, batch, weights, bias),
+            0..=16 => direct::forward::<16>(conv, x, batch, &Layout::new(conv, weights), bias),
+            17..=32 => direct::forward::<32>(conv, x, batch, &Layout::new(conv, weights), bias),
+            _ => direct::forward::<64>(conv, x, batch, &Layout::new(conv, weights), bias),
         },
     }
 }

@@ -9,9 +9,11 @@
 //! - What only passes values on (flatten, sums, outputs, the read-out `last`) has no instruction
 //!   of its own.
 
+mod attention;
 mod delays;
 mod neurons;
 mod products;
+mod still;
 mod tokens;
 mod values;
 
@@ -21,9 +23,13 @@ use crate::{
     error::Error,
     plan::{Input, Instruction, Mark, MarkOutput, NodeFacts, Plan, Product},
 };
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 use spikelet_graph::{Graph, Node, Op, Phase, Readout, Signal, Topology};
-use spikelet_kernels::window::Window;
+use spikelet_kernels::{conv::Conv, window::Window};
 
 /// Compiles a graph.
 pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
@@ -75,8 +81,8 @@ struct Value {
 /// The place of a [`Value`] in [`Compiler::values`].
 type ValueId = usize;
 
-/// Tensor, scales, whether it lies by input, whether events come in, groups of a convolution.
-type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, Option<usize>);
+/// Tensor, scales, whether it lies by input, whether events come in, shape of a convolution.
+type WeightsKey<'a> = (&'a str, Option<&'a str>, bool, bool, Option<Conv>);
 
 struct Compiler<'a> {
     graph: &'a Graph,
@@ -113,10 +119,17 @@ impl<'a> Compiler<'a> {
             .order
             .iter()
             .partition(|node| self.graph.nodes[**node].phase == Phase::Step);
+        let mut still = BTreeSet::new();
+        let (mut all_still, mut still_end) = (true, 0);
         for index in step {
+            all_still &= self.is_still(index, &still);
             self.recall(index);
             self.node(index)?;
             self.remember(index);
+            if all_still {
+                still.insert(index);
+                still_end = self.plan.instructions.len();
+            }
         }
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
@@ -137,6 +150,7 @@ impl<'a> Compiler<'a> {
                 self.plan.outputs.push(output);
             }
         }
+        self.keep_still(&still, still_end);
         self.plan.places = core::mem::take(&mut self.wishes).place();
         self.plan.sequence = self.plan.sequence.min(self.after_state());
         self.plan.sections = sections(&self.plan);
@@ -247,6 +261,15 @@ impl<'a> Compiler<'a> {
                 let (from, to) = (self.dense(value), self.own_dense(index));
                 self.push(Instruction::Apply { function: *function, from, to });
             }
+            Op::Border { value } => {
+                let source = self.port(index, 0);
+                inputs.push(self.native(source));
+                let value = self.vector(node, value)?;
+                let width = self.source_shape(index)[1];
+                let (from, to) = (self.dense(source), self.own_dense(index));
+                self.push(Instruction::Frame { value, width, from, to });
+            }
+            Op::Attention { heads, scale } => inputs.extend(self.attention(index, *heads, *scale)),
             Op::Neuron(neuron) => {
                 let value = self.port(index, 0);
                 inputs.push(self.native(value));

@@ -65,11 +65,13 @@ impl<'a> Compiler<'a> {
         shape: Conv,
         x: ValueId,
     ) -> Result<Product, Error> {
-        let weights = self.weights(node, weight, x, Some(shape.groups))?;
-        self.plan.weights[weights].pack(&shape);
+        let weights = self.weights(node, weight, x, Some(shape))?;
+        self.plan.weights[weights].pack(&shape, self.values[x].signal);
         self.plan.convolutions.push(shape);
         let kind = ProductKind::Convolution(weights, self.plan.convolutions.len() - 1);
-        let input = if self.plan.weights[weights].layout == Layout::ByInput
+        let input = if self.plan.weights[weights].wants_values() {
+            Input::Dense(self.dense(x))
+        } else if self.plan.weights[weights].layout == Layout::ByInput
             && self.values[x].signal == Signal::Dense
         {
             // By input there is only the event-driven form.
@@ -119,6 +121,13 @@ impl<'a> Compiler<'a> {
             Some((target, port)) => self.sum(target, port),
             None => (self.own_dense(index), false),
         };
+        if let [product @ Product { kind: ProductKind::Convolution(weights, _), .. }] = products
+            && self.plan.weights[*weights].is_packed()
+        {
+            self.products.push(*product);
+            self.push(Instruction::Convolve { product: *product, bias, add: begun, to });
+            return Ok(sum.map(|_| bias));
+        }
         match (bias, begun) {
             (Some(bias), false) => self.push(Instruction::SetBias { bias, to }),
             (Some(bias), true) => self.push(Instruction::AddBias { bias, to }),
@@ -197,16 +206,16 @@ impl<'a> Compiler<'a> {
         node: &Node,
         weight: &'a Weight,
         x: ValueId,
-        groups: Option<usize>,
+        shape: Option<Conv>,
     ) -> Result<usize, Error> {
         let signal = self.values[x].signal;
         let by_input = weight.layout == Layout::ByInput;
         let scale = weight.scale.as_deref();
-        let key = (&*weight.tensor, scale, by_input, signal != Signal::Dense, groups);
+        let key = (&*weight.tensor, scale, by_input, signal != Signal::Dense, shape);
         if let Some(weights) = self.loaded.get(&key) {
             return Ok(*weights);
         }
-        let weights = Weights::load(self.graph, &node.name, weight, signal, groups.is_some())?;
+        let weights = Weights::load(self.graph, &node.name, weight, signal, shape.is_some())?;
         self.plan.weights.push(weights);
         self.loaded.insert(key, self.plan.weights.len() - 1);
         Ok(self.plan.weights.len() - 1)

@@ -296,6 +296,37 @@ impl<'a> Reference<'a> {
                 };
                 self.port(index, 0).chunks(channels).flat_map(normalize).collect()
             }
+            Op::Border { value } => {
+                let value = tensor(value);
+                let (x, [height, width]) = (self.port(index, 0), [node.shape[0], node.shape[1]]);
+                let mut out = Vec::new();
+                for k in 0..node.len() {
+                    let (row, column, c) =
+                        (k / channels / width, k / channels % width, k % channels);
+                    let inside = (1..height - 1).contains(&row) && (1..width - 1).contains(&column);
+                    out.push(match inside {
+                        true => x[((row - 1) * (width - 2) + column - 1) * channels + c],
+                        false => value[c],
+                    });
+                }
+                out
+            }
+            Op::Attention { heads, scale } => {
+                let [q, k, v] = [0, 1, 2].map(|port| self.port(index, port));
+                let (tokens, head) = (node.len() / channels, channels / heads);
+                let mut out = vec![0.0; node.len()];
+                for (at, y) in out.iter_mut().enumerate() {
+                    let (token, channel) = (at / channels, at % channels);
+                    let first = channel / head * head;
+                    for inner in first..first + head {
+                        let together: f64 = (0..tokens)
+                            .map(|t| k[t * channels + inner] * v[t * channels + channel])
+                            .sum();
+                        *y += q[token * channels + inner] * together * f64::from(*scale);
+                    }
+                }
+                out
+            }
             Op::TokenShift { mix } => {
                 let mix = tensor(mix);
                 let (now, before) = (self.port(index, 0), self.port(index, 1));

@@ -6,6 +6,7 @@ pub mod l2mu;
 pub mod lmu;
 pub mod lstm;
 pub mod lstm_lm;
+pub mod metaspikeformer;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -78,6 +79,9 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Spiking transformer of images.
+    #[serde(rename = "metaspikeformer")]
+    MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
@@ -89,6 +93,7 @@ impl ModelConfig {
     pub fn steps(&self) -> usize {
         match self {
             ModelConfig::Convnet(c) => c.steps,
+            ModelConfig::MetaSpikeformer(c) => c.steps,
             _ => 1,
         }
     }
@@ -101,6 +106,7 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
         }

@@ -36,6 +36,9 @@ pub struct Args {
     /// Where to write [default: the file's name with .graph.safetensors, or .nir].
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// For how many steps an image is shown, where a network asks for it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) steps: Option<u16>,
     #[cfg(feature = "nir")]
     #[command(flatten)]
     pub(super) nir: convert_nir::Options,
@@ -55,7 +58,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return result;
     }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let (graph, report) = convert::convert(&checkpoint, args.arch.as_deref())?;
+    let (mut graph, report) = convert::convert(&checkpoint, args.arch.as_deref())?;
+    graph.task.window = match (args.steps, convert::asks_for_steps(&report.arch)) {
+        (Some(steps), _) => usize::from(steps),
+        (None, false) => graph.task.window,
+        (None, true) => {
+            return Err(Failure::usage(format!(
+                "no checkpoint of {} says for how many steps an image is shown",
+                report.arch
+            ))
+            .help("give --steps: 4 for most published results, 1 for those of the first stage"));
+        }
+    };
     let out = target(args, &args.checkpoint, "graph.safetensors")?;
     graph.save(&out)?;
     let converted = Converted { out, report };

@@ -15,7 +15,7 @@ use spikelet_data::{
     stream::{self, TimeSteps},
     table as text_table,
 };
-use spikelet_graph::{Graph, file::METADATA_KEY};
+use spikelet_graph::{Graph, Signal, file::METADATA_KEY, spike_driven::NotSpikes};
 use std::{
     collections::BTreeMap,
     io::Read,
@@ -39,6 +39,7 @@ const NIR_EXAMPLE: &str = "";
 Examples:
   spikelet inspect model.safetensors             nodes, shapes, parameters, task record
   spikelet inspect model.safetensors --dot | dot -Tsvg > model.svg
+  spikelet inspect model.safetensors --spike-driven    what multiplies something that is no spike
   spikelet inspect official.ckpt --json          tensors and hyper-parameters of a checkpoint
   spikelet inspect recording.csv                 columns, rows, ranges{NIR_EXAMPLE}
 
@@ -49,11 +50,24 @@ pub struct Args {
     /// Print a graph in Graphviz's language.
     #[arg(long, conflicts_with = "json")]
     dot: bool,
+    /// List the operations of a graph whose input is not spikes.
+    #[arg(long, conflicts_with = "dot")]
+    spike_driven: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let content = Content::read(&args.file)?;
+    if args.spike_driven {
+        let Content::Graph(graph) = content else {
+            return Err(Failure::usage(format!("{} is no graph", args.file.display())).help(
+                "--spike-driven looks at graphs; spikelet convert makes one of a checkpoint",
+            ));
+        };
+        let found = graph.not_spike_driven()?;
+        ui.print(|| not_spikes_text(&found), &found)?;
+        return Ok(Outcome::Done);
+    }
     match (content, args.dot) {
         (Content::Graph(graph), true) => {
             let dot = graph.dot()?;
@@ -159,6 +173,22 @@ impl Content {
             Content::Nir(file) => Ok(file.json(path)),
         }
     }
+}
+
+fn not_spikes_text(found: &[NotSpikes]) -> String {
+    if found.is_empty() {
+        return "spike-driven: everything with weights has spikes as input\n".to_owned();
+    }
+    let mut table = Table::new(["node", "op", "input", "operations a step"]);
+    for NotSpikes { node, op, input, operations } in found {
+        let input = match input {
+            Signal::Binary => "spikes",
+            Signal::Graded => "graded",
+            Signal::Dense => "dense",
+        };
+        table.row([node.as_str(), *op, input, &count(*operations)]);
+    }
+    format!("{}{} operations whose input is not spikes\n", table.text(), found.len())
 }
 
 /// Text has no zero bytes.

@@ -23,6 +23,7 @@ pub mod map;
 #[cfg(feature = "nir")]
 mod map_nir;
 pub mod profile;
+pub mod profile_energy;
 #[cfg(feature = "train")]
 mod profile_gradients;
 mod profile_tokens;

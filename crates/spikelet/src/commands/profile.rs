@@ -1,6 +1,9 @@
 //! `spikelet profile`.
 
-use super::profile_tokens::{self, Account};
+use super::{
+    profile_energy::{self, PaperEnergy},
+    profile_tokens::{self, Account},
+};
 use crate::{
     failure::{Outcome, Result},
     labelled,
@@ -26,6 +29,7 @@ Examples:
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
   spikelet profile spikegpt.safetensors --energy spikegpt   the paper's account and this graph's
+  spikelet profile model.safetensors --energy paper --first-conv once
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
 
@@ -51,12 +55,11 @@ pub struct Args {
     #[cfg(feature = "train")]
     #[arg(long, conflicts_with = "measure")]
     gradients: bool,
-    /// Adds the energy account of a paper, and what this graph does instead.
-    #[arg(long, value_name = "PAPER", value_parser = ["spikegpt"])]
-    energy: Option<String>,
     /// Time single steps on one thread (and read the energy counter, where there is one).
     #[arg(long)]
     measure: bool,
+    #[command(flatten)]
+    energy: profile_energy::Options,
 }
 
 #[derive(Serialize)]
@@ -73,6 +76,8 @@ struct Report {
     memory: Memory,
     neurobench: NeuroBench,
     energy_model: Vec<Modelled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paper_energy: Option<PaperEnergy>,
     measured: Option<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Account>,
@@ -146,11 +151,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             (labelled.name, counters, measured)
         }
     };
-    let account = match args.energy {
-        Some(_) => Some(Account::of(&model.graph, &counters)?),
-        None => None,
+    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let account = match args.energy.asks_for_spikegpt() {
+        true => Some(Account::of(&model.graph, &counters)?),
+        false => None,
     };
-    let report = Report { account, ..Report::new(model, data, &counters, measured)? };
+    let report = Report::new(model, data, &counters, measured)?;
+    let report = Report { account, paper_energy, ..report };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -199,6 +206,7 @@ impl Report {
             memory: Memory { weights, constants, state: memory.state, scratch: memory.scratch },
             neurobench: NeuroBench::new(graph, &counts, counters),
             energy_model: modelled(counters),
+            paper_energy: None,
             measured,
             account: None,
         })
@@ -249,6 +257,9 @@ impl Report {
                 model.nanojoules_per_sequence,
                 model.assumptions
             );
+        }
+        if let Some(paper) = &self.paper_energy {
+            text += &paper.text();
         }
         if let Some(measured) = &self.measured {
             text += &measured.text();

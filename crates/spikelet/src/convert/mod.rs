@@ -7,6 +7,8 @@
 mod error;
 mod l2mu;
 mod l2mu_input;
+#[cfg(feature = "train")]
+mod metaspikeformer;
 mod neurobench_wisdm;
 mod sinabs_mnist;
 #[cfg(feature = "train")]
@@ -76,6 +78,13 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     #[cfg(feature = "train")]
     Architecture {
+        name: "metaspikeformer",
+        what: "Meta-SpikeFormer for classification (Yao et al. 2024), with or without a second head",
+        root: metaspikeformer::root,
+        convert: metaspikeformer::convert,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
         name: "spikegpt",
         what: "SpikeGPT (Zhu et al. 2023) as its training code computes it",
         root: spikegpt::root,
@@ -89,6 +98,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
         convert: spikegpt::runner,
     },
 ];
+
+/// Whether the user must say for how many steps this architecture is shown an image.
+pub fn asks_for_steps(arch: &str) -> bool {
+    arch == "metaspikeformer"
+}
 
 /// What was done, for the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -6,8 +6,10 @@
 
 mod compare;
 mod files;
+mod images;
 mod l2mu;
 mod l2mu_braille;
+mod metaspikeformer;
 mod sltt;
 mod spikegpt;
 
@@ -24,6 +26,11 @@ fn l2mu_braille() {
 #[test]
 fn sltt() {
     sltt::run();
+}
+
+#[test]
+fn metaspikeformer() {
+    metaspikeformer::run();
 }
 
 #[test]

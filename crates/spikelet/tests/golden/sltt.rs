@@ -5,6 +5,7 @@
 use crate::{
     compare::{close, gradient, spikes, tolerance},
     files::{Golden, System},
+    images::{channels_last, sizes},
 };
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -22,8 +23,7 @@ use spikelet_train::{
     lower,
     model::SequenceModel,
     models::convnet::{
-        Architecture, Convnet, ConvnetConfig, NfResnet, Op, PreactResnet, from_official,
-        standardized,
+        Architecture, Convnet, ConvnetConfig, NfResnet, PreactResnet, from_official, standardized,
     },
     neuron::{Dynamics, NeuronState, NeuronTensors, neuron_step},
     optimizer::Optimizer,
@@ -48,11 +48,6 @@ pub fn run() {
 
 fn number(config: &Value, name: &str) -> f64 {
     config[name].as_f64().unwrap_or_else(|| panic!("no number `{name}`"))
-}
-
-fn sizes(values: &Value) -> Vec<usize> {
-    let values = values.as_array().expect("a list");
-    values.iter().map(|v| v.as_u64().expect("a size") as usize).collect()
 }
 
 fn surrogate(name: &str) -> Surrogate {
@@ -107,18 +102,6 @@ fn tensors(golden: &Golden, prefix: &str) -> Tensors {
         .filter(|name| !name.ends_with("num_batches_tracked"))
         .map(|name| (name.to_owned(), golden.tensor(&format!("{prefix}{name}"))))
         .collect()
-}
-
-/// `[.., channels, h, w]` to `[.., h, w, channels]`.
-fn channels_last(shape: &[usize], values: &[f32]) -> Vec<f32> {
-    let &[.., channels, h, w] = shape else { panic!("an image") };
-    let image = |image: &[f32]| -> Vec<f32> {
-        (0..h * w)
-            .flat_map(|p| (0..channels).map(move |c| c * h * w + p))
-            .map(|k| image[k])
-            .collect()
-    };
-    values.chunks_exact(channels * h * w).flat_map(image).collect()
 }
 
 /// The input `[time, batch, values]`; an image is shown at every step.
@@ -230,7 +213,7 @@ fn train_spikes(case: &Value, golden: &Golden, model: &Convnet, x: Tensor<3>) ->
     let state = plain.training_state(x.dims()[1], &x.device(), 0);
     let mut found = BTreeMap::new();
     plain.run(x, state, &mut |layer, out| {
-        if layer.op == Op::Lif {
+        if layer.op.is_neurons() {
             found.insert(layer.name.clone(), params::values(out.clone()));
         }
     });
@@ -255,7 +238,7 @@ fn evaluation(case: &Value, golden: &Golden, model: &Convnet) -> usize {
     let state = model.initial_state(x.dims()[1], &x.device());
     let mut rates = Vec::new();
     let (out, _) = model.run(x, state, &mut |layer, out| {
-        if layer.op == Op::Lif {
+        if layer.op.is_neurons() {
             rates.push(out.clone().mean().into_scalar::<f32>());
         }
     });

@@ -16,7 +16,7 @@ use spikelet_graph::{Graph, GraphBuilder, Signal, Task};
 pub enum OfficialShape {
     /// As here.
     Same,
-    /// `[out, in, kh, kw]` where here it is `[kh, kw, in, out]`.
+    /// `[out, in, kh, kw]` or `[out, in, kw]` where here it is `[kh, kw, in, out]`.
     Kernel,
     /// `[out, 1, 1, 1]` where here it is `[out]`.
     Gain,
@@ -43,6 +43,10 @@ impl OfficialShape {
                     turned[(tap * inputs + input) * outputs + out] = value;
                 }
                 (vec![h, w, inputs, outputs], turned)
+            }
+            // One-dimensional convolutions of tokens.
+            (OfficialShape::Kernel, &[outputs, inputs, taps]) => {
+                self.read(&[outputs, inputs, 1, taps], values)
             }
             (OfficialShape::Classes { positions }, &[outputs, columns])
                 if columns.is_multiple_of(positions.max(1)) =>

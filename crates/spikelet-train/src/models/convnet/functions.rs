@@ -18,23 +18,31 @@ use spikelet_kernels::{conv::Conv, mean_pool::Windows, window::Window};
 const EPSILON: f32 = 1e-5;
 /// Added to the variance of a kernel times its fan-in.
 const KERNEL_EPSILON: f32 = 1e-4;
-/// Of all neurons.
+/// Of neurons that are given no other.
 pub(super) const THRESHOLD: f32 = 1.0;
 /// Weight of a new value in running statistics.
 pub const MOMENTUM: f32 = 0.1;
 
-/// A convolution with the kernel `[kh, kw, in, out]`.
+/// Where a kernel goes.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+    pub(super) groups: usize,
+}
+
+/// A convolution with the kernel `[kh, kw, in / groups, out]`.
 pub(super) fn conv(
     x: Tensor<4>,
     kernel: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
+    steps: Steps,
 ) -> Tensor<4> {
     if !is_f32_on_flex(&x) {
-        return composed_conv(x, kernel, bias, stride, padding);
+        return composed_conv(x, kernel, bias, steps);
     }
-    let ([_, h, w, _], [kh, kw, inputs, outputs]) = (x.dims(), kernel.dims());
+    let Steps { stride, padding, groups } = steps;
+    let ([_, h, w, inputs], [kh, kw, _, outputs]) = (x.dims(), kernel.dims());
     let window = Window {
         input: [h, w],
         output: [(h, kh), (w, kw)].map(|(n, k)| (n + 2 * padding - k) / stride + 1),
@@ -45,7 +53,7 @@ pub(super) fn conv(
     };
     let none = || Tensor::zeros([0], &x.device());
     let bias = bias.unwrap_or_else(none);
-    spike_conv(x, kernel, bias, Conv { window, inputs, outputs, groups: 1 })
+    spike_conv(x, kernel, bias, Conv { window, inputs, outputs, groups })
 }
 
 /// `x` `[batch, in]` times `weight` `[in, out]` plus `bias` `[out]`.
@@ -64,10 +72,9 @@ fn composed_conv(
     x: Tensor<4>,
     kernel: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
+    Steps { stride, padding, groups }: Steps,
 ) -> Tensor<4> {
-    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
     let (x, kernel) = (x.permute([0, 3, 1, 2]), kernel.permute([3, 2, 0, 1]));
     conv2d(x, kernel, bias, options).permute([0, 2, 3, 1])
 }
@@ -96,6 +103,12 @@ pub(super) struct Affine {
 /// Running mean and variance, each `[1, channels]`, on the plain device.
 pub(super) type Statistics = [Tensor<2>; 2];
 
+/// What a normalisation by running statistics makes of zero, `[1, channels]`.
+pub(super) fn of_zero(affine: Affine, [mean, variance]: Statistics) -> Tensor<2> {
+    let scale = affine.weight.unsqueeze::<2>() / variance.add_scalar(EPSILON).sqrt();
+    affine.bias.unsqueeze::<2>() - mean * scale
+}
+
 /// Normalises by the running statistics.
 pub(super) fn normalize(
     x: Tensor<4>,
@@ -106,6 +119,27 @@ pub(super) fn normalize(
     let scale = affine.weight / variance.add_scalar(EPSILON).sqrt();
     let shift = affine.bias - mean * scale.clone();
     x * scale.unsqueeze() + shift.unsqueeze()
+}
+
+/// `x` with one position more on every side, of the values `[1, channels]`; no gradient flows
+/// through these.
+pub(super) fn border(x: Tensor<4>, value: Tensor<2>) -> Tensor<4> {
+    let [n, h, w, channels] = x.dims();
+    let value = value.detach().reshape([1, 1, 1, channels]);
+    let framed = value.expand([n, h + 2, w + 2, channels]);
+    framed.slice_assign([0..n, 1..h + 1, 1..w + 1, 0..channels], x)
+}
+
+/// `scale Q (K^T V)` in every head, over all positions; all `[n, h, w, channels]`. The product of
+/// keys and values comes first: its cost does not grow with the square of the positions.
+pub(super) fn attention(qkv: [Tensor<4>; 3], heads: usize, scale: f32) -> Tensor<4> {
+    let shape = qkv[0].dims();
+    let [n, h, w, channels] = shape;
+    let by_head =
+        |x: Tensor<4>| x.reshape([n, h * w, heads, channels / heads]).permute([0, 2, 1, 3]);
+    let [q, k, v] = qkv.map(by_head);
+    let counts = q.matmul(k.swap_dims(2, 3).matmul(v));
+    counts.mul_scalar(scale).permute([0, 2, 1, 3]).reshape(shape)
 }
 
 /// Scale and shift that running statistics amount to, per channel.
@@ -169,6 +203,8 @@ pub(super) struct Population {
     pub(super) dynamics: Dynamics,
     /// Decay of the potentials.
     pub(super) beta: f32,
+    /// Where they fire.
+    pub(super) threshold: f32,
 }
 
 /// One time step of neurons behind a normalisation by the statistics of the batch: spikes,
@@ -181,8 +217,8 @@ pub(super) fn normalized_step(
     if !is_f32_on_flex(x) {
         return None;
     }
-    let Population { affine, running, v, dynamics, beta } = population();
-    let constants = Constants { dynamics, beta, threshold: THRESHOLD, epsilon: EPSILON };
+    let Population { affine, running, v, dynamics, beta, threshold } = population();
+    let constants = Constants { dynamics, beta, threshold, epsilon: EPSILON };
     let shape = x.dims();
     let [n, h, w, channels] = shape;
     let rows = [n * h * w, channels];
@@ -274,15 +310,19 @@ mod tests {
     #[test]
     fn convolutions_agree_with_the_composed_form() {
         let device = Device::flex().autodiff();
-        for (size, kernel, stride, padding, least) in
-            [(6, 3, 1, 1, 0.8), (7, 3, 2, 1, -2.0), (5, 1, 2, 0, 0.5), (9, 7, 2, 3, 0.2)]
-        {
-            let x = waves([2, size, size, 5], 0.91, least, &device);
-            let k = waves([kernel, kernel, 5, 70], 0.37, -2.0, &device);
+        for (size, kernel, stride, padding, groups, least) in [
+            (6, 3, 1, 1, 1, 0.8),
+            (7, 3, 2, 1, 1, -2.0),
+            (5, 1, 2, 0, 5, 0.5),
+            (9, 7, 2, 3, 1, 0.2),
+            (9, 7, 1, 3, 70, 0.2),
+        ] {
+            let inputs = if groups == 70 { 70 } else { 5 };
+            let x = waves([2, size, size, inputs], 0.91, least, &device);
+            let k = waves([kernel, kernel, inputs / groups, 70], 0.37, -2.0, &device);
             let b = waves([70], 0.53, -2.0, &device);
-            let run = |f: fn(_, _, _, _, _) -> _| {
-                f(x.clone(), k.clone(), Some(b.clone()), stride, padding)
-            };
+            let steps = Steps { stride, padding, groups };
+            let run = |f: fn(_, _, _, _) -> _| f(x.clone(), k.clone(), Some(b.clone()), steps);
             same::<4, 3>(run(conv), run(composed_conv), gradients!(x, k, b));
         }
     }

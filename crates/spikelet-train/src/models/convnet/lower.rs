@@ -4,14 +4,15 @@
 
 use super::{
     functions::folded,
-    model::{Convnet, NEURON},
-    network::{Op, ParamId},
+    model::Convnet,
+    module::Settings,
+    network::{Op, ParamId, Shape, Threshold},
 };
 use crate::{lower::tensor, params};
 use spikelet_graph::{
     GraphBuilder, Layout, Membrane, Neuron, Op as Node, Param, Pooling, Reset, Tensor,
 };
-use spikelet_kernels::neuron::Model;
+use spikelet_kernels::neuron::{self, Model};
 
 /// A layer in the graph: what it gives is `factor` times what the node gives.
 #[derive(Clone)]
@@ -31,7 +32,9 @@ pub(super) fn lower(model: &Convnet, graph: &mut GraphBuilder, input: &str) -> S
     let mut done: Vec<Lowered> = vec![Lowered::new(input)];
     for layer in model.layers().iter().skip(1) {
         let from: Vec<Lowered> = layer.inputs.iter().map(|&id| done[id].clone()).collect();
-        let lowering = Lowering { model, graph, name: &layer.name, channels: layer.shape[2] };
+        let inputs: Vec<Shape> = layer.inputs.iter().map(|&id| model.layers()[id].shape).collect();
+        let lowering =
+            Lowering { model, graph, name: &layer.name, channels: layer.shape[2], inputs: &inputs };
         done.push(lowering.layer(&layer.op, &from, layer.shape));
     }
     done.pop().map_or_else(|| input.to_owned(), |last| last.node)
@@ -42,6 +45,8 @@ struct Lowering<'a> {
     graph: &'a mut GraphBuilder,
     name: &'a str,
     channels: usize,
+    /// Shapes of what the layer reads.
+    inputs: &'a [Shape],
 }
 
 impl Lowering<'_> {
@@ -49,14 +54,14 @@ impl Lowering<'_> {
         let Lowered { node, factor } = from[0].clone();
         match *op {
             Op::Input => {}
-            Op::Conv { weight, bias, gain, stride, padding } => {
+            Op::Conv { weight, bias, gain, stride, padding, groups } => {
                 let kernel = self.model.kernel(weight, gain).mul_scalar(factor);
                 let kernel = kernel.permute([3, 2, 0, 1]);
                 let kernel = graph_tensor(&kernel.dims(), params::values(kernel));
                 let bias = bias.map(|bias| tensor(&self.model.vectors[bias].param));
                 let (stride, padding) = ([stride; 2], [padding; 2]);
                 let layout = Layout::ByInput;
-                self.graph.conv2d(self.name, &node, &kernel, bias, layout, stride, padding, 1);
+                self.graph.conv2d(self.name, &node, &kernel, bias, layout, stride, padding, groups);
             }
             Op::BatchNorm { weight, bias, mean, variance } => {
                 let [weight, bias, mean, variance] =
@@ -65,19 +70,20 @@ impl Lowering<'_> {
                 let scale = scale.iter().map(|s| s * factor).collect();
                 self.scale(&node, scale, Some(shift));
             }
-            Op::Lif => {
-                let spec = NEURON;
-                debug_assert_eq!(spec.model, Model::Lif { input_decay: false });
-                let beta = Param::Shared(self.model.settings.beta);
-                let neuron = Neuron {
-                    membrane: Membrane::Lif { beta, input_decay: false },
-                    // Potentials of an input scaled by a factor reach 1 where those of the input
-                    // itself reach its inverse.
-                    threshold: Param::Shared(1.0 / factor),
-                    fires_at_threshold: spec.fires_at_threshold,
-                    reset: Reset::Subtract,
-                    reset_delayed: spec.reset_delayed,
+            Op::Border { weight, bias, mean, variance } => {
+                let [weight, bias, mean, variance] =
+                    [weight, bias, mean, variance].map(|id| self.values(id));
+                let [_, shift] = folded(&weight, &bias, &mean, &variance);
+                let value = shift.iter().map(|shift| shift / factor).collect();
+                self.graph.border(self.name, &node, graph_tensor(&[self.channels], value));
+                return Lowered { node: self.name.to_owned(), factor };
+            }
+            Op::Lif(threshold) => {
+                let threshold = match threshold {
+                    Threshold::Fixed(value) => value,
+                    Threshold::Learned(id) => self.values(id)[0],
                 };
+                let neuron = self.neuron(threshold / factor);
                 self.graph.neuron(self.name, &[&node], neuron);
             }
             Op::Scale(constant) => return Lowered { node, factor: factor * constant },
@@ -96,21 +102,19 @@ impl Lowering<'_> {
                 let op = Node::AdaptivePool2d { size: [shape[0], shape[1]] };
                 return self.passing(op, from, factor);
             }
-            Op::Add => {
-                self.graph.node(self.name, Node::Add);
-                for (k, part) in from.iter().enumerate() {
-                    let node = match part.factor == 1.0 {
-                        true => part.node.clone(),
-                        false => {
-                            let name = format!("{}.{k}", self.name);
-                            let factor =
-                                graph_tensor(&[self.channels], vec![part.factor; self.channels]);
-                            add_scale(self.graph, &name, &part.node, factor, None);
-                            name
-                        }
-                    };
-                    self.graph.edge(&node, self.name, 0);
-                }
+            Op::SumPool => {
+                let kernel = [self.inputs[0][0], self.inputs[0][1]];
+                let op =
+                    Node::Pool2d { pooling: Pooling::Sum, kernel, stride: [1; 2], padding: [0; 2] };
+                return self.passing(op, from, factor);
+            }
+            Op::Add => self.sum(from, 1.0),
+            Op::Heads => self.sum(from, 1.0 / from.len() as f32),
+            Op::Multiply => return self.product(from, shape),
+            Op::Attention { heads, scale } => {
+                let qkv = [0, 1, 2].map(|port: usize| from[port].node.as_str());
+                let factor: f32 = from.iter().map(|part| part.factor).product();
+                self.graph.attention(self.name, qkv, heads, scale * factor);
             }
             Op::Linear { weight, bias } => {
                 let flat = format!("{}.flatten", self.name);
@@ -123,6 +127,59 @@ impl Lowering<'_> {
             }
         }
         Lowered::new(self.name)
+    }
+
+    /// A population that fires at `threshold`.
+    fn neuron(&self, threshold: f32) -> Neuron {
+        let Settings { dynamics, beta, .. } = self.model.settings;
+        let spec = dynamics.spec;
+        let Model::Lif { input_decay } = spec.model else {
+            unreachable!("networks of layers have LIF neurons")
+        };
+        Neuron {
+            membrane: Membrane::Lif { beta: Param::Shared(beta), input_decay },
+            threshold: Param::Shared(threshold),
+            fires_at_threshold: spec.fires_at_threshold,
+            reset: match spec.reset {
+                neuron::Reset::None => Reset::None,
+                neuron::Reset::Subtract => Reset::Subtract,
+                neuron::Reset::Zero => Reset::Zero,
+            },
+            reset_delayed: spec.reset_delayed,
+        }
+    }
+
+    /// The sum of layers, times `weight`.
+    fn sum(&mut self, from: &[Lowered], weight: f32) {
+        self.graph.node(self.name, Node::Add);
+        for (k, part) in from.iter().enumerate() {
+            let factor = part.factor * weight;
+            let node = match factor == 1.0 {
+                true => part.node.clone(),
+                false => {
+                    let name = format!("{}.{k}", self.name);
+                    let factor = graph_tensor(&[self.channels], vec![factor; self.channels]);
+                    add_scale(self.graph, &name, &part.node, factor, None);
+                    name
+                }
+            };
+            self.graph.edge(&node, self.name, 0);
+        }
+    }
+
+    /// The product of two layers, of which one may have a single position.
+    fn product(self, from: &[Lowered], [h, w, _]: [usize; 3]) -> Lowered {
+        let repeated = format!("{}.repeated", self.name);
+        let second = match self.inputs[1][..2] == [1, 1] && [h, w] != [1, 1] {
+            true => {
+                self.graph.node(&repeated, Node::AdaptivePool2d { size: [h, w] });
+                self.graph.edge(&from[1].node, &repeated, 0);
+                &repeated
+            }
+            false => &from[1].node,
+        };
+        self.graph.multiply(self.name, [&from[0].node, second]);
+        Lowered { node: self.name.to_owned(), factor: from[0].factor * from[1].factor }
     }
 
     /// A node through which a factor passes.

@@ -13,6 +13,7 @@ mod module;
 mod network;
 mod nf_resnet;
 mod preact_resnet;
+mod rates;
 mod vgg;
 
 pub use checkpoint::{OfficialShape, from_official, official_graph};
@@ -21,4 +22,13 @@ pub use config::{
 };
 pub use functions::{MOMENTUM, standardized};
 pub use model::Convnet;
-pub use network::{Layer, Network, Op};
+pub use network::{Layer, Network, Op, Threshold};
+
+/// What other networks of layers are built with.
+pub(in crate::models) mod build {
+    pub(in crate::models) use super::{
+        model::MAX_WEIGHTS,
+        module::Settings,
+        network::{Builder, ConvSize, Draw, LayerId, Threshold},
+    };
+}

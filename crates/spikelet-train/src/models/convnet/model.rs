@@ -4,12 +4,14 @@ pub use super::module::Convnet;
 use super::{
     config::{Architecture, ConvnetConfig},
     functions::{
-        Affine, Population, THRESHOLD, conv, linear, normalize, normalize_batch, normalized_step,
-        pool, standardized,
+        Affine, Population, Statistics, Steps, attention, border, conv, linear, normalize,
+        normalize_batch, normalized_step, of_zero, pool, standardized,
     },
     module::Settings,
-    network::{Builder, Layer, Op, ParamId, Shape},
-    nf_resnet, preact_resnet, vgg,
+    network::{Builder, Draw, Layer, Op, ParamId, Shape, Threshold},
+    nf_resnet, preact_resnet,
+    rates::threshold_at,
+    vgg,
 };
 use crate::{
     init::Init,
@@ -30,7 +32,7 @@ use spikelet_kernels::{
 };
 use std::sync::Arc;
 
-/// The neuron of the paper: `u[t] = (1 - 1/tau) (u[t-1] - s[t-1]) + x[t]`, `s[t] = [u[t] >= 1]`.
+/// The neuron of Meng et al.: `u[t] = (1 - 1/tau) (u[t-1] - s[t-1]) + x[t]`, `s[t] = [u[t] >= 1]`.
 pub(super) const NEURON: NeuronSpec = NeuronSpec {
     model: Model::Lif { input_decay: false },
     reset: Reset::Subtract,
@@ -39,7 +41,7 @@ pub(super) const NEURON: NeuronSpec = NeuronSpec {
 };
 
 /// Four gigabytes of them.
-const MAX_WEIGHTS: usize = 1 << 30;
+pub(in crate::models) const MAX_WEIGHTS: usize = 1 << 30;
 
 impl Convnet {
     /// A fresh network for images `[h, w, channels]`.
@@ -71,19 +73,10 @@ impl Convnet {
         if !(0.0..1.0).contains(&config.dropout) {
             return range("dropout", config.dropout, "from 0 to below 1");
         }
-        let settings = Settings {
-            beta: config.beta(),
-            surrogate: config.surrogate,
-            norm_over_time: config.norm_over_time,
-        };
-        let empty = Convnet {
-            network: Arc::default(),
-            settings,
-            vectors: Vec::new(),
-            matrices: Vec::new(),
-            kernels: Vec::new(),
-        };
-        let mut builder = Builder::new(input, empty, limit, init);
+        let dynamics = Dynamics { spec: NEURON, surrogate: config.surrogate, detach_reset: false };
+        let (beta, norm_over_time) = (config.beta(), config.norm_over_time);
+        let empty = Convnet::empty(Settings { dynamics, beta, norm_over_time });
+        let mut builder = Builder::new(input, empty, limit, Draw::FanOut, init);
         match &config.network {
             Architecture::Chain(chain) => {
                 vgg::build(&mut builder, chain, classes, config.dropout)?;
@@ -94,6 +87,17 @@ impl Convnet {
             Architecture::NfResnet(sizes) => nf_resnet::build(&mut builder, sizes, classes)?,
         }
         Ok(builder.finish())
+    }
+
+    /// A network without layers.
+    pub(in crate::models) fn empty(settings: Settings) -> Convnet {
+        Convnet {
+            network: Arc::default(),
+            settings,
+            vectors: Vec::new(),
+            matrices: Vec::new(),
+            kernels: Vec::new(),
+        }
     }
 
     /// The layers.
@@ -122,26 +126,36 @@ impl Convnet {
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
     ) -> (Tensor<3>, State) {
-        self.pass(x, state, seen, false)
+        let (out, pass) = self.pass(x, state, seen, Mode::default());
+        (out, pass.next)
     }
 
-    /// The same; `detached` is one step through which no gradient reaches the state. What
-    /// normalisations give is then not seen where their neurons follow.
+    /// Thresholds at which all populations fire at a rate, those before them included.
+    pub(super) fn thresholds_at(&self, x: Tensor<3>, rate: f32) -> Vec<f32> {
+        let state = self.initial_state(x.dims()[1], &x.device());
+        self.pass(x, state, &mut |_, _| {}, Mode { rate: Some(rate), detached: false }).1.thresholds
+    }
+
+    /// The same. What normalisations give is not seen in a detached step where their neurons
+    /// follow.
     fn pass(
         &self,
         x: Tensor<3>,
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
-        detached: bool,
-    ) -> (Tensor<3>, State) {
+        Mode { detached, rate }: Mode,
+    ) -> (Tensor<3>, Pass<'_>) {
         let [time, batch, _] = x.dims();
         let mut pass = Pass {
             model: self,
-            training: state.len() > self.network.count(|op| matches!(op, Op::Lif)),
+            training: state.len() > self.network.count(Op::is_neurons),
             time,
             batch,
             state: state.into_iter(),
             next: State::new(),
+            running: None,
+            rate,
+            thresholds: Vec::new(),
         };
         let mut together = None;
         let last_readers = self.network.last_readers();
@@ -161,25 +175,35 @@ impl Convnet {
                 inputs.push(value.expect("kept until its last reader"));
             }
             if detached && pass.training && self.network.fires_next(id) {
-                together = pass.normalized_neurons(&layer.op, &inputs[0]);
+                let neurons = &self.network.layers[id + 1].op;
+                together = pass.normalized_neurons([&layer.op, neurons], &inputs[0]);
                 if together.is_some() {
                     outputs.push(None);
                     continue;
                 }
             }
             let [h, w, channels] = layer.shape;
-            let out = match (&layer.op, inputs.pop()) {
-                (_, None) => x.clone().reshape([time * batch, h, w, channels]),
-                (Op::Add, Some(last)) => inputs.into_iter().fold(last, |a, b| a + b),
-                (op, Some(input)) => pass.layer(op, layer.shape, input),
+            let out = match inputs.len() {
+                0 => x.clone().reshape([time * batch, h, w, channels]),
+                1 => pass.layer(&layer.op, layer.shape, inputs.remove(0)),
+                _ => pass.join(&layer.op, inputs),
             };
             seen(layer, &out);
             outputs.push(Some(out));
         }
         let out = outputs.pop().flatten().expect("a network has an output");
         let [_, _, _, classes] = out.dims();
-        (out.reshape([time, batch, classes]), pass.next)
+        (out.reshape([time, batch, classes]), pass)
     }
+}
+
+/// How the layers run.
+#[derive(Clone, Copy, Default)]
+struct Mode {
+    /// One step through which no gradient reaches the state.
+    detached: bool,
+    /// Thresholds follow from this firing rate.
+    rate: Option<f32>,
 }
 
 /// One run over the layers.
@@ -190,16 +214,22 @@ struct Pass<'a> {
     batch: usize,
     state: std::vec::IntoIter<Tensor<2>>,
     next: State,
+    /// What the last normalisation left.
+    running: Option<Statistics>,
+    rate: Option<f32>,
+    thresholds: Vec<f32>,
 }
 
 impl Pass<'_> {
     fn layer(&mut self, op: &Op, shape: Shape, x: Tensor<4>) -> Tensor<4> {
         let model = self.model;
         match *op {
-            Op::Input | Op::Add => unreachable!("run without this"),
-            Op::Conv { weight, bias, gain, stride, padding } => {
+            Op::Input | Op::Add | Op::Multiply | Op::Attention { .. } | Op::Heads => {
+                unreachable!("run without this")
+            }
+            Op::Conv { weight, bias, gain, stride, padding, groups } => {
                 let bias = bias.map(|bias| model.vector(bias));
-                conv(x, model.kernel(weight, gain), bias, stride, padding)
+                conv(x, model.kernel(weight, gain), bias, Steps { stride, padding, groups })
             }
             Op::BatchNorm { weight, bias, mean, variance } => {
                 let affine = Affine { weight: model.vector(weight), bias: model.vector(bias) };
@@ -209,10 +239,22 @@ impl Pass<'_> {
                 let groups = if model.settings.norm_over_time { 1 } else { self.time };
                 let running = [self.take(), self.take()].map(Tensor::inner);
                 let (out, running) = normalize_batch(x, affine, groups, running);
+                self.running = Some(running.clone());
                 self.next.extend(running);
                 out
             }
-            Op::Lif => self.neurons(x),
+            Op::Border { weight, bias, mean, variance } => {
+                let parameter = |id| model.vector(id).inner();
+                let running = self
+                    .running
+                    .take()
+                    .unwrap_or_else(|| [mean, variance].map(|id| parameter(id).unsqueeze()));
+                let affine = Affine { weight: parameter(weight), bias: parameter(bias) };
+                let value = of_zero(affine, running);
+                let value = if x.device().is_autodiff() { value.autodiff() } else { value };
+                border(x, value)
+            }
+            Op::Lif(threshold) => self.neurons(x, threshold),
             Op::Scale(factor) => x.mul_scalar(factor),
             Op::Gain { gain, alpha } => x * model.vector(gain).mul_scalar(alpha).unsqueeze(),
             Op::Dropout(_) if !self.training => x,
@@ -232,6 +274,7 @@ impl Pass<'_> {
                 let [_, h, w, _] = x.dims();
                 pool(x, Windows::adaptive(h, shape[0]), Windows::adaptive(w, shape[1]))
             }
+            Op::SumPool => x.sum_dim(1).sum_dim(2),
             Op::Linear { weight, bias } => {
                 let [n, h, w, channels] = x.dims();
                 let weight = model.matrices[weight].param.val().transpose();
@@ -241,40 +284,75 @@ impl Pass<'_> {
         }
     }
 
+    /// A layer of several inputs.
+    fn join(&self, op: &Op, inputs: Vec<Tensor<4>>) -> Tensor<4> {
+        let scale = 1.0 / inputs.len() as f32;
+        let fold = |inputs: Vec<Tensor<4>>, f: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
+            inputs.into_iter().reduce(f).expect("several")
+        };
+        match *op {
+            Op::Attention { heads, scale } => {
+                let qkv = inputs.try_into().expect("queries, keys and values");
+                attention(qkv, heads, scale)
+            }
+            Op::Multiply => fold(inputs, |a, b| a * b),
+            Op::Heads if self.training => Tensor::cat(inputs, 3),
+            Op::Heads => fold(inputs, |a, b| a + b).mul_scalar(scale),
+            _ => fold(inputs, |a, b| a + b),
+        }
+    }
+
     /// A normalisation and the neurons behind it in one, where that form exists.
-    fn normalized_neurons(&mut self, op: &Op, x: &Tensor<4>) -> Option<Tensor<4>> {
+    fn normalized_neurons(&mut self, ops: [&Op; 2], x: &Tensor<4>) -> Option<Tensor<4>> {
         let model = self.model;
-        let Op::BatchNorm { weight, bias, .. } = *op else { return None };
-        let Settings { beta, surrogate, .. } = model.settings;
+        let (Op::BatchNorm { weight, bias, .. }, Op::Lif(Threshold::Fixed(threshold))) =
+            (ops[0], ops[1])
+        else {
+            return None;
+        };
+        let (weight, bias, threshold) = (*weight, *bias, *threshold);
+        let Settings { beta, dynamics, .. } = model.settings;
         let (spikes, v, running) = normalized_step(x, || Population {
             affine: Affine { weight: model.vector(weight), bias: model.vector(bias) },
             running: [self.take(), self.take()].map(Tensor::inner),
             v: self.take(),
-            dynamics: Dynamics { spec: NEURON, surrogate, detach_reset: false },
+            dynamics,
             beta,
+            threshold,
         })?;
         self.next.extend(running);
         self.next.push(v);
         Some(spikes)
     }
 
-    fn neurons(&mut self, current: Tensor<4>) -> Tensor<4> {
+    fn neurons(&mut self, current: Tensor<4>, threshold: Threshold) -> Tensor<4> {
         let shape = current.dims();
         let [_, h, w, channels] = shape;
         let rows = self.batch * h * w;
         let v = self.take().reshape([rows, channels]);
+        let current = current.reshape([self.time, rows, channels]);
+        let settings = self.model.settings;
+        let threshold = match self.rate {
+            None => threshold,
+            Some(rate) => {
+                let found = threshold_at(rate, &current, settings);
+                self.thresholds.push(found);
+                Threshold::Fixed(found)
+            }
+        };
         let constant =
             |value: f32| Tensor::<1>::from_floats([value], &current.device()).cast(current.dtype());
-        let Settings { beta, surrogate, .. } = self.model.settings;
+        let Settings { beta, dynamics, .. } = settings;
         let params = NeuronTensors {
             beta: constant(beta),
-            threshold: constant(THRESHOLD),
+            threshold: match threshold {
+                Threshold::Fixed(value) => constant(value),
+                Threshold::Learned(id) => self.model.vector(id),
+            },
             second_decay: None,
             gain: None,
         };
-        let dynamics = Dynamics { spec: NEURON, surrogate, detach_reset: false };
         let state = NeuronState { v, second: None };
-        let current = current.reshape([self.time, rows, channels]);
         let (spikes, state) = neuron_sequence_from(current, state, params, dynamics);
         self.next.push(state.v.reshape([self.batch, h * w * channels]));
         spikes.reshape(shape)
@@ -291,7 +369,7 @@ impl SequenceModel for Convnet {
     }
 
     fn initial_state(&self, batch: usize, device: &Device) -> State {
-        let layers = self.network.layers.iter().filter(|layer| layer.op == Op::Lif);
+        let layers = self.network.layers.iter().filter(|layer| layer.op.is_neurons());
         layers.map(|l| Tensor::zeros([batch, l.shape.iter().product()], device)).collect()
     }
 
@@ -303,7 +381,7 @@ impl SequenceModel for Convnet {
         for layer in &self.network.layers {
             let values = layer.shape.iter().product();
             match layer.op {
-                Op::Lif => state.push(Tensor::zeros([batch, values], device)),
+                Op::Lif(_) => state.push(Tensor::zeros([batch, values], device)),
                 Op::Dropout(fraction) => {
                     let kept = 1.0 / (1.0 - fraction);
                     let mask = (0..batch * values)
@@ -323,12 +401,12 @@ impl SequenceModel for Convnet {
     fn learned(mut self, state: State) -> Self {
         let mut state = state.into_iter();
         let network = self.network.clone();
-        if state.len() == network.count(|op| matches!(op, Op::Lif)) {
+        if state.len() == network.count(Op::is_neurons) {
             return self;
         }
         for layer in &network.layers {
             match layer.op {
-                Op::Lif | Op::Dropout(_) => drop(state.next()),
+                Op::Lif(_) | Op::Dropout(_) => drop(state.next()),
                 Op::BatchNorm { mean, variance, .. } => {
                     for id in [mean, variance] {
                         let value = state.next().expect("a training state of this network");
@@ -352,8 +430,9 @@ impl SequenceModel for Convnet {
             true => state.into_iter().map(Tensor::autodiff).collect(),
             false => state,
         };
-        let (out, state) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, true);
-        (out.squeeze_dim(0), state.into_iter().map(Tensor::inner).collect())
+        let mode = Mode { detached: true, ..Mode::default() };
+        let (out, pass) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, mode);
+        (out.squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
     }
 
     /// Step by step: activations of all steps together would take as many times the memory.

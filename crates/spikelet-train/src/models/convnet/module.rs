@@ -1,6 +1,7 @@
 //! The parameters of a network as a Burn module whose names are the official ones.
 
 use super::network::Network;
+use crate::neuron::Dynamics;
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub(super) struct Named<const D: usize> {
 #[derive(Clone, Debug)]
 pub struct Convnet {
     pub(super) network: Arc<Network>,
-    /// Decay of potentials a step, surrogate.
+    /// What all neurons and normalisations share.
     pub(super) settings: Settings,
     /// Biases, gains, normalisations.
     pub(super) vectors: Vec<Named<1>>,
@@ -28,10 +29,13 @@ pub struct Convnet {
 
 /// What all layers share.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) beta: f32,
-    pub(super) surrogate: spikelet_kernels::surrogate::Surrogate,
-    pub(super) norm_over_time: bool,
+pub(in crate::models) struct Settings {
+    /// Equation of the neurons and derivative of their spikes.
+    pub(in crate::models) dynamics: Dynamics,
+    /// Decay of potentials a step.
+    pub(in crate::models) beta: f32,
+    /// Normalise over all steps together where a rule sees them all.
+    pub(in crate::models) norm_over_time: bool,
 }
 
 impl Convnet {

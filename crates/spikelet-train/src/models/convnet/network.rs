@@ -1,6 +1,9 @@
 //! What a network is made of: layers in the order in which they run.
 
-use super::module::{Convnet, Named};
+use super::{
+    functions::THRESHOLD,
+    module::{Convnet, Named},
+};
 use crate::{init::Init, models::ModelError};
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -45,6 +48,8 @@ pub enum Op {
         stride: usize,
         /// On every side.
         padding: usize,
+        /// Groups of channels that do not mix.
+        groups: usize,
     },
     /// Normalisation over batch and positions; each `[channels]`.
     BatchNorm {
@@ -57,8 +62,21 @@ pub enum Op {
         /// Running variance, not learned.
         variance: ParamId,
     },
+    /// One position more on every side, with what the normalisation before gives where its input
+    /// is zero. The value comes from the running statistics, in training from those that this very
+    /// pass left, and no gradient flows through it. Parameters are those of the normalisation.
+    Border {
+        /// Scale.
+        weight: ParamId,
+        /// Shift.
+        bias: ParamId,
+        /// Running mean.
+        mean: ParamId,
+        /// Running variance.
+        variance: ParamId,
+    },
     /// Neurons.
-    Lif,
+    Lif(Threshold),
     /// Multiplication by a constant.
     Scale(f32),
     /// Multiplication by a constant and a learned number.
@@ -82,8 +100,22 @@ pub enum Op {
     /// Means over as many overlapping windows as the output has positions (PyTorch's
     /// `AdaptiveAvgPool2d`), also to more positions than there are.
     AdaptivePool,
+    /// The sum over all positions.
+    SumPool,
     /// The sum of its inputs.
     Add,
+    /// The product of its inputs, value by value; one of a single position is repeated.
+    Multiply,
+    /// Linear attention of the spikes of queries, keys and values, `scale Q (K^T V)` in every head
+    /// (channels side by side), over all positions.
+    Attention {
+        /// How many.
+        heads: usize,
+        /// Factor of the counts.
+        scale: f32,
+    },
+    /// The mean of its inputs; in training, one after the other along the channels.
+    Heads,
     /// A matrix product of all values.
     Linear {
         /// `[out, h * w * in]`.
@@ -91,6 +123,22 @@ pub enum Op {
         /// `[out]`.
         bias: ParamId,
     },
+}
+
+/// When neurons fire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Threshold {
+    /// At this potential.
+    Fixed(f32),
+    /// At a learned one, `[1]`.
+    Learned(ParamId),
+}
+
+impl Op {
+    /// Whether these are neurons.
+    pub fn is_neurons(&self) -> bool {
+        matches!(self, Op::Lif(_))
+    }
 }
 
 /// The layers; the first is the image, the last gives the classes.
@@ -102,20 +150,20 @@ pub struct Network {
 
 impl Network {
     /// The layers of one kind.
-    pub(super) fn count(&self, wanted: fn(&Op) -> bool) -> usize {
+    pub(in crate::models) fn count(&self, wanted: fn(&Op) -> bool) -> usize {
         self.layers.iter().filter(|layer| wanted(&layer.op)).count()
     }
 
     /// Whether this is a normalisation that only the layer after it reads, and that layer neurons.
-    pub(super) fn fires_next(&self, id: LayerId) -> bool {
+    pub(in crate::models) fn fires_next(&self, id: LayerId) -> bool {
         let next = self.layers.get(id + 1);
         matches!(self.layers[id].op, Op::BatchNorm { .. })
-            && next.is_some_and(|next| next.op == Op::Lif && next.inputs == [id])
+            && next.is_some_and(|next| next.op.is_neurons() && next.inputs == [id])
             && self.layers.iter().filter(|layer| layer.inputs.contains(&id)).count() == 1
     }
 
     /// For every layer, the last one that reads it.
-    pub(super) fn last_readers(&self) -> Vec<LayerId> {
+    pub(in crate::models) fn last_readers(&self) -> Vec<LayerId> {
         let mut last: Vec<LayerId> = (0..self.layers.len()).collect();
         for (id, layer) in self.layers.iter().enumerate() {
             layer.inputs.iter().for_each(|&input| last[input] = id);
@@ -125,33 +173,45 @@ impl Network {
 }
 
 /// Makes a network layer by layer, with fresh weights.
-pub(super) struct Builder<'a> {
+pub(in crate::models) struct Builder<'a> {
     init: &'a mut Init,
     model: Convnet,
     network: Network,
     /// Values that weights may still take.
     room: usize,
+    /// How kernels and their biases start.
+    draw: Draw,
+}
+
+/// How kernels and their biases start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::models) enum Draw {
+    /// As He et al. (2015) do, by fan-out; biases are zero.
+    FanOut,
+    /// PyTorch's default, biases too: uniform, by fan-in.
+    FanIn,
 }
 
 impl<'a> Builder<'a> {
     /// A network that sees images of this shape.
-    pub(super) fn new(
+    pub(in crate::models) fn new(
         input: Shape,
         model: Convnet,
         limit: usize,
+        draw: Draw,
         init: &'a mut Init,
     ) -> Builder<'a> {
         let network = Network::default();
-        let mut builder = Builder { init, model, network, room: limit };
+        let mut builder = Builder { init, model, network, room: limit, draw };
         builder.add("input", Op::Input, &[], input);
         builder
     }
 
-    pub(super) fn finish(self) -> Convnet {
+    pub(in crate::models) fn finish(self) -> Convnet {
         Convnet { network: Arc::new(self.network), ..self.model }
     }
 
-    pub(super) fn shape(&self, id: LayerId) -> Shape {
+    pub(in crate::models) fn shape(&self, id: LayerId) -> Shape {
         self.network.layers[id].shape
     }
 
@@ -173,29 +233,48 @@ impl<'a> Builder<'a> {
 
     fn vector(&mut self, name: String, value: f32, len: usize, learned: bool) -> ParamId {
         let param: Param<Tensor<1>> = self.init.constant(value, [len]);
-        let param = param.set_require_grad(learned);
+        self.push_vector(name, param.set_require_grad(learned))
+    }
+
+    fn push_vector(&mut self, name: String, param: Param<Tensor<1>>) -> ParamId {
         self.model.vectors.push(Named { name, param });
         self.model.vectors.len() - 1
     }
 
-    /// A convolution with weights drawn as He et al. (2015) do, by fan-out.
-    pub(super) fn conv(&mut self, name: &str, from: LayerId, conv: ConvSize) -> Result<LayerId> {
-        let ConvSize { channels, kernel, stride, bias, standardized } = conv;
+    /// A convolution.
+    pub(in crate::models) fn conv(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        conv: ConvSize,
+    ) -> Result<LayerId> {
+        let ConvSize { channels, kernel, stride, padding, groups, bias, standardized } = conv;
         let [h, w, inputs] = self.shape(from);
-        let padding = kernel / 2;
-        let shape = window(name, [h, w], kernel, stride, padding)?;
-        let std = (2.0 / (channels * kernel * kernel) as f32).sqrt();
-        self.take(name, &[kernel, kernel, inputs, channels])?;
-        let param = self.init.normal(std, [kernel, kernel, inputs, channels]);
+        let out = window(name, [h, w], kernel, stride, padding)?;
+        let shape = [kernel, kernel, inputs / groups, channels];
+        self.take(name, &shape)?;
+        let fan_in = kernel * kernel * inputs / groups;
+        let param = match self.draw {
+            Draw::FanOut => {
+                self.init.normal((2.0 / (channels * kernel * kernel) as f32).sqrt(), shape)
+            }
+            Draw::FanIn => self.init.torch_linear(fan_in, shape),
+        };
         self.model.kernels.push(Named { name: format!("{name}.weight"), param });
         let weight = self.model.kernels.len() - 1;
-        let bias = bias.then(|| self.vector(format!("{name}.bias"), 0.0, channels, true));
+        let bias = bias.then(|| {
+            let param = match self.draw {
+                Draw::FanOut => self.init.constant(0.0, [channels]),
+                Draw::FanIn => self.init.torch_linear(fan_in, [channels]),
+            };
+            self.push_vector(format!("{name}.bias"), param)
+        });
         let gain = standardized.then(|| self.vector(format!("{name}.gain"), 1.0, channels, true));
-        let op = Op::Conv { weight, bias, gain, stride, padding };
-        Ok(self.add(name, op, &[from], [shape[0], shape[1], channels]))
+        let op = Op::Conv { weight, bias, gain, stride, padding, groups };
+        Ok(self.add(name, op, &[from], [out[0], out[1], channels]))
     }
 
-    pub(super) fn batch_norm(&mut self, name: &str, from: LayerId) -> LayerId {
+    pub(in crate::models) fn batch_norm(&mut self, name: &str, from: LayerId) -> LayerId {
         let shape = self.shape(from);
         let mut vector = |part: &str, value, learned| {
             self.vector(format!("{name}.{part}"), value, shape[2], learned)
@@ -209,28 +288,57 @@ impl<'a> Builder<'a> {
         self.add(name, op, &[from], shape)
     }
 
-    pub(super) fn lif(&mut self, name: &str, from: LayerId) -> LayerId {
-        self.add(name, Op::Lif, &[from], self.shape(from))
+    /// A border around the output of a normalisation.
+    pub(in crate::models) fn border(&mut self, name: &str, norm: LayerId) -> LayerId {
+        let Op::BatchNorm { weight, bias, mean, variance } = self.network.layers[norm].op else {
+            unreachable!("a border follows a normalisation")
+        };
+        let [h, w, channels] = self.shape(norm);
+        let op = Op::Border { weight, bias, mean, variance };
+        self.add(name, op, &[norm], [h + 2, w + 2, channels])
     }
 
-    pub(super) fn scale(&mut self, name: &str, from: LayerId, factor: f32) -> LayerId {
+    pub(in crate::models) fn lif(&mut self, name: &str, from: LayerId) -> LayerId {
+        self.lif_at(name, from, Threshold::Fixed(THRESHOLD))
+    }
+
+    pub(in crate::models) fn lif_at(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        threshold: Threshold,
+    ) -> LayerId {
+        self.add(name, Op::Lif(threshold), &[from], self.shape(from))
+    }
+
+    /// A learned threshold.
+    pub(in crate::models) fn threshold(&mut self, name: &str, value: f32) -> Threshold {
+        Threshold::Learned(self.vector(name.to_owned(), value, 1, true))
+    }
+
+    pub(in crate::models) fn scale(&mut self, name: &str, from: LayerId, factor: f32) -> LayerId {
         self.add(name, Op::Scale(factor), &[from], self.shape(from))
     }
 
-    pub(super) fn gain(&mut self, name: &str, from: LayerId, alpha: f32) -> LayerId {
+    pub(in crate::models) fn gain(&mut self, name: &str, from: LayerId, alpha: f32) -> LayerId {
         let gain = self.vector(name.to_owned(), 0.0, 1, true);
         self.add(name, Op::Gain { gain, alpha }, &[from], self.shape(from))
     }
 
     /// Nothing, where nothing is dropped.
-    pub(super) fn dropout(&mut self, name: &str, from: LayerId, fraction: f32) -> LayerId {
+    pub(in crate::models) fn dropout(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        fraction: f32,
+    ) -> LayerId {
         match fraction > 0.0 {
             true => self.add(name, Op::Dropout(fraction), &[from], self.shape(from)),
             false => from,
         }
     }
 
-    pub(super) fn pool(
+    pub(in crate::models) fn pool(
         &mut self,
         name: &str,
         from: LayerId,
@@ -244,23 +352,51 @@ impl<'a> Builder<'a> {
         Ok(self.add(name, op, &[from], [shape[0], shape[1], channels]))
     }
 
-    pub(super) fn adaptive(&mut self, name: &str, from: LayerId, size: usize) -> LayerId {
+    pub(in crate::models) fn adaptive(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        size: usize,
+    ) -> LayerId {
         let channels = self.shape(from)[2];
         self.add(name, Op::AdaptivePool, &[from], [size, size, channels])
     }
 
-    pub(super) fn sum(&mut self, name: &str, a: LayerId, b: LayerId) -> LayerId {
+    pub(in crate::models) fn sum_pool(&mut self, name: &str, from: LayerId) -> LayerId {
+        let channels = self.shape(from)[2];
+        self.add(name, Op::SumPool, &[from], [1, 1, channels])
+    }
+
+    pub(in crate::models) fn sum(&mut self, name: &str, a: LayerId, b: LayerId) -> LayerId {
         self.add(name, Op::Add, &[a, b], self.shape(a))
     }
 
+    pub(in crate::models) fn product(&mut self, name: &str, a: LayerId, b: LayerId) -> LayerId {
+        self.add(name, Op::Multiply, &[a, b], self.shape(a))
+    }
+
+    pub(in crate::models) fn attention(
+        &mut self,
+        name: &str,
+        qkv: [LayerId; 3],
+        heads: usize,
+        scale: f32,
+    ) -> LayerId {
+        self.add(name, Op::Attention { heads, scale }, &qkv, self.shape(qkv[0]))
+    }
+
+    pub(in crate::models) fn heads(&mut self, name: &str, heads: [LayerId; 2]) -> LayerId {
+        self.add(name, Op::Heads, &heads, self.shape(heads[0]))
+    }
+
     /// The classes; weights are normal with this deviation.
-    pub(super) fn linear(
+    pub(in crate::models) fn linear(
         &mut self,
         name: &str,
         from: LayerId,
         classes: usize,
         std: f32,
-    ) -> Result<()> {
+    ) -> Result<LayerId> {
         let [h, w, channels] = self.shape(from);
         self.take(name, &[classes, h, w, channels])?;
         let inputs = h * w * channels;
@@ -268,21 +404,31 @@ impl<'a> Builder<'a> {
         self.model.matrices.push(Named { name: format!("{name}.weight"), param });
         let weight = self.model.matrices.len() - 1;
         let bias = self.vector(format!("{name}.bias"), 0.0, classes, true);
-        self.add(name, Op::Linear { weight, bias }, &[from], [1, 1, classes]);
-        Ok(())
+        Ok(self.add(name, Op::Linear { weight, bias }, &[from], [1, 1, classes]))
     }
 }
 
 type Result<T> = std::result::Result<T, ModelError>;
 
-/// Sizes of a convolution whose padding keeps positions.
+/// Sizes of a convolution.
 #[derive(Clone, Copy)]
-pub(super) struct ConvSize {
-    pub(super) channels: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) bias: bool,
-    pub(super) standardized: bool,
+pub(in crate::models) struct ConvSize {
+    pub(in crate::models) channels: usize,
+    pub(in crate::models) kernel: usize,
+    pub(in crate::models) stride: usize,
+    pub(in crate::models) padding: usize,
+    pub(in crate::models) groups: usize,
+    pub(in crate::models) bias: bool,
+    pub(in crate::models) standardized: bool,
+}
+
+impl ConvSize {
+    /// A convolution with bias, whose padding keeps positions.
+    pub(in crate::models) fn new(channels: usize, kernel: usize) -> ConvSize {
+        let (stride, padding) = (1, kernel / 2);
+        let (groups, bias, standardized) = (1, true, false);
+        ConvSize { channels, kernel, stride, padding, groups, bias, standardized }
+    }
 }
 
 /// Positions of a square window.

@@ -33,11 +33,12 @@ pub(super) fn build(
         }
     }
     let pooled = builder.adaptive("avgpool", last, 1);
-    builder.linear("fc", pooled, classes, 0.0)
+    builder.linear("fc", pooled, classes, 0.0)?;
+    Ok(())
 }
 
 fn conv(channels: usize, kernel: usize, stride: usize) -> ConvSize {
-    ConvSize { channels, kernel, stride, bias: true, standardized: true }
+    ConvSize { stride, standardized: true, ..ConvSize::new(channels, kernel) }
 }
 
 struct Block {

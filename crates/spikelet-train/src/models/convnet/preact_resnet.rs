@@ -14,7 +14,7 @@ pub(super) fn build(
     dropout: f32,
 ) -> Result<(), ModelError> {
     let first = sizes.widths.first().copied().unwrap_or(1);
-    let stem = ConvSize { channels: first, kernel: 3, stride: 1, bias: false, standardized: false };
+    let stem = ConvSize { bias: false, ..ConvSize::new(first, 3) };
     let mut last = builder.conv("conv1", 0, stem)?;
     for (stage, (&width, &blocks)) in sizes.widths.iter().zip(&sizes.blocks).enumerate() {
         for block in 0..blocks {
@@ -29,7 +29,8 @@ pub(super) fn build(
     let kept = builder.dropout("drop", pooled, dropout);
     let inputs: usize = builder.shape(kept).iter().product();
     // PyTorch's default has this deviation.
-    builder.linear("linear", kept, classes, 1.0 / (3.0 * inputs as f32).sqrt())
+    builder.linear("linear", kept, classes, 1.0 / (3.0 * inputs as f32).sqrt())?;
+    Ok(())
 }
 
 fn add_block(
@@ -41,13 +42,7 @@ fn add_block(
     dropout: f32,
 ) -> Result<LayerId, ModelError> {
     let part = |part: &str| format!("{name}.{part}");
-    let conv = |kernel, stride| ConvSize {
-        channels: width,
-        kernel,
-        stride,
-        bias: true,
-        standardized: false,
-    };
+    let conv = |kernel, stride| ConvSize { stride, ..ConvSize::new(width, kernel) };
     let norm = builder.batch_norm(&part("bn1"), from);
     let spikes = builder.lif(&part("relu1"), norm);
     let x = builder.conv(&part("conv1"), spikes, conv(3, stride))?;

@@ -19,9 +19,7 @@ pub(super) fn build(
         let name = |offset: usize| format!("layer{stage}.{}", index + offset);
         match *link {
             Link::Conv { channels, kernel } => {
-                let size =
-                    ConvSize { channels, kernel, stride: 1, bias: true, standardized: false };
-                last = builder.conv(&name(0), last, size)?;
+                last = builder.conv(&name(0), last, ConvSize::new(channels, kernel))?;
                 last = builder.batch_norm(&name(1), last);
                 last = builder.lif(&name(2), last);
                 last = builder.dropout(&name(3), last, dropout);
@@ -34,5 +32,6 @@ pub(super) fn build(
             Link::Adaptive(size) => last = builder.adaptive("avgpool", last, size),
         }
     }
-    builder.linear("classifier.1", last, classes, 0.01)
+    builder.linear("classifier.1", last, classes, 0.01)?;
+    Ok(())
 }

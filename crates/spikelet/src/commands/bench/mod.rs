@@ -3,6 +3,7 @@
 mod context;
 mod decode;
 mod l2mu;
+mod metaspikeformer;
 mod sltt;
 mod spikegpt;
 
@@ -25,6 +26,7 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
+  spikelet bench metaspikeformer --case 15m/4/10   size, time steps, firing rate in percent
   spikelet bench spikegpt              a training step of the 45M network
   spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
   spikelet bench context       a token after 1k to 64k others: SpikeGPT beside attention
@@ -33,7 +35,7 @@ Times are of this machine at this moment: compare only figures of one run (bench
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["context", "decode", "l2mu", "sltt", "spikegpt"])]
+    #[arg(value_parser = ["context", "decode", "l2mu", "sltt", "spikegpt", "metaspikeformer"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -41,6 +43,9 @@ pub struct Args {
     /// Folder of the data [default: where it is found].
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Only write the graph of a case, for the process that measures it.
+    #[arg(long, value_name = "FILE", hide = true, requires = "case")]
+    prepare: Option<PathBuf>,
 }
 
 /// Metric, value, unit.
@@ -53,19 +58,25 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         "decode" => decode::cases(),
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
-        _ => sltt::cases(),
+        "sltt" => sltt::cases(),
+        _ => metaspikeformer::cases(),
     };
     let Some(case) = &args.case else { return all(args, &cases, ui) };
     if !cases.contains(case) {
         let hint = suggest(case, cases.iter().map(String::as_str));
         return Err(Failure::usage(format!("{} has no case `{case}`{hint}", args.suite)));
     }
+    if let Some(file) = &args.prepare {
+        metaspikeformer::prepare(case, file)?;
+        return Ok(Outcome::Done);
+    }
     let rows = match args.suite.as_str() {
         "context" => context::run(case)?,
         "decode" => decode::run(case)?,
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         "spikegpt" => spikegpt::run(case)?,
-        _ => sltt::run(case)?,
+        "sltt" => sltt::run(case)?,
+        _ => metaspikeformer::run(case)?,
     };
     let memory = peak_memory().map(|mib| ("peak_memory", mib, "MiB"));
     let mut out = ui.out();

@@ -9,7 +9,7 @@ use spikelet_runtime::Executor;
 use spikelet_train::{
     models::convnet::ConvnetConfig,
     rule::LearningRule,
-    training_step::{StepConfig, TrainingStep},
+    training_step::{Layered, StepConfig, TrainingStep},
 };
 
 /// Name, shape of the input, batch size.
@@ -43,7 +43,7 @@ pub(super) fn run(case: &str) -> Result<Rows> {
     let (_, input, batch) =
         NETWORKS.into_iter().find(|(name, ..)| parts.first() == Some(name)).expect("a case");
     let rule: LearningRule = parts[1].parse().map_err(crate::failure::Failure::usage)?;
-    let network = ConvnetConfig::new(parts[0].parse()?);
+    let network = Layered::Convnet(ConvnetConfig::new(parts[0].parse()?));
     let time = parts[2].parse()?;
     let mut step =
         TrainingStep::new(StepConfig { network, input, classes: 10, batch, time, rule })?;
@@ -72,7 +72,8 @@ pub(super) fn run(case: &str) -> Result<Rows> {
 /// step by step as in a stream.
 fn inference(time: usize) -> Result<Rows> {
     let (name, input, batch) = NETWORKS[0];
-    let (network, rule) = (ConvnetConfig::new(name.parse()?), LearningRule::Sltt);
+    let network = Layered::Convnet(ConvnetConfig::new(name.parse()?));
+    let rule = LearningRule::Sltt;
     let config = StepConfig { network, input, classes: 10, batch, time, rule };
     let (graph, found) = TrainingStep::new(config)?.inference()?;
     let executor = Executor::new(&graph)?;
