@@ -89,7 +89,7 @@ fn free(plan: &Plan, range: Range<usize>, sections: &mut Vec<Section>) {
             add(start..at, sections);
             start = at;
         }
-        if plan.batched(at).is_some() {
+        if plan.batched(at).is_some() || plan.with_lanes(at).is_some() {
             add(start..at, sections);
             sections.push(Section::Batch(at));
             start = at + 1;
@@ -127,10 +127,10 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
-/// A product of several steps: a convolution, if it has a shape, or one with a matrix.
+/// A convolution of several steps.
 struct Batched<'a> {
     weights: &'a Weights,
-    shape: Option<&'a Conv>,
+    shape: &'a Conv,
     input: Input,
     bias: &'a [f32],
     add: bool,
@@ -138,24 +138,24 @@ struct Batched<'a> {
 }
 
 impl Plan {
-    /// The product that an instruction is, if it takes several steps as a batch.
+    /// The convolution that an instruction is, if it takes several steps as a batch.
     fn batched(&self, at: usize) -> Option<Batched<'_>> {
-        match self.instructions[at] {
-            Instruction::Convolve { product, bias, add, to } => {
-                let ProductKind::Convolution(weights, shape) = product.kind else { return None };
-                let (weights, shape) = (&self.weights[weights], Some(&self.convolutions[shape]));
-                let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
-                let batched = Batched { weights, shape, input: product.input, bias, add, to };
-                weights.takes_batches().then_some(batched)
-            }
-            Instruction::Multiply { product, to } => {
-                let ProductKind::Matrix(weights) = product.kind else { return None };
-                let (weights, input) = (&self.weights[weights], product.input);
-                let batched = Batched { weights, shape: None, input, bias: &[], add: true, to };
-                weights.has_lanes(input).then_some(batched)
-            }
-            _ => None,
-        }
+        let Instruction::Convolve { product, bias, add, to } = self.instructions[at] else {
+            return None;
+        };
+        let ProductKind::Convolution(weights, shape) = product.kind else { return None };
+        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
+        let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+        let batched = Batched { weights, shape, input: product.input, bias, add, to };
+        weights.takes_batches().then_some(batched)
+    }
+
+    /// The matrix product that an instruction is, if it takes several steps as a batch.
+    fn with_lanes(&self, at: usize) -> Option<(&Weights, Input, Buffer)> {
+        let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
+        let ProductKind::Matrix(weights) = product.kind else { return None };
+        let weights = &self.weights[weights];
+        weights.has_lanes(product.input).then_some((weights, product.input, *to))
     }
 
     /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
@@ -223,13 +223,13 @@ impl Plan {
 
     /// A product of several steps at once.
     fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
-        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
-            return;
-        };
         let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
-        let Some(shape) = shape else {
+        if let Some((weights, input, to)) = self.with_lanes(at) {
             let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
             return weights.add_products(lanes.collect(), &self.threads);
+        }
+        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
+            return;
         };
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
         let found = weights.convolve_batch(shape, &arrivals, bias);

@@ -163,7 +163,8 @@ impl<'a> Compiler<'a> {
         }
         self.keep_still(&still, still_end);
         self.plan.places = core::mem::take(&mut self.wishes).place();
-        self.plan.sequence = self.plan.sequence.min(self.after_state());
+        let result_only = self.after_state().max(self.plan.still);
+        self.plan.sequence = self.plan.sequence.min(result_only);
         self.plan.sections = sections(&self.plan);
         self.plan.together = steps_together(&self.plan);
         Ok(())

@@ -154,12 +154,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             (labelled.name, counters, measured)
         }
     };
-    let account = match args.energy.is_spikegpt() {
+    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let account = match args.energy.asks_for_spikegpt() {
         true => Some(Account::of(&model.graph, &counters)?),
         false => None,
     };
-    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
-    let report = Report { account, paper_energy, ..Report::new(model, data, &counters, measured)? };
+    let report = Report::new(model, data, &counters, measured)?;
+    let report = Report { account, paper_energy, ..report };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
