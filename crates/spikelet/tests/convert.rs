@@ -8,7 +8,7 @@ use spikelet_data::{
     idx::{self, Part},
     wisdm,
 };
-use spikelet_graph::{Graph, Signal};
+use spikelet_graph::{Graph, Op, Signal};
 use spikelet_runtime::Executor;
 use std::path::{Path, PathBuf};
 
@@ -125,7 +125,7 @@ fn braille_checkpoint_gets_264_of_280() {
     assert_eq!(graph.task.dataset.as_deref(), Some("braille"));
     assert_eq!(graph.task.classes, braille::CLASSES);
     let signal = &graph.node("input").unwrap().op;
-    assert!(matches!(signal, spikelet_graph::Op::Input { signal: Signal::Binary }));
+    assert!(matches!(signal, Op::Input { signal: Signal::Binary }));
 
     let Some(folder) = find::for_test("braille") else { return };
     let data = braille::load(&folder).unwrap();
@@ -253,6 +253,58 @@ fn architectures_are_named() {
     }
 }
 
+/// The weights of a golden file, with `prefix` before their names.
+#[cfg(feature = "train")]
+fn weights_of(golden: &Checkpoint, prefix: &str) -> Vec<Named> {
+    let names = golden.names().filter_map(|name| Some((name, name.strip_prefix("weights.")?)));
+    names
+        .map(|(full, name)| {
+            let tensor = golden.tensor(full).unwrap();
+            (format!("{prefix}{name}"), tensor.shape, tensor.data)
+        })
+        .collect()
+}
+
+/// Layers with the states they start again with; what they compute is compared in `golden`.
+#[cfg(feature = "train")]
+#[test]
+fn egru_checkpoints_become_graphs() {
+    for (file, arch, found, layers, restart) in [
+        ("lm_small.safetensors", None, "egru-lm", 3, Some(70)),
+        ("lm_small.safetensors", Some("egru-lm-stream"), "egru-lm-stream", 3, None),
+        ("dvs_small.safetensors", None, "egru-dvs", 2, None),
+    ] {
+        let golden = open(&golden("egru").join(file));
+        let tensors = weights_of(&golden, "");
+        let checkpoint = Checkpoint::from_bytes(file, safetensors(&tensors, &[])).unwrap();
+        let (graph, report) = converted(&checkpoint, arch);
+        assert_eq!(report.arch, found);
+        assert_eq!((report.used.len(), report.unexpected.len()), (tensors.len(), 0));
+        let restarts: Vec<_> = graph
+            .nodes
+            .iter()
+            .filter_map(|node| match &node.op {
+                Op::Egru { restart, .. } => Some(*restart),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(restarts, vec![restart; layers], "{file}");
+        // A tensor less, and a decoder that is not the table.
+        let error = |tensors: &[Named]| {
+            let checkpoint = Checkpoint::from_bytes(file, safetensors(tensors, &[])).unwrap();
+            convert(&checkpoint, Some(found)).unwrap_err().to_string()
+        };
+        let name = if found == "egru-dvs" { "layers.1.thr" } else { "rnns.1.thr" };
+        let less: Vec<Named> = tensors.iter().filter(|t| t.0 != name).cloned().collect();
+        assert!(error(&less).contains(name), "{file}");
+        let mut untied = tensors.clone();
+        if let Some(decoder) = untied.iter_mut().find(|t| t.0 == "decoder.decoder.weight") {
+            decoder.2[0] += 1.0;
+            assert!(error(&untied).contains("embeddings.weight"), "{file}");
+        }
+    }
+}
+
 #[cfg(feature = "train")]
 #[test]
 fn converted_spikegpt_predicts_as_the_official_code() {
@@ -264,13 +316,7 @@ fn converted_spikegpt_predicts_as_the_official_code() {
         ("deep_rescale.safetensors", Some("spikegpt-runner"), "rnn_raw_emb.logits"),
     ] {
         let golden = open(&golden("spikegpt").join(file));
-        let names = golden.names().filter_map(|name| Some((name, name.strip_prefix("weights.")?)));
-        let tensors: Vec<Named> = names
-            .map(|(full, name)| {
-                let tensor = golden.tensor(full).unwrap();
-                (format!("module.{name}"), tensor.shape, tensor.data)
-            })
-            .collect();
+        let tensors = weights_of(&golden, "module.");
         let checkpoint = Checkpoint::from_bytes(file, safetensors(&tensors, &[])).unwrap();
         let (graph, report) = converted(&checkpoint, arch);
         assert_eq!(report.arch, arch.unwrap_or("spikegpt"));
