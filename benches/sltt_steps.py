@@ -14,7 +14,8 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RULES = {"bptt": "BPTT", "bptt-checkpoint=1": "BPTT, checkpointed", "sltt": "SLTT", "sltt-k=1": "SLTT-1"}
-COLOURS = dict(zip(RULES, ("#c0392b", "#e08e0b", "#1f77b4", "#2ca02c")))
+COLOURS = ("#c0392b", "#e08e0b", "#1f77b4", "#2ca02c")
+LINES = list(zip(RULES.values(), COLOURS))
 PANELS = [("step_memory", "MiB above model and optimiser"), ("time", "seconds a training step")]
 WIDTH, HEIGHT, LEFT, TOP = 380, 240, 60, 40
 
@@ -36,8 +37,8 @@ def rows(text):
     ]
 
 
-def panel(rows, network, metric, title, x0, y0):
-    """Lines over steps, both axes logarithmic."""
+def panel(rows, network, metric, title, x0, y0, lines=LINES):
+    """Lines over steps, one for each (rule, colour), both axes logarithmic."""
     import math
 
     mine = [row for row in rows if row["network"] == network]
@@ -53,29 +54,36 @@ def panel(rows, network, metric, title, x0, y0):
         out.append(f'<text x="{x0 - 6}" y="{y(2.0**power) + 4:.1f}" text-anchor="end">{label}</text>')
     for step in steps:
         out.append(f'<text x="{x(step):.1f}" y="{y0 + HEIGHT + 16}" text-anchor="middle">{step}</text>')
-    for rule, name in RULES.items():
+    for name, colour in lines:
         line = [(x(row["steps"]), y(row[metric])) for row in mine if row["rule"] == name]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in line)
-        out.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[rule]}" stroke-width="2"/>')
-        out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{COLOURS[rule]}"/>' for a, b in line]
+        out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in line]
     return out
+
+
+def svg(width, height, parts, lines):
+    """A picture of panels, with a legend of lines below."""
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        *parts,
+    ]
+    for index, (name, colour) in enumerate(lines):
+        x, y = LEFT + 170 * index, height - 16
+        out.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" stroke="{colour}" stroke-width="2"/>')
+        out.append(f'<text x="{x + 30}" y="{y}">{name}</text>')
+    return "\n".join([*out, "</svg>", ""])
 
 
 def plot(rows):
     networks = sorted({row["network"] for row in rows}, reverse=True)
     width, height = 2 * (WIDTH + LEFT + 40), len(networks) * (HEIGHT + TOP + 40) + 40
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
+    parts = []
     for row, network in enumerate(networks):
         for column, (metric, title) in enumerate(PANELS):
-            out += panel(rows, network, metric, title, LEFT + column * (WIDTH + LEFT + 40), TOP + row * (HEIGHT + TOP + 40))
-    for index, (rule, name) in enumerate(RULES.items()):
-        x, y = LEFT + 170 * index, height - 16
-        out.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" stroke="{COLOURS[rule]}" stroke-width="2"/>')
-        out.append(f'<text x="{x + 30}" y="{y}">{name}</text>')
-    return "\n".join([*out, "</svg>", ""])
+            parts += panel(rows, network, metric, title, LEFT + column * (WIDTH + LEFT + 40), TOP + row * (HEIGHT + TOP + 40))
+    return svg(width, height, parts, LINES)
 
 
 def main():

@@ -35,14 +35,14 @@ use spikelet_graph::{
     export::{Target, export},
     nir::{self, NirGraph},
 };
-use spikelet_runtime::Executor;
+use spikelet_runtime::{Executor, Prompt};
 use std::io::Write;
 
 /// Reads bytes; what it makes of them does not matter here.
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 30] = [
+pub const PARSERS: [(&str, Parser); 31] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -64,6 +64,7 @@ pub const PARSERS: [(&str, Parser); 30] = [
     ("nmnist", nmnist),
     ("npy", npy),
     ("pickle", pickle),
+    ("prompt", prompt),
     ("safetensors", safetensors),
     ("sequences_file", sequences_file),
     ("shd", shd),
@@ -305,6 +306,30 @@ pub fn braille(data: &[u8]) {
 pub fn graph(data: &[u8]) {
     if let Ok(graph) = Graph::from_bytes(data) {
         runs(&graph);
+    }
+}
+
+/// A saved prompt: the bytes as they are, and as damage to a prompt of a small language model.
+pub fn prompt(data: &[u8]) {
+    let mut graph = GraphBuilder::new("fuzz");
+    let floats = |shape: &[usize]| Tensor::zeros(shape).expect("a small tensor");
+    graph.input("token", Signal::Dense, &[1]);
+    graph.embedding("emb", "token", floats(&[4, 2]));
+    graph.token_shift("shift", "emb", floats(&[2]));
+    graph.linear("head", "shift", &floats(&[4, 2]), None, Layout::ByOutput);
+    graph.output("logits", "head");
+    let Ok(executor) = graph.finish().map_err(drop).and_then(|g| Executor::new(&g).map_err(drop))
+    else {
+        return;
+    };
+    let Ok(mut whole) = Prompt::new(&executor) else { return };
+    let _ = whole.read(&executor, &[1, 3, 2], |_| true);
+    let mut damaged = whole.to_bytes();
+    damaged.iter_mut().zip(data).for_each(|(byte, damage)| *byte ^= damage);
+    for bytes in [data, &damaged] {
+        if let Ok(mut prompt) = Prompt::from_bytes(&executor, bytes) {
+            let _ = prompt.read(&executor, &[0, 3], |_| true);
+        }
     }
 }
 

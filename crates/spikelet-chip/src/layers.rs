@@ -283,8 +283,8 @@ impl Grouping<'_> {
     }
 }
 
-/// The port at which a recurrent cell reads its own output of the step before.
-pub const RECURRENT: usize = usize::MAX;
+/// The port at which a recurrent cell reads its own output of the step before without an edge.
+const RECURRENT: usize = usize::MAX;
 
 /// Whether an element of the output depends on the same element of every input only.
 pub fn element_wise(op: &Op) -> bool {

@@ -196,6 +196,7 @@ impl Unit {
             Op::Wkv { .. } => (14.0, 4.0, 12.0),
             Op::Lstm { .. } => (8.0, 5.0, 8.0),
             Op::Gru { .. } => (11.0, 3.0, 16.0),
+            Op::Egru { .. } => (15.0, 3.0, 16.0),
             _ => {
                 let known = counts.elementwise + counts.gate_multiplies;
                 (1.0 + known as f64 / elements, 0.0, 4.0)

@@ -6,7 +6,7 @@
 
 use crate::{
     chip::Chip,
-    layers::{Layer, RECURRENT, Read, element_wise},
+    layers::{Layer, Read, element_wise},
     slice::{Extent, Slice},
     weights::Matrix,
 };
@@ -111,7 +111,7 @@ impl Task {
             _ => [1, 1, shape.iter().product()],
         };
         let cell = |weights: [&Weight; 2], gates| -> Result<Kind, GraphError> {
-            let matrix = load(weights[usize::from(read.port == RECURRENT)])?;
+            let matrix = load(weights[usize::from(read.port != 0)])?;
             Ok(Kind::Matrix { matrix, gates, positions: false })
         };
         let kind = match &node.op {
@@ -120,7 +120,10 @@ impl Task {
                 Kind::Matrix { matrix: load(weight)?, gates: 1, positions }
             }
             Op::Lstm { weight_input, weight_hidden, .. } => cell([weight_input, weight_hidden], 4)?,
-            Op::Gru { weight_input, weight_hidden, .. } => cell([weight_input, weight_hidden], 3)?,
+            Op::Gru { weight_input, weight_hidden, .. }
+            | Op::Egru { weight_input, weight_hidden, .. } => {
+                cell([weight_input, weight_hidden], 3)?
+            }
             Op::Conv2d { weight, stride, padding, dilation, groups, .. } => {
                 let matrix = load(weight)?.dense();
                 let input = image(&from.shape);
@@ -338,10 +341,10 @@ impl TaskCost<'_> {
                     self.try_array(chip, &mut work);
                 }
                 if self.streams {
-                    work.dram = values * matrix.entry_bytes(chip) as f64;
-                    if work.macs > 0.0 {
-                        work.dram = task.weight_bytes(&self.slice, chip) as f64;
-                    }
+                    // Every row comes at most once a step: what needs it is done together.
+                    let all = task.weight_bytes(&self.slice, chip) as f64;
+                    let rows = values * matrix.entry_bytes(chip) as f64;
+                    work.dram = if work.macs > 0.0 { all } else { rows.min(all) };
                 }
             }
             Kind::Table { matrix } => {

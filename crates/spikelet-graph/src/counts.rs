@@ -64,6 +64,20 @@ pub struct NodeCounts {
     pub state_updates: u64,
 }
 
+/// The operations of one node per stream and step: the part of [`NodeCounts`] that needs no look
+/// at the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    /// Synaptic operations if nothing is skipped.
+    pub dense: u64,
+    /// Products of two activations.
+    pub gate_multiplies: u64,
+    /// Element-wise operations.
+    pub elementwise: u64,
+    /// Neurons or hidden units computed anew.
+    pub state_updates: u64,
+}
+
 /// Counts of a graph that follow from it alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GraphCounts {
@@ -97,6 +111,12 @@ impl GraphCounts {
 }
 
 impl Graph {
+    /// The operations of every node of a graph that has been validated.
+    pub fn operations(&self, topology: &Topology) -> Vec<Operations> {
+        let of = |(node, sources): (_, &Vec<Link>)| Work { graph: self, node, sources }.all();
+        self.nodes.iter().zip(&topology.sources).map(of).collect()
+    }
+
     /// The counts that follow from the graph alone.
     ///
     /// # Errors
@@ -152,11 +172,11 @@ fn node_counts(zeros: &mut Zeros, topology: &Topology, index: usize) -> NodeCoun
         counts.connections += all;
         counts.zero_connections += zero;
     }
-    let work = Work { graph, node, sources: &topology.sources[index] };
-    counts.dense = work.dense();
-    counts.gate_multiplies = work.gate_multiplies();
-    counts.elementwise = work.elementwise();
-    counts.state_updates = work.state_updates();
+    let work = Work { graph, node, sources: &topology.sources[index] }.all();
+    counts.dense = work.dense;
+    counts.gate_multiplies = work.gate_multiplies;
+    counts.elementwise = work.elementwise;
+    counts.state_updates = work.state_updates;
     counts
 }
 
@@ -215,6 +235,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn all(&self) -> Operations {
+        Operations {
+            dense: self.dense(),
+            gate_multiplies: self.gate_multiplies(),
+            elementwise: self.elementwise(),
+            state_updates: self.state_updates(),
+        }
+    }
+
     fn dense(&self) -> u64 {
         match &self.node.op {
             Op::Linear { weight, .. } => {

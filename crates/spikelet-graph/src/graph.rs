@@ -103,16 +103,18 @@ impl Graph {
         tensor.check(&weight.tensor)?;
         let Some(name) = &weight.scale else { return Ok(tensor.to_f32()) };
         let scales = self.tensor(node, name)?;
-        if scales.shape != [tensor.output_channels(weight.layout)] {
+        let channels = tensor.output_channels(weight.layout);
+        let grouped = tensor.groups().is_some_and(|groups| scales.shape == groups);
+        if scales.shape != [channels] && !grouped {
             return Err(GraphError::TensorShape {
                 node: node.into(),
                 tensor: name.clone(),
                 found: scales.shape.clone(),
-                expected: format!("[{}]", tensor.output_channels(weight.layout)),
+                expected: format!("[{channels}]"),
             });
         }
         scales.check(name)?;
-        Ok(tensor.dequantized(&scales.to_f32(), weight.layout))
+        Ok(tensor.dequantized(scales, weight.layout))
     }
 
     /// The values of a neuron parameter: one, or one per neuron or per channel.

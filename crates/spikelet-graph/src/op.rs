@@ -27,13 +27,19 @@ pub enum Layout {
     ByOutput,
 }
 
+/// Weights that may share a scale.
+pub const GROUP: usize = 64;
+
 /// A weight tensor with its quantisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weight {
     /// The tensor's name.
     pub tensor: String,
-    /// For integer weights: the name of an f32 tensor with one scale per output channel.
+    /// For integer weights: the name of an f32 tensor with one scale per output channel, or, for a
+    /// matrix whose last axis is a multiple of [`GROUP`], one per [`GROUP`] consecutive weights of
+    /// a row: `[rows, last / GROUP]`. With the latter, dense inputs of weights that lie by output
+    /// are rounded to 8 bits per group of inputs themselves, so that products are sums of integers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<String>,
     /// How it lies in memory.

@@ -1,6 +1,11 @@
 //! Tensors a graph carries: weights, biases, neuron parameters.
 
-use crate::{error::GraphError, int4, op::Layout};
+use crate::{
+    error::GraphError,
+    int4,
+    op::{GROUP, Layout},
+    slab::Slab,
+};
 use alloc::{string::String, vec, vec::Vec};
 use half::f16;
 
@@ -8,16 +13,16 @@ use half::f16;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// 32-bit floats.
-    F32(Vec<f32>),
+    F32(Slab<f32>),
     /// IEEE half precision, as bits.
-    F16(Vec<u16>),
+    F16(Slab<u16>),
     /// 8-bit integers; a [`Weight`](crate::op::Weight) that uses them names its scales.
-    I8(Vec<i8>),
+    I8(Slab<i8>),
     /// 4-bit integers in -8..=7, two in a byte, even index in the low nibble. Every row of the
     /// last axis starts on a byte.
-    I4(Vec<u8>),
+    I4(Slab<u8>),
     /// 32-bit integers.
-    I32(Vec<i32>),
+    I32(Slab<i32>),
 }
 
 /// A tensor: shape and values. The number of values always fits the shape.
@@ -45,7 +50,7 @@ impl Tensor {
     /// # Errors
     /// [`GraphError::TensorValues`] if the number of values does not fit the shape.
     pub fn f32(shape: &[usize], values: Vec<f32>) -> Result<Self, GraphError> {
-        Self::new(shape, Values::F32(values))
+        Self::new(shape, Values::F32(values.into()))
     }
 
     /// A tensor of 32-bit floats, all zero.
@@ -57,7 +62,7 @@ impl Tensor {
             what: alloc::format!("tensor of shape {shape:?}"),
             limit: isize::MAX as usize,
         })?;
-        Ok(Tensor { shape: shape.to_vec(), values: Values::F32(vec![0.0; len]) })
+        Ok(Tensor { shape: shape.to_vec(), values: Values::F32(vec![0.0; len].into()) })
     }
 
     /// The number of elements; 1 for a scalar.
@@ -95,7 +100,7 @@ impl Tensor {
     /// The values as 32-bit floats, row-major; integers as they are, without their scale.
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.values {
-            Values::F32(v) => v.clone(),
+            Values::F32(v) => v.to_vec(),
             Values::F16(v) => v.iter().map(|&bits| f16::from_bits(bits).to_f32()).collect(),
             Values::I8(v) => v.iter().map(|&q| f32::from(q)).collect(),
             Values::I4(v) => int4::unpack(v, self.row()).into_iter().map(f32::from).collect(),
@@ -103,20 +108,39 @@ impl Tensor {
         }
     }
 
-    /// The values as 32-bit floats, each multiplied by the scale of its output channel. The
-    /// output channel is the last axis of [`Layout::ByInput`], the first of
-    /// [`Layout::ByOutput`].
+    /// The shape of scales of which every [`GROUP`] weights of a row have one, if this is a matrix
+    /// that can have them.
+    pub fn groups(&self) -> Option<[usize; 2]> {
+        match self.shape[..] {
+            [rows, width] if width > 0 && width.is_multiple_of(GROUP) => {
+                Some([rows, width / GROUP])
+            }
+            _ => None,
+        }
+    }
+
+    /// The values as 32-bit floats, each multiplied by the scale of its output channel, or of its
+    /// group if `scales` has two axes. The output channel is the last axis of
+    /// [`Layout::ByInput`], the first of [`Layout::ByOutput`].
     ///
     /// # Panics
-    /// If `scales` is not one value per output channel (a validated graph never has that).
-    pub fn dequantized(&self, scales: &[f32], layout: Layout) -> Vec<f32> {
+    /// If the scales do not fit (in a validated graph they do).
+    pub fn dequantized(&self, scales: &Tensor, layout: Layout) -> Vec<f32> {
         let mut values = self.to_f32();
+        let (grouped, scales) = (scales.shape.len() == 2, scales.to_f32());
+        if grouped {
+            assert_eq!(scales.len() * GROUP, values.len(), "one scale per group");
+            for (group, s) in values.chunks_exact_mut(GROUP).zip(scales) {
+                group.iter_mut().for_each(|v| *v *= s);
+            }
+            return values;
+        }
         let channels = self.output_channels(layout);
         assert_eq!(scales.len(), channels, "one scale per output channel");
         match layout {
             Layout::ByInput => {
                 for row in values.chunks_exact_mut(channels) {
-                    row.iter_mut().zip(scales).for_each(|(v, s)| *v *= s);
+                    row.iter_mut().zip(&scales).for_each(|(v, s)| *v *= s);
                 }
             }
             Layout::ByOutput => {
@@ -179,7 +203,7 @@ impl Tensor {
 
     /// The values at row-major positions.
     fn picked(&self, shape: Vec<usize>, positions: &[usize]) -> Tensor {
-        fn pick<T: Copy>(values: &[T], positions: &[usize]) -> Vec<T> {
+        fn pick<T: Copy>(values: &[T], positions: &[usize]) -> Slab<T> {
             positions.iter().map(|&position| values[position]).collect()
         }
         let values = match &self.values {
@@ -188,7 +212,7 @@ impl Tensor {
             Values::I8(v) => Values::I8(pick(v, positions)),
             Values::I4(v) => {
                 let row = shape.last().copied().unwrap_or(1);
-                Values::I4(int4::pack(&pick(&int4::unpack(v, self.row()), positions), row))
+                Values::I4(int4::pack(&pick(&int4::unpack(v, self.row()), positions), row).into())
             }
             Values::I32(v) => Values::I32(pick(v, positions)),
         };

@@ -4,7 +4,7 @@ use crate::{
     error::GraphError,
     graph::{Edge, Graph, Node, Phase},
     neuron::{Membrane, Neuron, Param},
-    op::{Op, Signal, Weight},
+    op::{GROUP, Op, Signal, Weight},
     shape,
     tensor::{Tensor, Values, elements},
     topology::{Link, Topology},
@@ -277,7 +277,10 @@ impl Graph {
             }
             (Values::I8(_) | Values::I4(_), Some(scale)) => {
                 let channels = tensor.output_channels(weight.layout);
-                self.check_scales(node, scale, channels)
+                let grouped = matches!(node.op, Op::Linear { .. } | Op::Embedding { .. })
+                    && node.shape.len() == 1;
+                let groups = tensor.groups().filter(|_| grouped);
+                self.check_scales(node, scale, channels, groups)
             }
             (Values::I8(_) | Values::I4(_), None) => {
                 Err(data_type("f32 or f16 (it has no scales)"))
@@ -286,14 +289,26 @@ impl Graph {
         }
     }
 
-    fn check_scales(&self, node: &Node, name: &str, channels: usize) -> Result<(), GraphError> {
+    fn check_scales(
+        &self,
+        node: &Node,
+        name: &str,
+        channels: usize,
+        groups: Option<[usize; 2]>,
+    ) -> Result<(), GraphError> {
         let scales = self.tensor(&node.name, name)?;
-        if scales.shape != [channels] {
+        if scales.shape != [channels] && groups.is_none_or(|groups| scales.shape != groups) {
             return Err(GraphError::TensorShape {
                 node: node.name.clone(),
                 tensor: name.into(),
                 found: scales.shape.clone(),
-                expected: format!("[{channels}], one scale per output channel,"),
+                expected: match groups {
+                    Some([rows, groups]) => format!(
+                        "[{channels}], one scale per output channel, or [{rows}, {groups}], one \
+                         per {GROUP} weights of a row,"
+                    ),
+                    None => format!("[{channels}], one scale per output channel,"),
+                },
             });
         }
         for value in float_values(node, name, scales)? {

@@ -68,7 +68,7 @@ fn any_safetensors_reader_opens_the_file() {
     assert_eq!(bias.shape(), [2]);
     let values: Vec<f32> =
         bias.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    assert_eq!(Values::F32(values), graph.tensors["out.bias"].values);
+    assert_eq!(Values::F32(values.into()), graph.tensors["out.bias"].values);
     let packed = file.tensor("out.weight").unwrap();
     assert_eq!((packed.dtype(), packed.shape()), (safetensors::Dtype::U8, &[6, 1][..]));
 }

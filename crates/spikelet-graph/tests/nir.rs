@@ -252,7 +252,7 @@ fn a_legendre_memory_becomes_two_matrices() {
 fn the_report_names_every_loss() {
     let mut graph = GraphBuilder::new("lossy");
     graph.input("x", Signal::Binary, &[3]);
-    let weight = Tensor::new(&[3, 4], Values::I8(vec![1; 12])).unwrap();
+    let weight = Tensor::new(&[3, 4], Values::I8(vec![1; 12].into())).unwrap();
     let tensor_name = graph.tensor("w.weight", weight);
     let scale = Some(graph.tensor("w.scale", Tensor::f32(&[4], vec![0.5; 4]).unwrap()));
     let weight = Weight { tensor: tensor_name, scale, layout: Layout::ByInput };

@@ -134,12 +134,12 @@ fn tensors() {
         });
         assert!(matches!(problem, GraphError::NotFinite { index: 3, .. }));
     }
-    let half_infinity = Tensor::new(&[2], Values::F16(vec![0x3c00, 0x7c00])).unwrap();
+    let half_infinity = Tensor::new(&[2], Values::F16(vec![0x3c00, 0x7c00].into())).unwrap();
     assert!(matches!(
         after(|graph| drop(graph.tensors.insert("out.bias".into(), half_infinity))),
         GraphError::NotFinite { index: 1, .. }
     ));
-    let half = Tensor::new(&[2], Values::F16(vec![0x3c00, 0])).unwrap();
+    let half = Tensor::new(&[2], Values::F16(vec![0x3c00, 0].into())).unwrap();
     assert!(matches!(
         after(|graph| drop(graph.tensors.insert("out.bias".into(), half))),
         GraphError::DataType { found: "f16", .. }
@@ -161,7 +161,7 @@ fn tensors() {
 #[test]
 fn integer_weights_need_positive_scales() {
     let quantize = |graph: &mut Graph, scales: Vec<f32>| {
-        let weight = Tensor::new(&[6, 2], Values::I8(vec![1; 12])).unwrap();
+        let weight = Tensor::new(&[6, 2], Values::I8(vec![1; 12].into())).unwrap();
         graph.tensors.insert("out.weight".into(), weight);
         let scales = Tensor::f32(&[scales.len()], scales).unwrap();
         graph.tensors.insert("out.scale".into(), scales);
@@ -176,7 +176,7 @@ fn integer_weights_need_positive_scales() {
     assert_eq!(values[..4], [0.5, 0.25, 0.5, 0.25]);
     assert!(matches!(after(|graph| quantize(graph, vec![0.5, 0.0])), GraphError::Parameter { .. }));
     assert!(matches!(after(|graph| quantize(graph, vec![0.5])), GraphError::TensorShape { .. }));
-    let unscaled = Tensor::new(&[6, 2], Values::I8(vec![1; 12])).unwrap();
+    let unscaled = Tensor::new(&[6, 2], Values::I8(vec![1; 12].into())).unwrap();
     assert!(matches!(
         after(|graph| drop(graph.tensors.insert("out.weight".into(), unscaled))),
         GraphError::DataType { .. }

@@ -55,11 +55,67 @@ pub fn add_by_output(out: &mut [f32], weights: &[f32], x: &[f32]) {
     dispatch(
         #[inline(always)]
         || {
-            for (o, y) in out.iter_mut().enumerate() {
-                *y += dot(&weights[o * x.len()..(o + 1) * x.len()], x, |w| *w);
-            }
+            add_dots(
+                out,
+                weights,
+                x,
+                #[inline(always)]
+                |w| *w,
+            );
         },
     );
+}
+
+/// Adds a dot product for every output. Four rows at a time: the sums of one wait for each other.
+#[inline(always)]
+pub(crate) fn add_dots<T>(
+    out: &mut [f32],
+    weights: &[T],
+    x: &[f32],
+    weight: impl Fn(&T) -> f32 + Copy,
+) {
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let done = 4 * fours.len();
+    for (o, y) in fours.iter_mut().enumerate() {
+        let (a, others) = weights[4 * o * x.len()..(4 * o + 4) * x.len()].split_at(x.len());
+        let (b, others) = others.split_at(x.len());
+        let (c, d) = others.split_at(x.len());
+        let sums = dots([a, b, c, d], x, weight);
+        for r in 0..4 {
+            y[r] += sums[r];
+        }
+    }
+    for (o, y) in rest.iter_mut().enumerate() {
+        let start = (done + o) * x.len();
+        *y += dot(&weights[start..start + x.len()], x, weight);
+    }
+}
+
+/// [`dot`] of four rows.
+#[inline(always)]
+fn dots<T>(rows: [&[T]; 4], x: &[f32], weight: impl Fn(&T) -> f32 + Copy) -> [f32; 4] {
+    let [a, b, c, d] = rows;
+    let [mut p, mut q, mut r, mut s] = [[0.0; LANES]; 4];
+    let whole = x.len() / LANES * LANES;
+    for (k, x) in x[..whole].chunks_exact(LANES).enumerate() {
+        let at = k * LANES..(k + 1) * LANES;
+        add_lanes(&mut p, &a[at.clone()], x, weight);
+        add_lanes(&mut q, &b[at.clone()], x, weight);
+        add_lanes(&mut r, &c[at.clone()], x, weight);
+        add_lanes(&mut s, &d[at], x, weight);
+    }
+    add_lanes(&mut p, &a[whole..], &x[whole..], weight);
+    add_lanes(&mut q, &b[whole..], &x[whole..], weight);
+    add_lanes(&mut r, &c[whole..], &x[whole..], weight);
+    add_lanes(&mut s, &d[whole..], &x[whole..], weight);
+    [tree_sum(p), tree_sum(q), tree_sum(r), tree_sum(s)]
+}
+
+#[inline(always)]
+fn add_lanes<T>(lanes: &mut [f32; LANES], w: &[T], x: &[f32], weight: impl Fn(&T) -> f32) {
+    for ((lane, w), x) in lanes.iter_mut().zip(w).zip(x) {
+        *lane += weight(w) * x;
+    }
 }
 
 /// `out += scale * (W x)` with 8-bit `weights` `[out.len(), x.len()]` and one scale per output.

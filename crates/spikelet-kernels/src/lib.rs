@@ -30,6 +30,7 @@ pub mod linear;
 pub mod lstm;
 pub mod math;
 pub mod matmul;
+pub mod matvec;
 #[cfg(feature = "std")]
 pub mod mean_pool;
 #[cfg(feature = "std")]
@@ -55,3 +56,5 @@ pub mod window;
 #[cfg(feature = "std")]
 mod winograd;
 pub mod wkv;
+#[cfg(feature = "std")]
+pub mod workers;

@@ -10,7 +10,7 @@ use crate::{
     buffers::Buffer,
     plan::{Input, Instruction, Plan, ProductKind},
     state::{Memory, State, View},
-    weights::Weights,
+    weights::{Arrival, Lane, Weights},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Range;
@@ -22,7 +22,7 @@ pub(crate) enum Section {
     /// They use nothing that survives a step: steps in any order. With the values and words they
     /// touch in one step.
     Free(Range<usize>, usize),
-    /// A convolution that takes all steps as one batch.
+    /// A product that takes all steps as one batch.
     Batch(usize),
     /// What one of them leaves, another or itself reads in the next step.
     InOrder(Range<usize>),
@@ -89,7 +89,7 @@ fn free(plan: &Plan, range: Range<usize>, sections: &mut Vec<Section>) {
             add(start..at, sections);
             start = at;
         }
-        if plan.batched(at).is_some() {
+        if plan.batched(at).is_some() || plan.with_lanes(at).is_some() {
             add(start..at, sections);
             sections.push(Section::Batch(at));
             start = at + 1;
@@ -150,6 +150,14 @@ impl Plan {
         weights.takes_batches().then_some(batched)
     }
 
+    /// The matrix product that an instruction is, if it takes several steps as a batch.
+    fn with_lanes(&self, at: usize) -> Option<(&Weights, Input, Buffer)> {
+        let Instruction::Multiply { product, to } = &self.instructions[at] else { return None };
+        let ProductKind::Matrix(weights) = product.kind else { return None };
+        let weights = &self.weights[weights];
+        weights.has_lanes(product.input).then_some((weights, product.input, *to))
+    }
+
     /// Advances a stream by the steps of `xs`; `out` gets the results of those from `wanted` on.
     pub(crate) fn advance_together(
         &self,
@@ -174,7 +182,10 @@ impl Plan {
                     let copies = state.memory.copies(self, xs.len()).enumerate().skip(skipped);
                     for_each(copies, touched * xs.len() >= PARALLEL, run);
                 }
-                Section::Batch(at) => self.batch(&mut state.memory, xs.len(), *at),
+                Section::Batch(at) => {
+                    let skipped = if *at >= self.sequence { wanted } else { 0 };
+                    self.batch(&mut state.memory, skipped..xs.len(), *at);
+                }
                 Section::InOrder(range) => {
                     for (t, x) in xs.iter().enumerate() {
                         let last = if t < wanted { self.sequence } else { end };
@@ -210,16 +221,20 @@ impl Plan {
         }
     }
 
-    /// A convolution of several steps at once.
-    fn batch(&self, memory: &mut Memory, steps: usize, at: usize) {
+    /// A product of several steps at once.
+    fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
+        let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
+        if let Some((weights, input, to)) = self.with_lanes(at) {
+            let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
+            return weights.add_products(lanes.collect(), &self.threads);
+        }
         let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
             return;
         };
-        let copies: Vec<View> = memory.copies(self, steps).collect();
         let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
         let found = weights.convolve_batch(shape, &arrivals, bias);
         drop(arrivals);
-        let found = found.chunks_exact(found.len() / steps);
+        let found = found.chunks_exact(found.len() / steps.len());
         let put = |(view, found): (View, &[f32])| {
             let to = &mut view.values[self.places.moved(to, view.shift)];
             match add {
@@ -228,6 +243,31 @@ impl Plan {
             }
         };
         for_each(copies.into_iter().zip(found), true, put);
+    }
+}
+
+impl Plan {
+    /// Input and output of a product of one of several steps.
+    fn lane<'a>(&self, weights: &Weights, view: View<'a>, input: Input, to: Buffer) -> Lane<'a> {
+        let View { values, words, sums, shift } = view;
+        let place = |buffer: Buffer| self.places.moved(buffer, shift);
+        let (events, from) = match input {
+            Input::Spikes(_) => unreachable!("spikes have no lanes"),
+            Input::Graded(events, from) => (Some(place(events)), from),
+            Input::Dense(from) => (None, from),
+        };
+        let [from, out] = values
+            .get_disjoint_mut([place(from), place(to)])
+            .expect("the plan keeps the buffers of an instruction apart");
+        let x = match events {
+            Some(range) => {
+                let list = &words[range];
+                Arrival::Graded(&list[1..1 + list[0] as usize], from)
+            }
+            None => Arrival::Dense(from),
+        };
+        weights.prepare(x, sums);
+        Lane { x, rounded: &sums.rounded, out }
     }
 }
 

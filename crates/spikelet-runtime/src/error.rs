@@ -69,6 +69,15 @@ pub enum Error {
         /// How many tokens there are.
         tokens: usize,
     },
+    /// A graph that does not read and rate tokens.
+    #[error(
+        "`{graph}` is no language model: that has one input, of token numbers, and one output with \
+         a value for each of them"
+    )]
+    NoLanguageModel {
+        /// Name of the graph.
+        graph: String,
+    },
     /// A state that another executor made.
     #[error("the state belongs to another graph than `{graph}`: make it with this executor")]
     ForeignState {

@@ -146,7 +146,7 @@ impl Plan {
                 // Inputs are checked; a state that was read back may hold anything.
                 let token = (from[0] as usize).min(table.rows - 1) as u32;
                 to.fill(0.0);
-                table.add_product(Arrival::Spikes(&[token]), to, sums);
+                table.add_product(Arrival::Spikes(&[token]), to, sums, &self.threads);
             }
             Instruction::Normalize { weight, bias, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);

@@ -41,6 +41,18 @@ const PARALLEL_STEPS: usize = 64;
 enum Results {
     EveryStep,
     LastStep,
+    None,
+}
+
+impl Results {
+    /// How many of so many steps give a result: the last ones.
+    fn of(self, time: usize) -> usize {
+        match self {
+            Self::EveryStep => time,
+            Self::LastStep => time.min(1),
+            Self::None => 0,
+        }
+    }
 }
 
 impl Executor {
@@ -68,6 +80,14 @@ impl Executor {
         Ok(Self { plan, fingerprint })
     }
 
+    /// The same, whose large products run on so many threads, the caller's among them. They wait
+    /// actively between the products of a step, and sleep otherwise.
+    #[cfg(feature = "std")]
+    pub fn with_threads(mut self, count: usize) -> Self {
+        self.plan.threads = crate::threads::Threads::new(count);
+        self
+    }
+
     /// The state of a new stream.
     pub fn state(&self) -> State {
         State::new(&self.plan)
@@ -90,6 +110,12 @@ impl Executor {
     /// Values of all outputs together, per step and stream, in the order of the graph's nodes.
     pub fn output_len(&self) -> usize {
         self.plan.output_len
+    }
+
+    /// How many tokens there are, if the graph reads one a step and rates all that may follow it.
+    pub fn vocabulary(&self) -> Option<usize> {
+        let Plan { token_inputs, input_len: 1, output_len, .. } = &self.plan else { return None };
+        token_inputs.iter().map(|&(_, _, tokens)| tokens).find(|tokens| tokens == output_len)
     }
 
     /// Bytes of one [`State`]: all memory a stream takes.
@@ -179,6 +205,17 @@ impl Executor {
         Ok(())
     }
 
+    /// Advances one stream by as many steps as `x`, `[time, input]`, holds, without a result.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub(crate) fn absorb(&self, state: &mut State, x: &[f32]) -> Result<(), Error> {
+        let states = core::slice::from_mut(state);
+        let time = self.check_chunk(states, x)?;
+        self.run_chunk(states, x, time, Results::None, &mut Vec::new());
+        Ok(())
+    }
+
     /// As [`Executor::run`], and calls `visit` for every node, step and stream. What is seen does
     /// not change the results; streams do not run in parallel.
     ///
@@ -264,6 +301,11 @@ impl Executor {
         if !states.iter().all(|state| state.belongs_to(self.fingerprint)) {
             return Err(Error::ForeignState { graph: self.plan.name.clone() });
         }
+        self.check_spikes(x)?;
+        self.check_tokens(x)
+    }
+
+    fn check_spikes(&self, x: &[f32]) -> Result<(), Error> {
         for (node, range) in &self.plan.spike_inputs {
             for (step, x) in x.chunks(self.plan.input_len).enumerate() {
                 let other = |x: &f32| *x != 0.0 && *x != 1.0;
@@ -277,6 +319,11 @@ impl Executor {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whether all numbers at the inputs of embeddings name tokens.
+    pub(crate) fn check_tokens(&self, x: &[f32]) -> Result<(), Error> {
         for &(node, at, tokens) in &self.plan.token_inputs {
             for (step, x) in x.chunks(self.plan.input_len).enumerate() {
                 let whole = x[at] >= 0.0 && (x[at] as u32) as f32 == x[at];
@@ -349,7 +396,7 @@ impl Executor {
         let (plan, len) = (&self.plan, self.plan.input_len);
         let xs: Vec<&[f32]> =
             x.chunks_exact(len * streams).map(|x| &x[stream * len..(stream + 1) * len]).collect();
-        let wanted = if results == Results::EveryStep { 0 } else { xs.len() - 1 };
+        let wanted = xs.len() - results.of(xs.len());
         if plan.together > 1 && plan.integers.is_none() && xs.len() > 1 {
             for (at, xs) in xs.chunks(plan.together).enumerate() {
                 let first = at * plan.together;
@@ -378,7 +425,7 @@ impl Executor {
             return;
         }
         let (streams, len) = (states.len(), self.plan.output_len);
-        let kept = if results == Results::EveryStep { time } else { 1 };
+        let kept = results.of(time);
         let start = out.len();
         out.resize(start + kept * streams * len, 0.0);
         let out = &mut out[start..];

@@ -45,11 +45,14 @@ mod integer;
 mod observe;
 mod plan;
 mod profile;
+mod prompt;
 mod state;
+mod threads;
 mod weights;
 
 pub use error::Error;
 pub use executor::{Executor, MemoryPlan};
 pub use observe::{Observation, Output};
 pub use profile::Profiler;
+pub use prompt::Prompt;
 pub use state::State;

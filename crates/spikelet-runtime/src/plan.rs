@@ -4,11 +4,12 @@ use crate::{
     block::Section,
     buffers::{Bank, Buffer, Places},
     integer::Integers,
+    threads::Threads,
     weights::{Arrival, Sums, Weights},
 };
 use alloc::{string::String, vec::Vec};
 use core::ops::Range;
-use spikelet_graph::{Function, Pooling, Readout, counts::NodeCounts};
+use spikelet_graph::{Function, Pooling, Readout, counts::Operations};
 use spikelet_kernels::{
     attention::Attention,
     conv::Conv,
@@ -317,7 +318,7 @@ pub(crate) struct NodeFacts {
     pub(crate) shape: Vec<usize>,
     pub(crate) len: usize,
     /// Operations per step that follow from the graph.
-    pub(crate) counts: NodeCounts,
+    pub(crate) operations: Operations,
     /// Bytes of one row of an embedding.
     pub(crate) row_bytes: usize,
     /// Potentials of a population.
@@ -341,11 +342,13 @@ pub(crate) struct Plan {
     pub(crate) instructions: Vec<Instruction>,
     /// Up to this instruction, those that give the same as long as the input does.
     pub(crate) still: usize,
-    /// From this instruction on, those that run once after the last step.
+    /// From this instruction on, those that only make the result: they run where it is wanted.
     pub(crate) sequence: usize,
     /// The instructions, as several steps together run them, and how many steps that are.
     pub(crate) sections: Vec<Section>,
     pub(crate) together: usize,
+    /// The threads large products run on.
+    pub(crate) threads: Threads,
     /// In the order of [`Mark::after`].
     pub(crate) marks: Vec<Mark>,
     pub(crate) places: Places,
@@ -388,7 +391,9 @@ impl Plan {
         sums: &mut Sums,
     ) {
         match kind {
-            ProductKind::Matrix(weights) => self.weights[weights].add_product(x, out, sums),
+            ProductKind::Matrix(weights) => {
+                self.weights[weights].add_product(x, out, sums, &self.threads);
+            }
             ProductKind::Convolution(weights, shape) => {
                 let shape = &self.convolutions[shape];
                 self.weights[weights].add_convolution(shape, x, out, sums);

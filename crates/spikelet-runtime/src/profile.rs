@@ -113,15 +113,15 @@ impl Watch for Profiler {
             Output::Spikes(events) => events.len() as u64,
             Output::Dense(values) => u64::from(count_nonzero(values)),
         };
-        counters.state_updates += facts.counts.state_updates;
-        counters.gate_multiplies += facts.counts.gate_multiplies;
-        counters.elementwise += facts.counts.elementwise;
+        counters.state_updates += facts.operations.state_updates;
+        counters.gate_multiplies += facts.operations.gate_multiplies;
+        counters.elementwise += facts.operations.elementwise;
         counters.weight_bytes += facts.row_bytes as u64;
 
         let calls = &mut self.calls[mark.node];
         calls.streams += 1;
         // The two products of a recurrent cell are one call.
-        let one_call = facts.counts.gate_multiplies > 0;
+        let one_call = facts.operations.gate_multiplies > 0;
         for (k, product) in mark.products.iter().enumerate() {
             let x = plan.arrival(product.input, view);
             let call = &mut calls.calls[if one_call { 0 } else { k.min(1) }];
@@ -140,7 +140,7 @@ impl Watch for Profiler {
             plan.nodes.iter().zip(&mut self.calls).zip(&mut self.counters.nodes)
         {
             let [first, second] = calls.calls;
-            let dense = node.counts.dense * calls.streams;
+            let dense = node.operations.dense * calls.streams;
             counters.synapses(first.effective, dense, first.ternary);
             counters.synapses(second.effective, 0, second.ternary);
             *calls = Calls::default();
@@ -162,7 +162,7 @@ fn count_product(plan: &Plan, kind: ProductKind, x: Arrival, rows: &[u32]) -> (u
             let bytes = if reads_all {
                 weights.bytes()
             } else {
-                visits as usize * weights.row_bytes() + weights.scale_bytes()
+                visits as usize * weights.row_bytes() + weights.fixed_bytes()
             };
             (effective, bytes as u64)
         }

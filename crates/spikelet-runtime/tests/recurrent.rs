@@ -45,8 +45,8 @@ fn matrix(
     let integers = |limit: f32| (0..len).map(|i| (noise(i) * limit) as i8).collect::<Vec<_>>();
     let (values, step) = match precision {
         Precision::F32 => (Values::F32((0..len).map(noise).collect()), None),
-        Precision::I8 => (Values::I8(integers(127.0)), Some(1.0 / 127.0)),
-        Precision::I4 => (Values::I4(int4::pack(&integers(7.9), shape[1])), Some(1.0 / 7.0)),
+        Precision::I8 => (Values::I8(integers(127.0).into()), Some(1.0 / 127.0)),
+        Precision::I4 => (Values::I4(int4::pack(&integers(7.9), shape[1]).into()), Some(1.0 / 7.0)),
     };
     let scale = step.map(|step| {
         let scales = (0..outputs).map(|o| step * (1.0 + o as f32 / 10.0)).collect();

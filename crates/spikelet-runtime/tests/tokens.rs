@@ -8,9 +8,11 @@ mod random;
 mod reference;
 
 use reference::Reference;
-use spikelet_graph::compress::{Bits, quantize};
-use spikelet_graph::{Function, Graph, GraphBuilder, Layout, Op, Signal, Tensor};
-use spikelet_runtime::{Error, Executor, Profiler};
+use spikelet_graph::compress::{Bits, halve, quantize};
+use spikelet_graph::{
+    Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Reset, Signal, Tensor,
+};
+use spikelet_runtime::{Error, Executor, Observation, Output, Profiler, Prompt};
 
 const TOKENS: usize = 13;
 const CHANNELS: usize = 11;
@@ -142,4 +144,166 @@ fn counters_read_one_row_of_a_table() {
     assert_eq!(of("cubed").gate_multiplies, steps * 2 * channels);
     // Only the rows of what the rectifier let through are read.
     assert!(of("mixed").weight_bytes < steps * 4 * 5 * channels);
+}
+
+const WIDE: usize = 256;
+
+/// A block of a language model whose matrices are large enough to be divided among threads, read
+/// for several tokens at once, and to have scales per group.
+fn wide() -> Graph {
+    let mut graph = GraphBuilder::new("wide");
+    let vector = |seed| tensor(&[WIDE], seed);
+    let matrix = |rows, columns, seed| {
+        let values = tensor(&[rows, columns], seed).to_f32();
+        Tensor::f32(&[rows, columns], values.iter().map(|w| w / 8.0).collect()).unwrap()
+    };
+    graph.input("token", Signal::Dense, &[1]);
+    graph.embedding("emb", "token", tensor(&[TOKENS, WIDE], 1));
+    graph.layer_norm("norm", "emb", vector(2), vector(3));
+    graph.token_shift("shift", "norm", vector(4));
+    graph.linear("k", "shift", &matrix(2 * WIDE, WIDE, 5), None, Layout::ByOutput);
+    graph.activation("squared", "k", Function::ReluSquared);
+    graph.linear("v", "squared", &matrix(2 * WIDE, WIDE, 6), None, Layout::ByInput);
+    graph.neuron("spikes", &["v"], lif());
+    graph.wkv("wkv", ["norm", "v"], vector(7), vector(8));
+    graph.node("sum", Op::Add);
+    graph.edge("spikes", "sum", 0);
+    graph.edge("wkv", "sum", 0);
+    graph.linear("head", "sum", &matrix(TOKENS, WIDE, 9), None, Layout::ByOutput);
+    graph.output("logits", "head");
+    graph.finish().unwrap()
+}
+
+fn lif() -> Neuron {
+    Neuron {
+        membrane: Membrane::Lif { beta: Param::Shared(0.5), input_decay: true },
+        threshold: Param::Shared(1.0),
+        fires_at_threshold: true,
+        reset: Reset::Zero,
+        reset_delayed: false,
+    }
+}
+
+/// [`wide`] in every precision, and by how much its products may be off.
+fn precisions() -> [(Graph, f64); 4] {
+    let quantized = |bits| quantize(&wide(), bits, &[]).unwrap().0;
+    [
+        (wide(), 2e-5),
+        (halve(&wide(), &[]).unwrap().0, 2e-5),
+        (quantized(Bits::Eight), 0.03),
+        (quantized(Bits::Four), 0.03),
+    ]
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn products_of_every_precision_follow_their_definition() {
+    for (graph, bound) in precisions() {
+        let kinds: Vec<&str> = graph.tensors.values().map(Tensor::data_type).collect();
+        let executor = Executor::new(&graph).unwrap();
+        let (mut state, mut reference) = (executor.state(), Reference::new(&graph));
+        let node = graph.nodes.iter().position(|node| node.name == "v").unwrap();
+        // The first token only: spikes that differ by rounding would change all that follows.
+        reference.step(&[3.0]);
+        let mut found = Vec::new();
+        let see = |seen: &Observation| {
+            if let (true, Output::Dense(values)) = (seen.node == node, seen.output) {
+                found = values.to_vec();
+            }
+        };
+        let states = core::slice::from_mut(&mut state);
+        executor.run_observed(states, &[3.0], &mut Vec::new(), see).unwrap();
+        let want = &reference.history[0][node];
+        let largest = want.iter().fold(0.0_f64, |m, w| m.max(w.abs()));
+        assert!(largest > 1.0, "{largest} says nothing");
+        for (got, want) in found.iter().zip(want) {
+            let error = (f64::from(*got) - want).abs();
+            assert!(error < bound * largest, "{kinds:?}: {got} is not {want}");
+        }
+    }
+}
+
+#[test]
+fn threads_chunks_and_streams_change_no_bit() {
+    for (graph, _) in precisions() {
+        let executor = Executor::new(&graph).unwrap();
+        let threaded = executor.clone().with_threads(3);
+        let sequences = [0, 5, 9].map(|shift| -> Vec<f32> {
+            (0..70).map(|t| ((t * t + shift) % TOKENS) as f32).collect()
+        });
+        let step_by_step = |tokens: &[f32]| {
+            let mut state = executor.state();
+            let step = |token: &f32| executor.step(&mut state, &[*token]).unwrap().to_vec();
+            let all: Vec<f32> = tokens.iter().flat_map(step).collect();
+            (all, state.to_bytes())
+        };
+        let alone = sequences.each_ref().map(|tokens| step_by_step(tokens));
+        assert!(alone[0].0.iter().any(|logit| *logit != 0.0));
+        for executor in [&executor, &threaded] {
+            // One stream in chunks of different lengths.
+            let (mut state, mut out) = (executor.state(), Vec::new());
+            for chunk in [&sequences[0][..1], &sequences[0][1..4], &sequences[0][4..]] {
+                executor.run(core::slice::from_mut(&mut state), chunk, &mut out).unwrap();
+            }
+            assert_eq!(bits(&out), bits(&alone[0].0));
+            assert_eq!(state.to_bytes(), alone[0].1);
+            // Streams side by side.
+            let mut states = [(); 3].map(|()| executor.state());
+            let side_by_side: Vec<f32> =
+                (0..70).flat_map(|t| sequences.each_ref().map(|tokens| tokens[t])).collect();
+            let mut out = Vec::new();
+            executor.run(&mut states, &side_by_side, &mut out).unwrap();
+            for (s, (want, state)) in alone.iter().enumerate() {
+                let rows = out.chunks_exact(TOKENS).skip(s).step_by(3);
+                let got: Vec<f32> = rows.flatten().copied().collect();
+                assert_eq!(bits(&got), bits(want), "stream {s}");
+                assert_eq!(&states[s].to_bytes(), state, "stream {s}");
+            }
+            // Only the last result.
+            let (mut states, mut out) = ([executor.state()], Vec::new());
+            executor.run_to_end(&mut states, &sequences[0], &mut out).unwrap();
+            assert_eq!(bits(&out), bits(&alone[0].0[69 * TOKENS..]));
+            assert_eq!(states[0].to_bytes(), alone[0].1);
+        }
+    }
+}
+
+#[test]
+fn prompts_go_on_where_they_were() {
+    let executor = Executor::new(&wide()).unwrap();
+    let tokens: Vec<u32> = (0..150).map(|t| t * 7 % TOKENS as u32).collect();
+    let mut whole = Prompt::new(&executor).unwrap();
+    assert_eq!(whole.read(&executor, &tokens, |_| true).unwrap(), 150);
+    let mut parts = Prompt::new(&executor).unwrap();
+    for part in [&tokens[..1], &tokens[1..90]] {
+        parts.read(&executor, part, |_| true).unwrap();
+    }
+    let bytes = parts.to_bytes();
+    let mut parts = Prompt::from_bytes(&executor, &bytes).unwrap();
+    parts.read(&executor, &tokens[90..], |_| true).unwrap();
+    assert_eq!(parts.tokens(), tokens);
+    assert_eq!(parts.to_bytes(), whole.to_bytes());
+    let (state, last) = whole.start().unwrap();
+    assert_eq!((state.steps(), last), (149, tokens[149]));
+    // Interrupted after a chunk.
+    let mut some = Prompt::new(&executor).unwrap();
+    assert_eq!(some.read(&executor, &tokens, |_| false).unwrap(), some.tokens().len());
+    // Damage.
+    for cut in 0..bytes.len().min(60) {
+        assert!(Prompt::from_bytes(&executor, &bytes[..cut]).is_err());
+    }
+    let mut wrong = bytes.clone();
+    wrong[16..20].fill(0xff);
+    let error = Prompt::from_bytes(&executor, &wrong).unwrap_err().to_string();
+    assert!(error.contains("offset 16"), "{error}");
+    wrong = bytes;
+    wrong[8..16].fill(0xff);
+    assert!(Prompt::from_bytes(&executor, &wrong).is_err());
+    assert!(matches!(
+        some.read(&executor, &[TOKENS as u32], |_| true),
+        Err(Error::NotToken { .. })
+    ));
 }

@@ -4,8 +4,8 @@
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{
-        completions, compress, convert, data, doctor, embed, eval, export, inspect, map, profile,
-        run, simulate,
+        completions, compress, convert, data, doctor, embed, eval, export, generate, inspect, map,
+        profile, run, simulate,
     },
     failure::{Failure, Outcome, Result},
     ui::Ui,
@@ -76,6 +76,7 @@ enum Command {
     Tune(tune::Args),
     Eval(eval::Args),
     Run(run::Args),
+    Generate(generate::Args),
     Embed(embed::Args),
     Profile(profile::Args),
     Compress(compress::Args),
@@ -113,6 +114,7 @@ impl Command {
             Command::Simulate(args) => simulate::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),
             Command::Run(args) => run::run(&args, ui),
+            Command::Generate(args) => generate::run(&args, ui),
             Command::Embed(args) => embed::run(&args, ui),
             Command::Profile(args) => profile::run(&args, ui),
             Command::Compress(args) => compress::run(&args, ui),

@@ -36,6 +36,7 @@ mod evaluate;
 mod experiments;
 mod failure;
 mod files;
+pub mod generate;
 mod labelled;
 pub mod machine;
 mod measure;

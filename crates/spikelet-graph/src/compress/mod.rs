@@ -1,17 +1,20 @@
 //! Passes that turn a graph into a smaller one. Each returns a valid graph and a report.
 
+mod halve;
 pub mod integer;
 pub mod prune;
 pub mod quantize;
 pub mod structured;
 
+pub use halve::halve;
 pub use integer::integer_only;
 pub use prune::{PrunedTensor, Scope, prune};
 pub use quantize::{Bits, QuantizedTensor, quantize};
 pub use structured::{RemovedUnits, remove_neurons};
 
 use crate::{error::GraphError, graph::Graph};
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use quantize::candidates;
 use thiserror::Error;
 
 /// Why a graph could not be compressed.
@@ -22,6 +25,15 @@ pub enum CompressError {
     Fraction {
         /// The fraction.
         fraction: f64,
+    },
+    /// Neurons are to be removed from weights that share scales in groups.
+    #[error(
+        "tensor `{tensor}` has a scale per group of weights, and removing neurons would break the \
+         groups: remove them from the model before its weights become integers"
+    )]
+    Groups {
+        /// The tensor.
+        tensor: String,
     },
     /// The graph, or the name of a node to keep, is wrong.
     #[error(transparent)]

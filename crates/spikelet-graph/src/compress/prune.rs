@@ -137,7 +137,7 @@ fn clear(tensor: &mut Tensor, positions: &[usize]) {
         Values::I4(v) => {
             let mut integers = int4::unpack(v, row);
             positions.iter().for_each(|&p| integers[p] = 0);
-            *v = int4::pack(&integers, row);
+            *v = int4::pack(&integers, row).into();
         }
     }
 }

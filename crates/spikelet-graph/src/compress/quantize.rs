@@ -1,6 +1,8 @@
-//! Post-training quantisation of weights: symmetric, one scale per output channel.
+//! Post-training quantisation of weights: symmetric, one scale per output channel. Matrices that
+//! multiply dense or graded values and tables, with rows of a multiple of [`GROUP`] weights, have
+//! one per [`GROUP`] weights of a row.
 //!
-//! With `s` the largest magnitude of an output channel divided by 127 (or 7), a weight `w`
+//! With `s` the largest magnitude under a scale divided by 127 (or 7), a weight `w`
 //! becomes the integer `q` nearest to `w / s`, so that `|w - q s| <= s / 2`. Biases, neuron
 //! parameters and vectors (the B of Legendre memories, whose scales would be as large as it is)
 //! stay 32-bit floats.
@@ -9,8 +11,10 @@ use super::{CompressError, check_keep};
 use crate::{
     graph::Graph,
     int4,
-    op::{Layout, Op},
+    op::{GROUP, Layout, Op, Signal},
+    signal::input_signals,
     tensor::{Tensor, Values},
+    topology::Topology,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -53,23 +57,30 @@ pub fn quantize(
     bits: Bits,
     keep: &[&str],
 ) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
-    graph.validate()?;
+    let topology = graph.validate()?;
     check_keep(graph, keep)?;
+    let grouped = grouped(graph, &topology);
     let mut result = graph.clone();
     let mut report = Vec::new();
     for (name, layout) in candidates(graph, keep) {
         let tensor = graph.tensor("", &name)?;
         let values = tensor.to_f32();
-        let scales = scales(&values, tensor.output_channels(layout), layout, bits);
-        let integers = integers(&values, &scales, layout, bits);
+        let groups = tensor.groups().filter(|_| grouped.contains(name.as_str()));
+        let places = match groups {
+            Some(_) => Places::Groups,
+            None => Places::Channels(tensor.output_channels(layout), layout),
+        };
+        let scales = scales(&values, places, bits);
+        let integers = integers(&values, &scales, places, bits);
         let values_now = match bits {
-            Bits::Eight => Values::I8(integers),
-            Bits::Four => Values::I4(int4::pack(&integers, tensor.row())),
+            Bits::Eight => Values::I8(integers.into()),
+            Bits::Four => Values::I4(int4::pack(&integers, tensor.row()).into()),
         };
         let quantized = Tensor::new(&tensor.shape, values_now)?;
+        let shape = groups.map_or_else(|| Vec::from([scales.len()]), Vec::from);
+        let scales = Tensor::f32(&shape, scales)?;
         let back = quantized.dequantized(&scales, layout);
         let errors = values.iter().zip(back).map(|(w, q)| (w - q).abs());
-        let scales = Tensor::f32(&[scales.len()], scales)?;
         report.push(QuantizedTensor {
             tensor: name.clone(),
             bytes_before: tensor.bytes(),
@@ -90,7 +101,7 @@ pub fn quantize(
 }
 
 /// The tensors to quantise, each with the one layout all its users agree on.
-fn candidates(graph: &Graph, keep: &[&str]) -> BTreeMap<String, Layout> {
+pub(super) fn candidates(graph: &Graph, keep: &[&str]) -> BTreeMap<String, Layout> {
     let mut layouts = BTreeMap::new();
     let mut excluded: BTreeSet<&str> = BTreeSet::new();
     for node in &graph.nodes {
@@ -121,11 +132,57 @@ fn limit(bits: Bits) -> f32 {
     }
 }
 
-fn scales(values: &[f32], channels: usize, layout: Layout, bits: Bits) -> Vec<f32> {
-    let mut largest = vec![0.0_f32; channels];
+/// Which weights share a scale.
+#[derive(Clone, Copy)]
+enum Places {
+    /// Those of one of so many output channels.
+    Channels(usize, Layout),
+    /// Those of a group.
+    Groups,
+}
+
+impl Places {
+    /// How many scales so many weights have.
+    fn count(self, len: usize) -> usize {
+        match self {
+            Places::Channels(channels, _) => channels,
+            Places::Groups => len / GROUP,
+        }
+    }
+
+    /// The scale of the weight at a position.
+    fn of(self, position: usize, len: usize) -> usize {
+        match self {
+            Places::Channels(channels, Layout::ByInput) => position % channels,
+            Places::Channels(channels, Layout::ByOutput) => position / (len / channels),
+            Places::Groups => position / GROUP,
+        }
+    }
+}
+
+/// The tensors that may have a scale per group: tables, and matrices whose inputs are no spikes,
+/// which add up integers and need one scale per output for that.
+fn grouped<'a>(graph: &'a Graph, topology: &Topology) -> BTreeSet<&'a str> {
+    let signals = graph.signals(topology);
+    let (mut grouped, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let spikes = input_signals(topology, &signals, index).contains(&Signal::Binary);
+        let fits = match node.op {
+            Op::Linear { .. } => node.shape.len() == 1 && !spikes,
+            Op::Embedding { .. } => true,
+            _ => false,
+        };
+        let names = node.op.weights().into_iter().map(|weight| weight.tensor.as_str());
+        if fits { grouped.extend(names) } else { others.extend(names) }
+    }
+    grouped.difference(&others).copied().collect()
+}
+
+fn scales(values: &[f32], places: Places, bits: Bits) -> Vec<f32> {
+    let mut largest = vec![0.0_f32; places.count(values.len())];
     for (position, value) in values.iter().enumerate() {
-        let channel = channel(position, values.len(), channels, layout);
-        largest[channel] = largest[channel].max(value.abs());
+        let place = places.of(position, values.len());
+        largest[place] = largest[place].max(value.abs());
     }
     let scale = |largest: f32| {
         // Without weights any scale will do; a subnormal one would round to zero.
@@ -134,20 +191,13 @@ fn scales(values: &[f32], channels: usize, layout: Layout, bits: Bits) -> Vec<f3
     largest.into_iter().map(scale).collect()
 }
 
-fn integers(values: &[f32], scales: &[f32], layout: Layout, bits: Bits) -> Vec<i8> {
+fn integers(values: &[f32], scales: &[f32], places: Places, bits: Bits) -> Vec<i8> {
     let limit = f64::from(limit(bits));
     let integer = |(position, value): (usize, &f32)| {
-        let scale = scales[channel(position, values.len(), scales.len(), layout)];
+        let scale = scales[places.of(position, values.len())];
         let ratio = (f64::from(*value) / f64::from(scale)).clamp(-limit, limit);
         // Half away from zero; the cast drops the fraction.
         (ratio + if ratio < 0.0 { -0.5 } else { 0.5 }) as i8
     };
     values.iter().enumerate().map(integer).collect()
-}
-
-fn channel(position: usize, len: usize, channels: usize, layout: Layout) -> usize {
-    match layout {
-        Layout::ByInput => position % channels,
-        Layout::ByOutput => position / (len / channels),
-    }
 }

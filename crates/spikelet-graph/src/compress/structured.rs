@@ -43,7 +43,8 @@ pub struct RemovedUnits {
 /// in `keep` stay whole.
 ///
 /// # Errors
-/// A fraction outside 0..=1, a graph that is not valid, a name in `keep` that no node has.
+/// A fraction outside 0..=1, a graph that is not valid, a name in `keep` that no node has, weights
+/// with a scale per group.
 pub fn remove_neurons(
     graph: &Graph,
     fraction: f64,
@@ -52,6 +53,7 @@ pub fn remove_neurons(
     let topology = graph.validate()?;
     check_fraction(fraction)?;
     check_keep(graph, keep)?;
+    check_groups(graph)?;
     let mut result = graph.clone();
     let mut report = Vec::new();
     for group in groups(graph, &topology, keep) {
@@ -264,6 +266,17 @@ impl Group {
             }
             _ => {}
         }
+    }
+}
+
+fn check_groups(graph: &Graph) -> Result<(), CompressError> {
+    let grouped = |weight: &&Weight| {
+        let scales = weight.scale.as_ref().and_then(|name| graph.tensors.get(name));
+        scales.is_some_and(|scales| scales.shape.len() == 2)
+    };
+    match graph.nodes.iter().flat_map(|node| node.op.weights()).find(grouped) {
+        Some(weight) => Err(CompressError::Groups { tensor: weight.tensor.clone() }),
+        None => Ok(()),
     }
 }
 

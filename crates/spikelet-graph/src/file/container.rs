@@ -29,6 +29,8 @@ pub(super) struct Entry<'a> {
     pub(super) data_type: DataType,
     pub(super) shape: Vec<usize>,
     pub(super) data: &'a [u8],
+    /// Where in the file the data starts.
+    pub(super) start: usize,
 }
 
 /// What a file holds.
@@ -59,7 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Container<'_>, FileError> {
     check_layout(&header.tensors, data.len())?;
     let mut tensors = BTreeMap::new();
     for (name, description) in header.tensors {
-        let entry = entry(&name, description, data)?;
+        let entry = entry(&name, description, data, bytes.len() - data.len())?;
         tensors.insert(name, entry);
     }
     Ok(Container { metadata: header.metadata, tensors })
@@ -87,7 +89,8 @@ pub(super) fn write(
         header.insert((*name).clone(), serde_json::to_value(description).map_err(problem)?);
     }
     let mut header = serde_json::to_string(&header).map_err(problem)?;
-    while !header.len().is_multiple_of(8) {
+    // Data starts on a cache line, for programs that use it where it is.
+    while !(8 + header.len()).is_multiple_of(64) {
         header.push(' ');
     }
     let mut bytes = Vec::with_capacity(8 + header.len() + end);
@@ -139,7 +142,13 @@ fn check_layout(tensors: &BTreeMap<String, Description>, data: usize) -> Result<
     Ok(())
 }
 
-fn entry<'a>(name: &str, description: Description, data: &'a [u8]) -> Result<Entry<'a>, FileError> {
+/// `before` is what precedes the data of all tensors in the file.
+fn entry<'a>(
+    name: &str,
+    description: Description,
+    data: &'a [u8],
+    before: usize,
+) -> Result<Entry<'a>, FileError> {
     let wrong = |field, problem| FileError::Tensor { tensor: name.into(), field, problem };
     let Description { dtype, shape, data_offsets: [start, end] } = description;
     let Some(data_type) = DataType::from_name(&dtype) else {
@@ -152,7 +161,7 @@ fn entry<'a>(name: &str, description: Description, data: &'a [u8]) -> Result<Ent
         let problem = format!("{shape:?} of {dtype} does not fit {} bytes", data.len());
         return Err(wrong("shape", problem));
     }
-    Ok(Entry { data_type, shape, data })
+    Ok(Entry { data_type, shape, data, start: before + start })
 }
 
 impl DataType {
@@ -207,7 +216,7 @@ fn append(bytes: &mut Vec<u8>, values: &Values) {
         Values::F16(v) => v.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
         Values::I32(v) => v.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
         Values::I8(v) => v.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
-        Values::I4(v) => bytes.extend(v),
+        Values::I4(v) => bytes.extend_from_slice(v),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     error::GraphError,
     graph::{Edge, Graph, Node},
     int4,
+    slab::{Number, Slab},
     task::Task,
     tensor::{Tensor, Values},
 };
@@ -178,6 +179,11 @@ impl Graph {
     /// Files that are truncated, inconsistent, of another version or no graph at all, and graphs
     /// that are not valid.
     pub fn from_bytes(bytes: &[u8]) -> Result<Graph, FileError> {
+        Self::read(bytes, None)
+    }
+
+    /// The graph in the bytes of a file, whose weights stay where they are if it is mapped.
+    fn read(bytes: &[u8], file: Mapped) -> Result<Graph, FileError> {
         let container = container::read(bytes)?;
         let json = container.metadata.get(METADATA_KEY).ok_or(FileError::NoGraph)?;
         let wrong_json =
@@ -190,7 +196,7 @@ impl Graph {
         let mut tensors = BTreeMap::new();
         for (name, entry) in container.tensors {
             let int4 = document.int4.remove(&name);
-            let tensor = decode(&name, &entry, int4)?;
+            let tensor = decode(&name, &entry, int4, file)?;
             tensors.insert(name, tensor);
         }
         if let Some((tensor, _)) = document.int4.pop_first() {
@@ -205,7 +211,12 @@ impl Graph {
 }
 
 /// The tensor of an entry whose size has been checked.
-fn decode(name: &str, entry: &Entry, int4: Option<Vec<usize>>) -> Result<Tensor, FileError> {
+fn decode(
+    name: &str,
+    entry: &Entry,
+    int4: Option<Vec<usize>>,
+    file: Mapped,
+) -> Result<Tensor, FileError> {
     let wrong = |field, problem: String| FileError::Tensor { tensor: name.into(), field, problem };
     let data = entry.data;
     let values = match (entry.data_type, &int4) {
@@ -214,7 +225,7 @@ fn decode(name: &str, entry: &Entry, int4: Option<Vec<usize>>) -> Result<Tensor,
                 let problem = alloc::format!("{shape:?} does not fit {} bytes", data.len());
                 return Err(wrong("int4", problem));
             }
-            Values::I4(data.to_vec())
+            Values::I4(numbers(entry, file, u8::from_le_bytes))
         }
         (DataType::U8, None) => {
             return Err(wrong("dtype", "U8 is only used for 4-bit integers".to_string()));
@@ -222,15 +233,38 @@ fn decode(name: &str, entry: &Entry, int4: Option<Vec<usize>>) -> Result<Tensor,
         (_, Some(_)) => {
             return Err(wrong("dtype", "4-bit integers are stored as U8".to_string()));
         }
-        (DataType::F32, None) => Values::F32(numbers(data, f32::from_le_bytes)),
-        (DataType::F16, None) => Values::F16(numbers(data, u16::from_le_bytes)),
-        (DataType::I32, None) => Values::I32(numbers(data, i32::from_le_bytes)),
-        (DataType::I8, None) => Values::I8(numbers(data, i8::from_le_bytes)),
+        (DataType::F32, None) => Values::F32(numbers(entry, file, f32::from_le_bytes)),
+        (DataType::F16, None) => Values::F16(numbers(entry, file, u16::from_le_bytes)),
+        (DataType::I32, None) => Values::I32(numbers(entry, file, i32::from_le_bytes)),
+        (DataType::I8, None) => Values::I8(numbers(entry, file, i8::from_le_bytes)),
     };
     let shape = int4.unwrap_or_else(|| entry.shape.clone());
     Ok(Tensor { shape, values })
 }
 
-fn numbers<T, const N: usize>(data: &[u8], number: fn([u8; N]) -> T) -> Vec<T> {
-    data.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+/// The numbers of an entry: where they are in the file if that works, else copied.
+fn numbers<T: Number, const N: usize>(
+    entry: &Entry,
+    file: Mapped,
+    number: fn([u8; N]) -> T,
+) -> Slab<T> {
+    in_place(entry, file).unwrap_or_else(|| {
+        entry.data.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+    })
+}
+
+/// The file that bytes are mapped from, if they are.
+#[cfg(feature = "std")]
+type Mapped<'a> = Option<&'a crate::slab::File>;
+#[cfg(not(feature = "std"))]
+type Mapped<'a> = Option<&'a core::convert::Infallible>;
+
+#[cfg(feature = "std")]
+fn in_place<T: Number>(entry: &Entry, file: Mapped) -> Option<Slab<T>> {
+    Slab::mapped(file?, entry.start..entry.start + entry.data.len())
+}
+
+#[cfg(not(feature = "std"))]
+fn in_place<T: Number>(_: &Entry, _: Mapped) -> Option<Slab<T>> {
+    None
 }

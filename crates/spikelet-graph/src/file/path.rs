@@ -2,16 +2,22 @@
 
 use super::FileError;
 use crate::graph::Graph;
+use memmap2::Mmap;
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Error, ErrorKind, Read, Write},
+    io::{Error, ErrorKind, Write},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 impl Graph {
-    /// Reads a graph file and validates it.
+    /// Reads a graph file and validates it. Its weights stay in the file, which is mapped into
+    /// memory: they are read when they are used. A file must not be changed in place while its
+    /// graph lives; [`Graph::save`] and programs that rename a new file over it do not.
     ///
     /// # Errors
     /// As [`Graph::from_bytes`], with the path; and whatever the operating system refuses.
@@ -24,10 +30,19 @@ impl Graph {
             let source = Error::new(ErrorKind::InvalidInput, "it is not a regular file");
             return Err(io("read")(source));
         }
-        // A file that grows meanwhile is read up to the length it had.
-        let mut bytes = Vec::new();
-        file.take(metadata.len()).read_to_end(&mut bytes).map_err(io("read"))?;
-        Graph::from_bytes(&bytes).map_err(|problem| FileError::InFile {
+        if metadata.len() == 0 {
+            // An empty file cannot be mapped.
+            return Graph::from_bytes(&[]).map_err(|problem| FileError::InFile {
+                path: path.to_path_buf(),
+                problem: Box::new(problem),
+            });
+        }
+        // SAFETY: the map is only read, as numbers of which any bytes are valid values. Graph files
+        // are not changed in place: a new one is renamed over the old one, whose mapped content
+        // stays as it was.
+        #[allow(unsafe_code)]
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(io("map"))?);
+        Graph::read(&map, Some(&map)).map_err(|problem| FileError::InFile {
             path: path.to_path_buf(),
             problem: Box::new(problem),
         })

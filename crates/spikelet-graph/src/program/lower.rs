@@ -406,11 +406,11 @@ fn step(weights: Weights, shape: Option<Convolution>, from: Source, to: BufferId
 /// groups may start within a byte.
 fn constant(tensor: &Tensor, convolution: bool) -> Constant {
     match &tensor.values {
-        Values::I8(values) => Constant::I8(values.clone()),
+        Values::I8(values) => Constant::I8(values.to_vec()),
         Values::I4(values) if convolution => {
             Constant::I8(int4::unpack(values, tensor.shape.last().copied().unwrap_or(1)))
         }
-        Values::I4(values) => Constant::I4(values.clone()),
+        Values::I4(values) => Constant::I4(values.to_vec()),
         Values::F32(_) | Values::F16(_) | Values::I32(_) => Constant::F32(tensor.to_f32()),
     }
 }

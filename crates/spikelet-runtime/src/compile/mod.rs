@@ -37,7 +37,7 @@ use spikelet_kernels::{conv::Conv, window::Window};
 /// beforehand.
 pub(crate) fn compile(graph: &Graph, tables: bool) -> Result<Plan, Error> {
     let topology = graph.validate()?;
-    let counts = graph.counts()?;
+    let operations = graph.operations(&topology);
     let mut compiler = Compiler {
         signals: graph.signals(&topology),
         position: vec![0; graph.nodes.len()],
@@ -59,12 +59,12 @@ pub(crate) fn compile(graph: &Graph, tables: bool) -> Result<Plan, Error> {
     for (position, node) in topology.order.iter().enumerate() {
         compiler.position[*node] = position;
     }
-    for (node, counts) in graph.nodes.iter().zip(counts.nodes) {
+    for (node, operations) in graph.nodes.iter().zip(operations) {
         compiler.plan.nodes.push(NodeFacts {
             name: node.name.clone(),
             shape: node.shape.clone(),
             len: node.len(),
-            counts,
+            operations,
             row_bytes: 0,
             potential: None,
         });
@@ -163,9 +163,21 @@ impl<'a> Compiler<'a> {
         }
         self.keep_still(&still, still_end);
         self.plan.places = core::mem::take(&mut self.wishes).place();
+        let result_only = self.after_state().max(self.plan.still);
+        self.plan.sequence = self.plan.sequence.min(result_only);
         self.plan.sections = sections(&self.plan);
         self.plan.together = steps_together(&self.plan);
         Ok(())
+    }
+
+    /// The first instruction behind all that touch what survives a step.
+    fn after_state(&self) -> usize {
+        let touches = |instruction: &Instruction| {
+            let mut found = false;
+            instruction.for_each_buffer(&self.plan, |b| found |= self.plan.places.keeps(b));
+            found
+        };
+        self.plan.instructions.iter().rposition(touches).map_or(0, |last| last + 1)
     }
 
     /// An integer-only graph is executed by its program.

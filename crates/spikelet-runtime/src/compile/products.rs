@@ -194,7 +194,7 @@ impl<'a> Compiler<'a> {
             ProductKind::Matrix(weights) | ProductKind::Convolution(weights, _) => Some(weights),
             ProductKind::LegendreStates(_) | ProductKind::LegendreInputs(_) => None,
         };
-        if weights.is_some_and(|weights| self.plan.weights[weights].is_integer()) {
+        if weights.is_some_and(|weights| self.plan.weights[weights].sums_first()) {
             self.plan.longest_sum = self.plan.longest_sum.max(len);
         }
         self.products.push(product);

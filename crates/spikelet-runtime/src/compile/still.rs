@@ -34,7 +34,7 @@ impl Compiler<'_> {
     /// Keeps the instructions of the first nodes, which are still, from running again: what they
     /// write and others read stays in a place of its own.
     pub(super) fn keep_still(&mut self, nodes: &BTreeSet<usize>, end: usize) {
-        let products: u64 = nodes.iter().map(|node| self.plan.nodes[*node].counts.dense).sum();
+        let products: u64 = nodes.iter().map(|node| self.plan.nodes[*node].operations.dense).sum();
         if products >= WORTH {
             self.plan.still = end;
             self.wishes.keep_across(end, self.plan.instructions.len());

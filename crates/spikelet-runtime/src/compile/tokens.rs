@@ -17,7 +17,7 @@ impl<'a> Compiler<'a> {
         // A token is an event: its row is added.
         let table = Weights::load(self.graph, &node.name, weight, Signal::Binary, false)?;
         self.plan.longest_sum = self.plan.longest_sum.max(table.outputs);
-        self.plan.nodes[index].row_bytes = table.row_bytes() + table.scale_bytes();
+        self.plan.nodes[index].row_bytes = table.row_bytes() + table.fixed_bytes();
         let source = self.topology.sources[index][0].node;
         self.plan.token_inputs.push((source, self.inputs[&source], table.rows));
         self.plan.weights.push(table);

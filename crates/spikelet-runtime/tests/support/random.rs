@@ -126,9 +126,9 @@ impl Maker {
         let len: usize = shape.iter().product();
         let integers: Vec<i8> = (0..len).map(|_| (self.random.weight() * 7.9) as i8).collect();
         let values = match self.random.below(3) {
-            0 => Values::F32(self.random.weights(len)),
-            1 => Values::I8(integers),
-            _ => Values::I4(int4::pack(&integers, shape[shape.len() - 1])),
+            0 => Values::F32(self.random.weights(len).into()),
+            1 => Values::I8(integers.into()),
+            _ => Values::I4(int4::pack(&integers, shape[shape.len() - 1]).into()),
         };
         let scale = (!matches!(values, Values::F32(_))).then(|| {
             let scales = (0..outputs).map(|_| self.random.pick(&[0.25, 0.125])).collect();

@@ -86,13 +86,13 @@ pub enum ModelConfig {
     Gru(gru::GruConfig),
     /// Convolutional spiking network.
     Convnet(convnet::ConvnetConfig),
+    /// Spiking transformer of images.
+    #[serde(rename = "metaspikeformer")]
+    MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Event-based gated recurrent units.
     Egru(egru::EgruConfig),
     /// Language model of EGRU layers.
     EgruLm(egru_lm::EgruLmConfig),
-    /// Spiking transformer of images.
-    #[serde(rename = "metaspikeformer")]
-    MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
     /// Spiking language model.
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
@@ -119,9 +119,9 @@ impl ModelConfig {
             ModelConfig::Lstm(_) => "lstm",
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
+            ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Egru(_) => "egru",
             ModelConfig::EgruLm(_) => "egru-lm",
-            ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
             ModelConfig::BagOfWords(_) => "bag-of-words",
@@ -134,8 +134,8 @@ impl ModelConfig {
             self,
             ModelConfig::Spikegpt(_)
                 | ModelConfig::LstmLm(_)
-                | ModelConfig::BagOfWords(_)
                 | ModelConfig::EgruLm(_)
+                | ModelConfig::BagOfWords(_)
         )
     }
 }

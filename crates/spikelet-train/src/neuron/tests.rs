@@ -368,8 +368,8 @@ fn lowering_clamps_decays_and_names_tensors() {
     builder.output("output", "h");
     let graph = builder.finish().expect("a valid graph");
     let values = |name: &str| graph.tensors[name].values.clone();
-    assert_eq!(values("h.beta"), spikelet_graph::Values::F32(vec![1.0, 0.5, 0.0]));
-    assert_eq!(values("h.threshold"), spikelet_graph::Values::F32(vec![0.5; 3]));
+    assert_eq!(values("h.beta"), spikelet_graph::Values::F32(vec![1.0, 0.5, 0.0].into()));
+    assert_eq!(values("h.threshold"), spikelet_graph::Values::F32(vec![0.5; 3].into()));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use serde::Serialize;
 use spikelet_graph::{
     Graph,
     compress::{
-        Bits, PrunedTensor, QuantizedTensor, RemovedUnits, Scope, integer_only, prune, quantize,
-        remove_neurons,
+        Bits, PrunedTensor, QuantizedTensor, RemovedUnits, Scope, halve, integer_only, prune,
+        quantize, remove_neurons,
     },
 };
 use std::{
@@ -30,7 +30,8 @@ Examples:
   spikelet compress model.safetensors --neurons 0.25 --bits 4
   spikelet compress model.safetensors --integer-only --out board.safetensors
 
-Order: neurons are removed, then weights pruned, then quantised (one scale per output channel).
+Order: neurons are removed, then weights pruned, then quantised: one scale per output channel, for
+matrices behind real values one per 64 weights where rows divide so. 16 bits are half-precision floats.
 With --integer-only everything after the input is computed in integers, with the same result on
 every machine: what `spikelet export` turns into code for microcontrollers. The range of the input
 is taken from the training part of the data, if that is found.
@@ -40,7 +41,7 @@ pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
     /// Bits of a weight.
-    #[arg(long, value_parser = ["8", "4"])]
+    #[arg(long, value_parser = ["16", "8", "4"])]
     bits: Option<String>,
     /// Compute in integers alone (with --bits 8 unless given).
     #[arg(long)]
@@ -103,9 +104,16 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let scope = if args.global { Scope::Global } else { Scope::Layer };
         (graph, report.pruned) = prune(&graph, fraction, scope, &keep)?;
     }
-    if args.bits.is_some() || args.integer_only {
-        let bits = if args.bits.as_deref() == Some("4") { Bits::Four } else { Bits::Eight };
-        (graph, report.quantized) = quantize(&graph, bits, &keep)?;
+    let bits = args.bits.as_deref().or(args.integer_only.then_some("8"));
+    if let Some(bits) = bits {
+        (graph, report.quantized) = match bits {
+            "16" if args.integer_only => {
+                return Err(Failure::usage("--bits 16 gives floats, --integer-only wants 8 or 4"));
+            }
+            "16" => halve(&graph, &keep)?,
+            "8" => quantize(&graph, Bits::Eight, &keep)?,
+            _ => quantize(&graph, Bits::Four, &keep)?,
+        };
     }
     if args.integer_only {
         let largest = labelled::largest_inputs(&model.graph, &args.source, ui)?;
@@ -147,7 +155,8 @@ fn default_name(args: &Args, path: &Path) -> PathBuf {
         name += &format!("-pruned{}", percent(fraction));
     }
     if let Some(bits) = &args.bits {
-        name += &format!("-int{bits}");
+        let kind = if bits == "16" { "f" } else { "int" };
+        name += &format!("-{kind}{bits}");
     }
     if args.integer_only {
         name += "-integer";

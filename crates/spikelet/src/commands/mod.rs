@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod embed;
 pub mod eval;
 pub mod export;
+pub mod generate;
 pub mod inspect;
 #[cfg(feature = "nir")]
 mod inspect_nir;
@@ -27,6 +28,7 @@ pub mod profile;
 pub mod profile_energy;
 #[cfg(feature = "train")]
 mod profile_gradients;
+mod profile_tokens;
 pub mod run;
 pub mod simulate;
 #[cfg(feature = "train")]

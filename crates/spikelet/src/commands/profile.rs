@@ -1,6 +1,9 @@
 //! `spikelet profile`.
 
-use super::profile_energy::{self, PaperEnergy};
+use super::{
+    profile_energy::{self, PaperEnergy},
+    profile_tokens::{self, Account},
+};
 use crate::{
     failure::{Outcome, Result},
     labelled,
@@ -25,9 +28,13 @@ Examples:
   spikelet profile runs/braille
   spikelet profile model.safetensors --data mine.csv --json
   spikelet profile model.safetensors --measure      also times a step on this machine
+  spikelet profile spikegpt.safetensors --energy spikegpt   the paper's account and this graph's
   spikelet profile model.safetensors --energy paper --first-conv once
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
+
+A language model that names no text is run over random tokens; a step is a token then, and what a
+layer reads of its weights is in the column of bytes.
 
 --gradients takes a batch of the training part and prints, for every parameter, the cosine between
 the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
@@ -75,6 +82,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     paper_energy: Option<PaperEnergy>,
     measured: Option<Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
 }
 
 /// Sums over all steps; divide by `steps` or `sequences` of the report.
@@ -125,18 +134,33 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
     }
     let model = Model::load(&args.model)?;
-    let mut labelled = args.source.load(&model.graph)?;
-    if args.limit > 0 {
-        labelled.index.truncate(args.limit);
-    }
-    let counters = count_operations(&model.graph, &labelled.samples, &labelled.index)?;
-    let measured = match args.measure {
-        true => Some(measure(&model.graph, &labelled.samples, &labelled.index)?),
+    let random = match args.source.data {
+        None if !args.measure => profile_tokens::count_random(&model.graph)?,
+        _ => None,
+    };
+    let (data, counters, measured) = match random {
+        Some(counters) => ("random tokens".to_owned(), counters, None),
+        None => {
+            let mut labelled = args.source.load(&model.graph)?;
+            if args.limit > 0 {
+                labelled.index.truncate(args.limit);
+            }
+            let (samples, index) = (&labelled.samples, &labelled.index);
+            let counters = count_operations(&model.graph, samples, index)?;
+            let measured = match args.measure {
+                true => Some(measure(&model.graph, samples, index)?),
+                false => None,
+            };
+            (labelled.name, counters, measured)
+        }
+    };
+    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let account = match args.energy.asks_for_spikegpt() {
+        true => Some(Account::of(&model.graph, &counters)?),
         false => None,
     };
-    let paper = PaperEnergy::new(args.energy, &model.graph, &counters)?;
-    let report =
-        Report { paper_energy: paper, ..Report::new(model, labelled.name, &counters, measured)? };
+    let report = Report::new(model, data, &counters, measured)?;
+    let report = Report { account, paper_energy, ..report };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -187,6 +211,7 @@ impl Report {
             energy_model: modelled(counters),
             paper_energy: None,
             measured,
+            account: None,
         })
     }
 
@@ -241,6 +266,9 @@ impl Report {
         }
         if let Some(measured) = &self.measured {
             text += &measured.text();
+        }
+        if let Some(account) = &self.account {
+            text += &account.text();
         }
         text
     }

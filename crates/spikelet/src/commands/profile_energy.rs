@@ -13,7 +13,7 @@ use spikelet_graph::{
 /// Which energy table, and the choices of its accounting.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Options {
-    /// Also print the energy table of spiking-transformer papers.
+    /// Also print the energy table of spiking-transformer papers, or of the SpikeGPT paper.
     #[arg(long, value_enum)]
     energy: Option<Energy>,
     /// Count the convolution on the image once a sample, or in every step.
@@ -31,6 +31,15 @@ pub struct Options {
 enum Energy {
     /// Yao et al. (2024): 4.6 pJ a MAC, 0.9 pJ an AC, dense counts times firing rates.
     Paper,
+    /// Zhu et al. (2023), SpikeGPT: 4.5 pJ a MAC, 0.9 pJ an AC, by formula; what the graph does beside it.
+    Spikegpt,
+}
+
+impl Options {
+    /// Whether the account of the SpikeGPT paper is asked for.
+    pub fn asks_for_spikegpt(&self) -> bool {
+        self.energy == Some(Energy::Spikegpt)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -9,6 +9,7 @@ use crate::{
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
+use spikelet::generate::Sampler;
 use spikelet_graph::{Graph, GraphBuilder, Signal};
 use spikelet_runtime::{Executor, Observation, Output};
 use spikelet_train::{
@@ -35,6 +36,7 @@ pub fn run() {
         compared += with_gradients(case, &golden);
         compared += recurrent(case, &golden);
         compared += runtime(case, &golden);
+        compared += sampling(case, &golden);
     }
     system.finish(compared);
 }
@@ -240,6 +242,26 @@ fn runtime(case: &Value, golden: &Golden) -> usize {
             spikes(case, &format!("{what} spikes {name}"), &found[&node], &expected);
             compared += 1;
         }
+    }
+    compared
+}
+
+/// What the official sampler hands to the draw, for every temperature and nucleus in the file.
+fn sampling(case: &Value, golden: &Golden) -> usize {
+    let mut compared = 0;
+    for name in golden.names("sampling.probs_temp") {
+        let (temperature, top_p) = name.split_once("_topp").expect("temperature and nucleus");
+        let number = |text: &str| text.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (temperature, top_p) = (number(temperature), number(top_p));
+        let sampler = Sampler { temperature, top_p, ..Sampler::default() };
+        let (_, logits) = golden.tensor("sampling.logits");
+        let (_, expected) = golden.tensor(&format!("sampling.probs_temp{name}"));
+        let what = format!("{} weights at temperature {name}", case["file"]);
+        let weights = sampler.weights(&logits, &[]);
+        close(&what, &weights, &expected, tolerance(case, "output_abs"));
+        let kept = |w: &[f32]| w.iter().map(|w| *w > 0.0).collect::<Vec<_>>();
+        assert_eq!(kept(&weights), kept(&expected), "{what}: tokens that can be drawn");
+        compared += 1;
     }
     compared
 }

@@ -55,6 +55,24 @@ pub fn official_graph(
     let mut init = Init::new(0, &Device::flex());
     let fresh = SpikeGpt::new(&config, vocabulary, &mut init)?;
     let model = params::load(fresh, official)?.with_semantics(semantics(vocabulary));
+    graph_of(&model, &config, task)
+}
+
+/// The event graph of a network with the weights that training starts from.
+///
+/// # Errors
+/// Sizes no network can be made of.
+pub fn untrained_graph(
+    config: &SpikeGptConfig,
+    vocabulary: usize,
+    seed: u64,
+    task: Task,
+) -> Result<Graph, OfficialError> {
+    let model = SpikeGpt::new(config, vocabulary, &mut Init::new(seed, &Device::flex()))?;
+    graph_of(&model, config, task)
+}
+
+fn graph_of(model: &SpikeGpt, config: &SpikeGptConfig, task: Task) -> Result<Graph, OfficialError> {
     let name = format!("spikegpt-{}x{}", config.layers, config.width);
     let mut graph = GraphBuilder::new(&name);
     graph.input("input", Signal::Dense, &[1]);

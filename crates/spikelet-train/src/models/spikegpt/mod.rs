@@ -16,7 +16,7 @@ mod lower;
 mod model;
 mod module;
 
-pub use checkpoint::official_graph;
+pub use checkpoint::{official_graph, untrained_graph};
 pub use config::{Blocks, Initialisation, Semantics, SpikeGptConfig};
 pub use model::{Seen, SpikeGpt};
 pub use module::{Block, ChannelMix, LayerNorm, Matrix, TimeMix};

@@ -1,5 +1,7 @@
 //! `spikelet bench`.
 
+mod context;
+mod decode;
 mod egru;
 mod l2mu;
 mod metaspikeformer;
@@ -25,15 +27,17 @@ Examples:
   spikelet bench l2mu --json           one JSON object a line, as benches/peers/ prints them
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
-  spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
   spikelet bench metaspikeformer --case 15m/4/10   size, time steps, firing rate in percent
+  spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
   spikelet bench spikegpt              a training step of the 45M network
+  spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
+  spikelet bench context       a token after 1k to 64k others: SpikeGPT beside attention
 
 Times are of this machine at this moment: compare only figures of one run (benches/compare).
 Run the suite l2mu from the repository, whose golden files hold the published network.")]
 pub struct Args {
     /// The suite.
-    #[arg(value_parser = ["l2mu", "sltt", "spikegpt", "metaspikeformer", "egru"])]
+    #[arg(value_parser = ["context", "decode", "egru", "l2mu", "metaspikeformer", "sltt", "spikegpt"])]
     suite: String,
     /// One case only [default: all, each in a process of its own].
     #[arg(long, value_name = "CASE")]
@@ -52,6 +56,8 @@ type Rows = Vec<(&'static str, f64, &'static str)>;
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let cases = match args.suite.as_str() {
+        "context" => context::cases(),
+        "decode" => decode::cases(),
         "l2mu" => l2mu::CASES.map(str::to_owned).to_vec(),
         "spikegpt" => spikegpt::CASES.map(str::to_owned).to_vec(),
         "egru" => egru::cases(),
@@ -68,6 +74,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Ok(Outcome::Done);
     }
     let rows = match args.suite.as_str() {
+        "context" => context::run(case)?,
+        "decode" => decode::run(case)?,
         "l2mu" => l2mu::run(case, args.data.as_deref())?,
         "spikegpt" => spikegpt::run(case)?,
         "egru" => egru::run(case)?,

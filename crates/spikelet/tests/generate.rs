@@ -1,0 +1,169 @@
+//! `spikelet generate` on the real binary, with small untrained networks.
+
+use serde_json::Value;
+use spikelet_graph::Task;
+use spikelet_train::models::spikegpt::{SpikeGptConfig, untrained_graph};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn spikelet<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spikelet")).args(arguments).output().expect("the binary runs")
+}
+
+/// A model of these tokens.
+fn model(folder: &Path, names: Vec<String>) -> PathBuf {
+    let task = Task { classes: names, ..Task::default() };
+    let count = task.classes.len();
+    // A prompt of a megabyte goes through the larger vocabulary.
+    let config = if count < 256 { SpikeGptConfig::new(2, 64) } else { SpikeGptConfig::new(1, 16) };
+    let graph = untrained_graph(&config, count, 3, task).expect("a graph");
+    let path = folder.join(format!("{count}.safetensors"));
+    graph.save(&path).expect("saved");
+    path
+}
+
+fn characters(folder: &Path) -> PathBuf {
+    model(folder, "\n abcdefghij".chars().map(String::from).collect())
+}
+
+fn bytes(folder: &Path) -> PathBuf {
+    model(folder, (0..=u8::MAX).map(|byte| format!("{byte:#04x}")).collect())
+}
+
+/// Standard output of a command that succeeds.
+fn text(model: &Path, arguments: &[&str]) -> String {
+    let model = model.to_str().expect("a path");
+    let output = spikelet([&["generate", model], arguments].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn report(model: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(model, &[arguments, &["--json"]].concat())).expect("JSON")
+}
+
+/// Standard error of a command that is refused.
+fn refusal(arguments: &[&OsStr]) -> String {
+    let output = spikelet(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    errors
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = characters(folder.path());
+    let common = ["--prompt", "abc de", "--tokens", "40", "--seed", "5"];
+    let with = |more: &[&'static str]| [&common[..], more].concat();
+    let one = text(&model, &common);
+    let single = report(&model, &common);
+    assert_eq!(single["texts"][0]["tokens"], 40);
+    assert_eq!(single["prompt_tokens"], 6);
+    let several = report(&model, &with(&["--count", "3"]));
+    assert_eq!(several["texts"][0]["text"], single["texts"][0]["text"]);
+    assert_ne!(several["texts"][0]["text"], several["texts"][1]["text"]);
+    let streamed = text(&model, &with(&["--stream"]));
+    assert_eq!(streamed.trim_end(), one.trim_end());
+    let threaded = report(&model, &with(&["--threads", "1"]));
+    assert_eq!(threaded["texts"], single["texts"]);
+    let other = report(&model, &with(&["--order", "usual"]));
+    assert_ne!(other["texts"][0]["text"], single["texts"][0]["text"]);
+    // Pieces, then the document.
+    let lines = text(&model, &with(&["--stream", "--count", "2", "--json"]));
+    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let (document, pieces) = lines.split_last().expect("a document");
+    let joined: String = pieces
+        .iter()
+        .filter(|piece| piece["stream"] == 1)
+        .map(|piece| piece["text"].as_str().expect("text"))
+        .collect();
+    assert_eq!(document["texts"][1]["text"], joined);
+}
+
+#[test]
+fn a_saved_prompt_goes_on_as_if_it_had_been_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = characters(folder.path());
+    let prompt: String = (0..200).map(|i| char::from(b'a' + (i * i % 10) as u8)).collect();
+    let state = folder.path().join("prompt.state");
+    let state = state.to_str().unwrap();
+    let (first, rest) = prompt.split_at(130);
+    report(&model, &["--prompt", first, "--tokens", "0", "--save-state", state]);
+    let loaded = report(&model, &["--load-state", state, "--prompt", rest]);
+    let whole = report(&model, &["--prompt", &prompt]);
+    assert_eq!(loaded["texts"], whole["texts"]);
+    assert_eq!(loaded["prompt_tokens"], 200);
+    let other = bytes(folder.path());
+    let arguments = ["generate", other.to_str().unwrap(), "--load-state", state].map(OsStr::new);
+    assert!(refusal(&arguments).contains("does not fit"));
+    fs::write(state, b"SPKPRMT1 and nothing more").unwrap();
+    let arguments = ["generate", model.to_str().unwrap(), "--load-state", state].map(OsStr::new);
+    assert!(refusal(&arguments).contains("prompt.state"));
+}
+
+#[test]
+fn generation_ends_before_a_stop_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = characters(folder.path());
+    let free = report(&model, &["--prompt", "a", "--tokens", "60"]);
+    let free = free["texts"][0]["text"].as_str().unwrap();
+    let stop = &free[20..23];
+    let ended = report(&model, &["--prompt", "a", "--tokens", "60", "--stop", stop]);
+    assert_eq!(ended["texts"][0]["stopped"], true);
+    assert_eq!(ended["texts"][0]["text"], free[..free.find(stop).unwrap()]);
+}
+
+#[test]
+fn prompts_of_any_kind_work_or_are_refused_clearly() {
+    let folder = tempfile::tempdir().unwrap();
+    let (characters, bytes) = (characters(folder.path()), bytes(folder.path()));
+    let file = folder.path().join("prompt");
+    let file = file.to_str().unwrap();
+    // A megabyte of bytes that are no UTF-8.
+    fs::write(file, (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>())
+        .unwrap();
+    let long = report(&bytes, &["--prompt-file", file, "--tokens", "3"]);
+    assert_eq!(long["prompt_tokens"], 1 << 20);
+    let ask = |model: &Path, more: &[&str]| -> String {
+        let arguments = [&["generate", model.to_str().unwrap()], more].concat();
+        refusal(&arguments.iter().map(OsStr::new).collect::<Vec<_>>())
+    };
+    assert!(ask(&characters, &["--prompt-file", file]).contains("not UTF-8"));
+    assert!(ask(&characters, &["--prompt", "abx"]).contains("'x' is not in the vocabulary"));
+    assert!(ask(&characters, &["--prompt", ""]).contains("nothing to go on from"));
+    assert!(ask(&characters, &[]).contains("--prompt"));
+    assert!(ask(&characters, &["--prompt", "a", "--top-p", "1.5"]).contains("from 0 to 1"));
+    assert!(ask(&characters, &["--prompt", "a", "--stream", "--count", "2"]).contains("--json"));
+    assert!(ask(&characters, &["--prompt-file", "nowhere"]).contains("nowhere"));
+    // A converted checkpoint has no names for its tokens.
+    let graph = untrained_graph(&SpikeGptConfig::new(1, 8), 9, 0, Task::default()).unwrap();
+    let nameless = folder.path().join("nameless.safetensors");
+    graph.save(&nameless).unwrap();
+    assert!(ask(&nameless, &["--prompt", "a"]).contains("its task record names 0"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let broken = OsStr::from_bytes(b"a\xff\xfeb");
+        let run = |model: &Path| {
+            spikelet([
+                OsStr::new("generate"),
+                model.as_os_str(),
+                OsStr::new("--prompt"),
+                broken,
+                OsStr::new("--tokens"),
+                OsStr::new("2"),
+            ])
+        };
+        assert!(run(&bytes).status.success());
+        let refused = run(&characters);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("not UTF-8"));
+    }
+}
