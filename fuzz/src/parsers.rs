@@ -29,6 +29,7 @@ use spikelet_data::{
 };
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Signal, Tensor,
+    export::{Target, export},
     nir::{self, NirGraph},
 };
 use spikelet_runtime::{Executor, Prompt};
@@ -352,6 +353,8 @@ fn runs(graph: &Graph) {
     if !is_small(graph) {
         return;
     }
+    // What can be exported is printed whole; what cannot is refused.
+    let _ = export(graph, Target::C99);
     let Ok(executor) = Executor::new(graph) else { return };
     let mut state = executor.state();
     let x = vec![1.0; executor.input_len()];

@@ -66,6 +66,10 @@ pub struct Graph {
     pub tensors: BTreeMap<String, Tensor>,
     /// The task record.
     pub task: Task,
+    /// An integer-only graph: the fraction bits of every input that is no spikes, by node. Values
+    /// are rounded to multiples of `2^-fraction` as they enter, and from there on everything is
+    /// computed in integers ([`fixed`](crate::program::fixed)).
+    pub integer: Option<BTreeMap<String, u32>>,
 }
 
 impl Graph {

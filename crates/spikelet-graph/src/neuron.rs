@@ -95,6 +95,13 @@ pub struct Neuron {
     pub reset_delayed: bool,
 }
 
+impl Membrane {
+    /// Whether it gives spikes; a leaky integrator gives its potential.
+    pub fn is_spiking(&self) -> bool {
+        !matches!(self, Membrane::Li { .. })
+    }
+}
+
 impl Neuron {
     /// The name of the model, as in the file.
     pub fn model(&self) -> &'static str {

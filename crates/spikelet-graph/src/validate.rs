@@ -52,6 +52,7 @@ impl Graph {
         }
         self.check_used()?;
         self.check_task()?;
+        self.check_integer()?;
         Ok(topology)
     }
 
@@ -369,6 +370,37 @@ impl Graph {
         let used: BTreeSet<&str> = self.nodes.iter().flat_map(|node| node.op.tensors()).collect();
         match self.tensors.keys().find(|name| !used.contains(name.as_str())) {
             Some(tensor) => Err(GraphError::UnusedTensor { tensor: tensor.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// An integer-only graph names the fraction bits of every input that is no spikes, and of
+    /// nothing else.
+    fn check_integer(&self) -> Result<(), GraphError> {
+        let Some(fractions) = &self.integer else { return Ok(()) };
+        let wrong = |node: &str, problem: &str| {
+            let (node, problem) = (node.to_string(), problem.to_string());
+            Err(GraphError::Field { node, field: "integer", problem })
+        };
+        for node in &self.nodes {
+            if let Op::Input { signal: Signal::Graded | Signal::Dense } = node.op {
+                match fractions.get(&node.name) {
+                    Some(0..=15) => {}
+                    Some(_) => return wrong(&node.name, "an input has at most 15 fraction bits"),
+                    None => {
+                        return wrong(&node.name, "the fraction bits of this input are missing");
+                    }
+                }
+            }
+        }
+        let is_input = |name: &str| {
+            let node = self.nodes.iter().find(|node| node.name == name);
+            node.is_some_and(
+                |node| matches!(node.op, Op::Input { signal } if signal != Signal::Binary),
+            )
+        };
+        match fractions.keys().find(|name| !is_input(name)) {
+            Some(name) => wrong(name, "only inputs that are no spikes have fraction bits"),
             None => Ok(()),
         }
     }

@@ -16,6 +16,7 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod dense;
 pub mod events;
+pub mod fixed;
 #[cfg(feature = "std")]
 pub mod gate;
 pub mod gather;

@@ -32,6 +32,15 @@ pub enum Error {
         /// Streams.
         streams: usize,
     },
+    /// An integer-only graph where single nodes are to be observed.
+    #[error(
+        "`{graph}` is integer-only: its nodes cannot be observed; take the graph it was made from, \
+         which does the same operations"
+    )]
+    IntegerOnly {
+        /// Name of the graph.
+        graph: String,
+    },
     /// A value other than 0 and 1 at a binary input.
     #[error(
         "input `{node}` takes spikes, but value {index} of the chunk is {value}: \

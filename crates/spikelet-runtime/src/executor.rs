@@ -114,6 +114,10 @@ impl Executor {
     pub fn memory_plan(&self) -> MemoryPlan {
         let plan = &self.plan;
         let [state, scratch] = self.state().bytes();
+        if let Some(integers) = &plan.integers {
+            let [weights, constants] = integers.constant_bytes();
+            return MemoryPlan { weights, constants, state, scratch };
+        }
         let vectors: usize = plan.vectors.iter().map(|v| 4 * v.len()).sum();
         let legendres: usize = plan.legendres.iter().map(|l| 4 * (l.a.len() + l.b.len())).sum();
         let neurons: usize = plan
@@ -130,11 +134,19 @@ impl Executor {
         }
     }
 
-    /// The potentials of a population as they are stored; `None` if there is no such node or it
-    /// is no population of neurons.
+    /// The potentials of a population as they are stored; `None` if there is no such node, it is no
+    /// population of neurons, or the graph is integer-only
+    /// ([`Executor::integer_potential`]).
     pub fn potential<'a>(&self, state: &'a State, node: &str) -> Option<&'a [f32]> {
         let facts = self.plan.nodes.iter().find(|facts| facts.name == node)?;
         Some(&state.memory.values[self.plan.places.of(facts.potential?)])
+    }
+
+    /// The potentials of a population of an integer-only graph, in units of `2^-fraction`, and that
+    /// fraction.
+    pub fn integer_potential<'a>(&self, state: &'a State, node: &str) -> Option<(&'a [i32], u32)> {
+        let (range, fraction) = self.plan.integers.as_ref()?.potential(node)?;
+        Some((&state.memory.integers[range], fraction))
     }
 
     /// Advances one stream by one step; `x` holds the values of all inputs.
@@ -194,7 +206,7 @@ impl Executor {
     /// not change the results; streams do not run in parallel.
     ///
     /// # Errors
-    /// As [`Executor::step`].
+    /// As [`Executor::step`]; integer-only graphs, whose nodes have no floats to show.
     pub fn run_observed(
         &self,
         states: &mut [State],
@@ -202,7 +214,7 @@ impl Executor {
         out: &mut Vec<f32>,
         visit: impl FnMut(&Observation),
     ) -> Result<(), Error> {
-        let time = self.check_chunk(states, x)?;
+        let time = self.check_watched(states, x)?;
         let mut observer = Observer { reader: OutputReader::new(&self.plan), visit };
         self.run_watched(states, x, time, out, &mut observer);
         Ok(())
@@ -211,7 +223,7 @@ impl Executor {
     /// As [`Executor::run`], and counts operations.
     ///
     /// # Errors
-    /// As [`Executor::step`].
+    /// As [`Executor::run_observed`].
     pub fn run_profiled(
         &self,
         states: &mut [State],
@@ -219,7 +231,7 @@ impl Executor {
         out: &mut Vec<f32>,
         profiler: &mut Profiler,
     ) -> Result<(), Error> {
-        let time = self.check_chunk(states, x)?;
+        let time = self.check_watched(states, x)?;
         if time > 0 {
             let samples = states.iter().filter(|state| state.steps == 0).count();
             profiler.begin(samples as u64, (time * states.len()) as u64);
@@ -256,6 +268,14 @@ impl Executor {
         }
         self.check(states, x)?;
         Ok(x.len().checked_div(step).unwrap_or(0))
+    }
+
+    /// As [`Executor::check_chunk`], for runs that are observed node by node.
+    fn check_watched(&self, states: &[State], x: &[f32]) -> Result<usize, Error> {
+        if self.plan.integers.is_some() {
+            return Err(Error::IntegerOnly { graph: self.plan.name.clone() });
+        }
+        self.check_chunk(states, x)
     }
 
     fn wrong_length(&self, x: &[f32], streams: usize) -> Error {
@@ -319,6 +339,12 @@ impl Executor {
         watch: &mut W,
     ) {
         let plan = &self.plan;
+        if let Some(integers) = &plan.integers {
+            let State { memory, steps, output, .. } = state;
+            integers.advance(memory, *steps, x, output);
+            *steps += 1;
+            return;
+        }
         let State { memory, steps, output, seen, .. } = state;
         let mut view = memory.view();
         let end = if wanted { plan.instructions.len() } else { plan.sequence };
@@ -357,7 +383,7 @@ impl Executor {
         let xs: Vec<&[f32]> =
             x.chunks_exact(len * streams).map(|x| &x[stream * len..(stream + 1) * len]).collect();
         let wanted = xs.len() - results.of(xs.len());
-        if plan.together > 1 && xs.len() > 1 {
+        if plan.together > 1 && plan.integers.is_none() && xs.len() > 1 {
             for (at, xs) in xs.chunks(plan.together).enumerate() {
                 let first = at * plan.together;
                 let wanted = wanted.saturating_sub(first).min(xs.len());

@@ -41,6 +41,7 @@ mod compile;
 mod error;
 mod execute;
 mod executor;
+mod integer;
 mod observe;
 mod plan;
 mod profile;

@@ -2,7 +2,8 @@
 
 use crate::{
     block::Section,
-    buffers::{Buffer, Places},
+    buffers::{Bank, Buffer, Places},
+    integer::Integers,
     threads::Threads,
     weights::{Arrival, Sums, Weights},
 };
@@ -345,9 +346,27 @@ pub(crate) struct Plan {
     pub(crate) rings: Vec<Ring>,
     /// The longest output of a product with integer weights.
     pub(crate) longest_sum: usize,
+    /// Instead of instructions, what an integer-only graph does.
+    pub(crate) integers: Option<Integers>,
 }
 
 impl Plan {
+    /// Sizes of the memory of a stream: floats, event lists and bits, integers.
+    pub(crate) fn banks(&self) -> [Bank; 3] {
+        match &self.integers {
+            None => [self.places.values, self.places.words, Bank::default()],
+            Some(integers) => [Bank::default(), integers.words, integers.integers],
+        }
+    }
+
+    /// Event lists that survive a step.
+    pub(crate) fn kept_events(&self) -> &[Range<usize>] {
+        match &self.integers {
+            None => &self.places.kept_events,
+            Some(integers) => &integers.kept_events,
+        }
+    }
+
     /// `out +=` a product.
     #[inline]
     pub(crate) fn add_product(

@@ -7,6 +7,7 @@ use crate::{
     weights::Sums,
 };
 use alloc::{format, string::String, vec, vec::Vec};
+use spikelet_graph::program::fixed;
 
 /// The state of one stream of data. What survives a step never grows; what is used during a step
 /// exists as often as steps run together ([`Executor::steps_together`](crate::Executor::steps_together)).
@@ -20,7 +21,7 @@ pub struct State {
     /// The input whose still part ([`Plan::still`]) is in the memory; empty if there is none.
     pub(crate) seen: Vec<f32>,
     fingerprint: u64,
-    kept: [usize; 2],
+    kept: [usize; 3],
 }
 
 /// The buffers of a stream.
@@ -29,6 +30,8 @@ pub(crate) struct Memory {
     pub(crate) values: Vec<f32>,
     /// Event lists (their length, then indices) and bits.
     pub(crate) words: Vec<u32>,
+    /// Values of an integer-only graph.
+    pub(crate) integers: Vec<i32>,
     /// One for every step that runs at once.
     pub(crate) sums: Vec<Sums>,
 }
@@ -44,7 +47,7 @@ pub(crate) struct View<'a> {
 
 impl Memory {
     pub(crate) fn view(&mut self) -> View<'_> {
-        let Self { values, words, sums } = self;
+        let Self { values, words, sums, .. } = self;
         View { values, words, sums: &mut sums[0], shift: Shift::default() }
     }
 
@@ -88,18 +91,19 @@ const HEADER: usize = 24;
 
 impl State {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let (values, words) = (plan.places.values, plan.places.words);
+        let [values, words, integers] = plan.banks();
         Self {
             memory: Memory {
                 values: vec![0.0; values.total],
                 words: vec![0; words.total],
+                integers: vec![0; integers.total],
                 sums: vec![Sums::new(plan.longest_sum)],
             },
             steps: 0,
             output: vec![0.0; plan.output_len],
             seen: Vec::with_capacity(if plan.still > 0 { plan.input_len } else { 0 }),
             fingerprint: fingerprint(plan),
-            kept: [values.kept, words.kept],
+            kept: [values.kept, words.kept, integers.kept],
         }
     }
 
@@ -107,6 +111,7 @@ impl State {
     pub fn reset(&mut self) {
         self.memory.values.fill(0.0);
         self.memory.words.fill(0);
+        self.memory.integers.fill(0);
         self.output.fill(0.0);
         self.seen.clear();
         self.steps = 0;
@@ -120,8 +125,8 @@ impl State {
     /// What the next step depends on, as bytes; the executor that made the state reads them back
     /// ([`Executor::restore`](crate::Executor::restore)).
     pub fn to_bytes(&self) -> Vec<u8> {
-        let [values, words] = self.kept;
-        let mut bytes = Vec::with_capacity(HEADER + 4 * (values + words));
+        let [values, words, integers] = self.kept;
+        let mut bytes = Vec::with_capacity(HEADER + 4 * (values + words + integers));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.fingerprint.to_le_bytes());
         bytes.extend_from_slice(&self.steps.to_le_bytes());
@@ -131,14 +136,17 @@ impl State {
         for word in &self.memory.words[..words] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
+        for integer in &self.memory.integers[..integers] {
+            bytes.extend_from_slice(&integer.to_le_bytes());
+        }
         bytes
     }
 
     pub(crate) fn from_bytes(plan: &Plan, bytes: &[u8]) -> Result<Self, Error> {
         let wrong = |problem: String| Err(Error::SavedState { graph: plan.name.clone(), problem });
         let mut state = Self::new(plan);
-        let [values, words] = state.kept;
-        let expected = HEADER + 4 * (values + words);
+        let [values, words, integers] = state.kept;
+        let expected = HEADER + 4 * (values + words + integers);
         let Some((magic, rest)) = bytes.split_first_chunk::<8>() else {
             return wrong(format!("{} bytes are too few", bytes.len()));
         };
@@ -156,14 +164,19 @@ impl State {
         }
         state.steps = number(8);
         let (chunks, _) = body.as_chunks::<4>();
-        let (saved_values, saved_words) = chunks.split_at(values);
+        let (saved_values, rest) = chunks.split_at(values);
+        let (saved_words, saved_integers) = rest.split_at(words);
         for (value, bytes) in state.memory.values.iter_mut().zip(saved_values) {
             *value = f32::from_le_bytes(*bytes);
         }
         for (word, bytes) in state.memory.words.iter_mut().zip(saved_words) {
             *word = u32::from_le_bytes(*bytes);
         }
-        for range in &plan.places.kept_events {
+        for (integer, bytes) in state.memory.integers.iter_mut().zip(saved_integers) {
+            // What a damaged state holds must not overflow what is added to it.
+            *integer = i32::from_le_bytes(*bytes).clamp(-fixed::LIMIT, fixed::LIMIT);
+        }
+        for range in plan.kept_events() {
             let list = &state.memory.words[range.clone()];
             let room = list.len() - 1;
             let count = list[0] as usize;
@@ -197,6 +210,7 @@ impl State {
         let all = 4
             * (self.memory.values.len()
                 + self.memory.words.len()
+                + self.memory.integers.len()
                 + self.memory.sums.iter().map(Sums::len).sum::<usize>()
                 + self.output.len()
                 + self.seen.capacity());
@@ -219,7 +233,8 @@ pub(crate) fn fingerprint(plan: &Plan) -> u64 {
             add(&(*size as u64).to_le_bytes());
         }
     }
-    for size in [plan.places.values.kept, plan.places.words.kept, plan.instructions.len()] {
+    let [values, words, integers] = plan.banks();
+    for size in [values.kept, words.kept, plan.instructions.len(), integers.kept] {
         add(&(size as u64).to_le_bytes());
     }
     hash

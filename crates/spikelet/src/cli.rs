@@ -4,8 +4,8 @@
 use crate::commands::{bench, demo, docs, sweep, train, tune};
 use crate::{
     commands::{
-        completions, compress, convert, data, doctor, eval, generate, inspect, map, profile, run,
-        simulate,
+        completions, compress, convert, data, doctor, eval, export, generate, inspect, map,
+        profile, run, simulate,
     },
     failure::{Failure, Outcome, Result},
     ui::Ui,
@@ -80,6 +80,7 @@ enum Command {
     Profile(profile::Args),
     Compress(compress::Args),
     Convert(convert::Args),
+    Export(export::Args),
     Map(map::Args),
     Simulate(simulate::Args),
     Inspect(inspect::Args),
@@ -107,6 +108,7 @@ impl Command {
             #[cfg(feature = "train")]
             Command::Bench(args) => bench::run(&args, ui),
             Command::Convert(args) => convert::run(&args, ui),
+            Command::Export(args) => export::run(&args, ui),
             Command::Map(args) => map::run(&args, ui),
             Command::Simulate(args) => simulate::run(&args, ui),
             Command::Eval(args) => eval::run(&args, ui),

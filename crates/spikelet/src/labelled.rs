@@ -4,14 +4,18 @@
 use crate::{
     evaluate::{prepare, prepare_frames, vocabulary},
     failure::{Failure, Result},
+    ui::Ui,
 };
 use clap::ValueEnum;
 use spikelet_data::{
     Samples,
     source::{DataConfig, SplitConfig},
 };
-use spikelet_graph::Graph;
-use std::path::{Path, PathBuf};
+use spikelet_graph::{Graph, Op, Signal};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// The note in a task record that holds the model's data configuration as JSON.
 pub const DATA_NOTE: &str = "data";
@@ -88,6 +92,35 @@ impl Source {
         let name = format!("{}, {}, {part}", config.dataset, split_name);
         Ok(Labelled { samples, index, name })
     }
+}
+
+/// The most sequences that are looked at for the range of an input.
+const CALIBRATION: usize = 512;
+
+/// The largest magnitude of the input over the training part of a model's data, by input node;
+/// empty for spikes and where there is no data. Only a path that the user names must be there.
+pub fn largest_inputs(graph: &Graph, source: &Source, ui: &Ui) -> Result<BTreeMap<String, f32>> {
+    let is_number = |op: &Op| matches!(op, Op::Input { signal } if *signal != Signal::Binary);
+    let Some(input) = graph.nodes.iter().find(|node| is_number(&node.op)) else {
+        return Ok(BTreeMap::new());
+    };
+    let training = Source { data: source.data.clone(), split: Some(Part::Train) };
+    let labelled = match training.load(graph) {
+        Ok(labelled) => labelled,
+        Err(failure) if source.data.is_some() => return Err(failure),
+        Err(_) => {
+            ui.note(
+                "the model's data is not here: the range of its input is a guess of 32 deviations",
+            );
+            return Ok(BTreeMap::new());
+        }
+    };
+    let every = labelled.index.len().div_ceil(CALIBRATION);
+    let index: Vec<usize> = labelled.index.iter().copied().step_by(every.max(1)).collect();
+    let mut x = Vec::new();
+    labelled.samples.batch(&index, &mut x);
+    let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    Ok(BTreeMap::from([(input.name.clone(), largest)]))
 }
 
 /// A file of the user's own is not divided.

@@ -1,13 +1,15 @@
 //! Passes that turn a graph into a smaller one. Each returns a valid graph and a report.
 
 mod halve;
+pub mod integer;
 pub mod prune;
 pub mod quantize;
 pub mod structured;
 
 pub use halve::halve;
+pub use integer::integer_only;
 pub use prune::{PrunedTensor, Scope, prune};
-pub use quantize::{Bits, QuantizedTensor, quantize};
+pub use quantize::{Bits, QuantizedTensor, quantize, quantize_channels};
 pub use structured::{RemovedUnits, remove_neurons};
 
 use crate::{error::GraphError, graph::Graph};

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The graph JSON holds `version`, `name`, `nodes`, `edges`, `task`, and `int4`: the shapes of the
-//! tensors of 4-bit integers, which safetensors stores as bytes. Any safetensors reader opens the
+//! tensors of 4-bit integers, which safetensors stores as bytes; integer-only graphs also
+//! `integer`: the fraction bits of their inputs. Any safetensors reader opens the
 //! file. Reading checks everything; what it returns is a valid graph.
 
 mod container;
@@ -138,6 +139,8 @@ struct Document {
     task: Task,
     #[serde(default)]
     int4: BTreeMap<String, Vec<usize>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    integer: Option<BTreeMap<String, u32>>,
 }
 
 /// The part of the document that every version has.
@@ -161,6 +164,7 @@ impl Graph {
             edges: self.edges.clone(),
             task: self.task.clone(),
             int4: int4.map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect(),
+            integer: self.integer.clone(),
         };
         let json = serde_json::to_string(&document)
             .map_err(|error| FileError::GraphJson { problem: error.to_string() })?;
@@ -199,8 +203,8 @@ impl Graph {
             let problem = String::from("the file holds no tensor of this name");
             return Err(FileError::Tensor { tensor, field: "int4", problem });
         }
-        let Document { name, nodes, edges, task, .. } = document;
-        let graph = Graph { name, nodes, edges, tensors, task };
+        let Document { name, nodes, edges, task, integer, .. } = document;
+        let graph = Graph { name, nodes, edges, tensors, task, integer };
         graph.validate()?;
         Ok(graph)
     }

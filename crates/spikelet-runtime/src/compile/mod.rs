@@ -21,6 +21,7 @@ use crate::{
     block::{sections, steps_together},
     buffers::{Buffer, Content, Wishes},
     error::Error,
+    integer::Integers,
     plan::{Input, Instruction, Mark, MarkOutput, NodeFacts, Plan, Product},
 };
 use alloc::{
@@ -28,7 +29,7 @@ use alloc::{
     vec,
     vec::Vec,
 };
-use spikelet_graph::{Graph, Node, Op, Phase, Readout, Signal, Topology};
+use spikelet_graph::{Graph, Node, Op, Phase, Program, Readout, Signal, Topology};
 use spikelet_kernels::{conv::Conv, window::Window};
 
 /// Compiles a graph.
@@ -65,7 +66,11 @@ pub(crate) fn compile(graph: &Graph) -> Result<Plan, Error> {
             potential: None,
         });
     }
-    compiler.run()?;
+    if graph.integer.is_some() {
+        compiler.integers()?;
+    } else {
+        compiler.run()?;
+    }
     Ok(compiler.plan)
 }
 
@@ -167,6 +172,24 @@ impl<'a> Compiler<'a> {
             found
         };
         self.plan.instructions.iter().rposition(touches).map_or(0, |last| last + 1)
+    }
+
+    /// An integer-only graph is executed by its program.
+    fn integers(&mut self) -> Result<(), Error> {
+        for &index in &self.topology.order {
+            let node = &self.graph.nodes[index];
+            if let Op::Input { signal } = node.op {
+                let from = self.plan.input_len;
+                self.plan.input_len += node.len();
+                if signal == Signal::Binary {
+                    self.plan.spike_inputs.push((index, from..from + node.len()));
+                }
+            }
+        }
+        let integers = Integers::new(Program::new(self.graph)?);
+        self.plan.output_len = integers.output_len();
+        self.plan.integers = Some(integers);
+        Ok(())
     }
 
     fn node(&mut self, index: usize) -> Result<(), Error> {

@@ -12,11 +12,14 @@ use serde::Serialize;
 use spikelet_graph::{
     Graph,
     compress::{
-        Bits, PrunedTensor, QuantizedTensor, RemovedUnits, Scope, halve, prune, quantize,
-        remove_neurons,
+        Bits, PrunedTensor, QuantizedTensor, RemovedUnits, Scope, halve, integer_only, prune,
+        quantize, quantize_channels, remove_neurons,
     },
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Prune a model and turn its weights into integers
 #[derive(Debug, clap::Args)]
@@ -25,9 +28,13 @@ Examples:
   spikelet compress model.safetensors --bits 8 --out small.safetensors
   spikelet compress runs/wisdm --prune 0.5 --bits 8 --data shared/data
   spikelet compress model.safetensors --neurons 0.25 --bits 4
+  spikelet compress model.safetensors --integer-only --out board.safetensors
 
 Order: neurons are removed, then weights pruned, then quantised: one scale per output channel, for
 matrices behind real values one per 64 weights where rows divide so. 16 bits are half-precision floats.
+With --integer-only everything after the input is computed in integers, with the same result on
+every machine: what `spikelet export` turns into code for microcontrollers. The range of the input
+is taken from the training part of the data, if that is found.
 To fine-tune a pruned or quantised model, train it: spikelet train PRESET --init MODEL --set
 train.prune=0.5 --set train.quantize_bits=8")]
 pub struct Args {
@@ -36,6 +43,9 @@ pub struct Args {
     /// Bits of a weight.
     #[arg(long, value_parser = ["16", "8", "4"])]
     bits: Option<String>,
+    /// Compute in integers alone (with --bits 8 unless given).
+    #[arg(long)]
+    integer_only: bool,
     /// Fraction of the weights to set to zero, the smallest of each layer.
     #[arg(long, value_name = "FRACTION")]
     prune: Option<f64>,
@@ -63,6 +73,9 @@ struct Compressed {
     removed: Vec<RemovedUnits>,
     pruned: Vec<PrunedTensor>,
     quantized: Vec<QuantizedTensor>,
+    /// Of an integer-only graph: fraction bits of its inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integer: Option<BTreeMap<String, u32>>,
     measured_on: Option<String>,
 }
 
@@ -76,8 +89,9 @@ struct Size {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    if args.bits.is_none() && args.prune.is_none() && args.neurons.is_none() {
-        return Err(Failure::usage("nothing to do").help("give --bits, --prune or --neurons"));
+    if args.bits.is_none() && args.prune.is_none() && args.neurons.is_none() && !args.integer_only {
+        return Err(Failure::usage("nothing to do")
+            .help("give --bits, --prune, --neurons or --integer-only"));
     }
     let model = Model::load(&args.model)?;
     let keep: Vec<&str> = args.keep.iter().map(String::as_str).collect();
@@ -90,17 +104,31 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let scope = if args.global { Scope::Global } else { Scope::Layer };
         (graph, report.pruned) = prune(&graph, fraction, scope, &keep)?;
     }
-    if let Some(bits) = &args.bits {
+    if args.integer_only {
+        let bits = if args.bits.as_deref() == Some("4") { Bits::Four } else { Bits::Eight };
+        (graph, report.quantized) = quantize_channels(&graph, bits, &keep)?;
+    } else if let Some(bits) = &args.bits {
         (graph, report.quantized) = match bits.as_str() {
             "16" => halve(&graph, &keep)?,
             "8" => quantize(&graph, Bits::Eight, &keep)?,
             _ => quantize(&graph, Bits::Four, &keep)?,
         };
     }
+    if args.integer_only {
+        let largest = labelled::largest_inputs(&model.graph, &args.source, ui)?;
+        graph = integer_only(&graph, &largest)?;
+        report.integer = graph.integer.clone();
+    }
     report.before = Size::of(&model.graph)?;
     report.after = Size::of(&graph)?;
-    if args.source.data.is_some() || args.source.split.is_some() {
-        let labelled = args.source.load(&model.graph)?;
+    let asked_for = args.source.data.is_some() || args.source.split.is_some();
+    let labelled = match asked_for {
+        true => Some(args.source.load(&model.graph)?),
+        // What integers cost is always said, where the data is there.
+        false if args.integer_only => args.source.load(&model.graph).ok(),
+        false => None,
+    };
+    if let Some(labelled) = labelled {
         let accuracy = |graph: &Graph| -> Result<f64> {
             let evaluation = evaluate(graph, &labelled.samples, &labelled.index)?;
             Ok(evaluation.confusion.accuracy())
@@ -128,6 +156,9 @@ fn default_name(args: &Args, path: &Path) -> PathBuf {
     if let Some(bits) = &args.bits {
         let kind = if bits == "16" { "f" } else { "int" };
         name += &format!("-{kind}{bits}");
+    }
+    if args.integer_only {
+        name += "-integer";
     }
     path.with_file_name(name + ".safetensors")
 }
@@ -160,6 +191,12 @@ impl Compressed {
         let mut text = sizes.text();
         if let Some(name) = &self.measured_on {
             text += &format!("accuracy on {name}\n");
+        }
+        if let [Some(before), Some(after)] = [self.before.accuracy, self.after.accuracy] {
+            text += &format!("accuracy lost: {:.2} points\n", 100.0 * (before - after));
+        }
+        for (input, fraction) in self.integer.iter().flatten() {
+            text += &format!("integer-only: input {input} in steps of 2^-{fraction}\n");
         }
         for group in &self.removed {
             let (nodes, removed) = (group.nodes.join(", "), group.removed.len());

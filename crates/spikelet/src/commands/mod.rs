@@ -15,6 +15,7 @@ pub mod demo;
 pub mod docs;
 pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 #[cfg(feature = "nir")]

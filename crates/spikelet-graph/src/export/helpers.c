@@ -1,0 +1,600 @@
+//! scale
+/* x * factor / 2^shift, rounded half up; shifts to the right keep the sign. */
+static inline int32_t scale(int32_t x, int32_t factor, uint32_t shift)
+{
+    return (int32_t)(((int64_t)x * factor + ((int64_t)1 << (shift - 1u))) >> shift);
+}
+
+//! limited
+static inline int32_t limited(int32_t x)
+{
+    return (x > LIMIT) ? LIMIT : ((x < -LIMIT) ? -LIMIT : x);
+}
+
+//! is_number
+/* Neither NaN nor an infinity. */
+static inline int is_number(float x)
+{
+    return (x - x) == 0.0f;
+}
+
+//! load_fixed: is_number
+/* Readings to integers; one that is no number counts as the mean, one out of range as its end. */
+static void load_fixed(num *to, const float *x, uint32_t len, const float *mean,
+                       const float *deviation, uint32_t channels, float unit)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        float y = 0.0f;
+        if (is_number(x[i])) {
+            y = x[i];
+            if (channels != 0u) {
+                y = (y - mean[i % channels]) / deviation[i % channels];
+            }
+            y = y * unit;
+        }
+        y = (y < 0.0f) ? (y - 0.5f) : (y + 0.5f);
+        y = (y > 32767.0f) ? 32767.0f : ((y < -32767.0f) ? -32767.0f : y);
+        to[i] = (int32_t)y;
+    }
+}
+
+//! load_float: is_number
+/* Readings, normalised; one that is no number counts as the mean. */
+static void load_float(num *to, const float *x, uint32_t len, const float *mean,
+                       const float *deviation, uint32_t channels)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        float y = 0.0f;
+        if (is_number(x[i])) {
+            y = x[i];
+            if (channels != 0u) {
+                y = (y - mean[i % channels]) / deviation[i % channels];
+            }
+        }
+        to[i] = y;
+    }
+}
+
+//! load_events
+static void load_events(event_list list, uint32_t *count, const float *x, uint32_t len)
+{
+    uint32_t i;
+    uint32_t n = 0u;
+    for (i = 0u; i < len; ++i) {
+        if (x[i] > 0.5f) {
+            list[n] = (index_type)i;
+            ++n;
+        }
+    }
+    *count = n;
+}
+
+//! clear
+static void clear(num *to, uint32_t len)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = 0;
+    }
+}
+
+//! clear_sums
+static void clear_sums(int32_t *to, uint32_t len)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = 0;
+    }
+}
+
+//! begin
+static void begin(num *to, uint32_t len, const num *bias, uint32_t channels)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = bias[i % channels];
+    }
+}
+
+//! add_bias
+static void add_bias(num *to, uint32_t len, const num *bias, uint32_t channels)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] += bias[i % channels];
+    }
+}
+
+//! rows_i8
+static void rows_i8(int32_t *to, uint32_t len, const int8_t *rows, const index_type *list,
+                    uint32_t count)
+{
+    uint32_t k;
+    uint32_t j;
+    for (k = 0u; k < count; ++k) {
+        const int8_t *row = &rows[(uint32_t)list[k] * len];
+        for (j = 0u; j < len; ++j) {
+            to[j] += row[j];
+        }
+    }
+}
+
+//! nibble
+/* A 4-bit weight; the even one of a byte is in its low half. */
+static inline int32_t nibble(uint8_t byte, uint32_t index)
+{
+    const int32_t bits = (int32_t)((uint32_t)byte >> ((index & 1u) * 4u)) & 15;
+    return (bits > 7) ? (bits - 16) : bits;
+}
+
+//! rows_i4: nibble
+static void rows_i4(int32_t *to, uint32_t len, const uint8_t *rows, const index_type *list,
+                    uint32_t count)
+{
+    uint32_t k;
+    uint32_t j;
+    for (k = 0u; k < count; ++k) {
+        const uint8_t *row = &rows[(uint32_t)list[k] * ((len + 1u) / 2u)];
+        for (j = 0u; j < len; ++j) {
+            to[j] += nibble(row[j / 2u], j);
+        }
+    }
+}
+
+//! rows_sparse
+/* Rows of which only the weights that are not zero are stored, each with its place. */
+static void rows_sparse(int32_t *to, uint32_t len, const uint32_t *starts, const place_type *places,
+                        const int8_t *values, const index_type *list, uint32_t count)
+{
+    uint32_t k;
+    uint32_t i;
+    (void)len;
+    for (k = 0u; k < count; ++k) {
+        const uint32_t end = starts[list[k] + 1u];
+        for (i = starts[list[k]]; i < end; ++i) {
+            to[places[i]] += values[i];
+        }
+    }
+}
+
+//! rows_f32
+static void rows_f32(float *to, uint32_t len, const float *rows, const index_type *list,
+                     uint32_t count)
+{
+    uint32_t k;
+    uint32_t j;
+    for (k = 0u; k < count; ++k) {
+        const float *row = &rows[(uint32_t)list[k] * len];
+        for (j = 0u; j < len; ++j) {
+            to[j] += row[j];
+        }
+    }
+}
+
+//! values_i8
+static void values_i8(int32_t *to, uint32_t len, const int8_t *rows, const int32_t *x,
+                      uint32_t inputs)
+{
+    uint32_t i;
+    uint32_t j;
+    for (i = 0u; i < inputs; ++i) {
+        const int8_t *row = &rows[i * len];
+        if (x[i] != 0) {
+            for (j = 0u; j < len; ++j) {
+                to[j] += x[i] * row[j];
+            }
+        }
+    }
+}
+
+//! values_i4: nibble
+static void values_i4(int32_t *to, uint32_t len, const uint8_t *rows, const int32_t *x,
+                      uint32_t inputs)
+{
+    uint32_t i;
+    uint32_t j;
+    for (i = 0u; i < inputs; ++i) {
+        const uint8_t *row = &rows[i * ((len + 1u) / 2u)];
+        if (x[i] != 0) {
+            for (j = 0u; j < len; ++j) {
+                to[j] += x[i] * nibble(row[j / 2u], j);
+            }
+        }
+    }
+}
+
+//! values_f32
+static void values_f32(float *to, uint32_t len, const float *rows, const float *x, uint32_t inputs)
+{
+    uint32_t i;
+    uint32_t j;
+    for (i = 0u; i < inputs; ++i) {
+        const float *row = &rows[i * len];
+        for (j = 0u; j < len; ++j) {
+            const float product = x[i] * row[j];
+            to[j] += product;
+        }
+    }
+}
+
+//! dot_f32
+/* Rows by output: eight partial sums, added as the runtime adds them. */
+static void dot_f32(float *to, uint32_t len, const float *rows, const float *x, uint32_t inputs)
+{
+    uint32_t i;
+    uint32_t j;
+    for (j = 0u; j < len; ++j) {
+        float l[8] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+        for (i = 0u; i < inputs; ++i) {
+            const float product = rows[j * inputs + i] * x[i];
+            l[i % 8u] += product;
+        }
+        to[j] += ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    }
+}
+
+//! conv_events
+/* An event adds a row of the kernel for every tap that sees it. */
+static void conv_events(sum_type *to, const weight_type *w, const conv_shape *s,
+                        const index_type *list, uint32_t count)
+{
+    const uint32_t group_inputs = s->inputs / s->groups;
+    const uint32_t length = s->outputs / s->groups;
+    uint32_t k;
+    uint32_t ky;
+    uint32_t kx;
+    uint32_t j;
+    for (k = 0u; k < count; ++k) {
+        const uint32_t position = list[k] / s->inputs;
+        const uint32_t channel = list[k] % s->inputs;
+        const uint32_t start = (channel / group_inputs) * length;
+        for (ky = 0u; ky < s->kernel_h; ++ky) {
+            const uint32_t y = position / s->width + s->padding_h;
+            const uint32_t dy = ky * s->dilation_h;
+            if ((y >= dy) && ((y - dy) % s->stride_h == 0u) && ((y - dy) / s->stride_h < s->out_h)) {
+                for (kx = 0u; kx < s->kernel_w; ++kx) {
+                    const uint32_t x = position % s->width + s->padding_w;
+                    const uint32_t dx = kx * s->dilation_w;
+                    if ((x >= dx) && ((x - dx) % s->stride_w == 0u) &&
+                        ((x - dx) / s->stride_w < s->out_w)) {
+                        const uint32_t row = (ky * s->kernel_w + kx) * group_inputs
+                            + channel % group_inputs;
+                        const uint32_t target = (y - dy) / s->stride_h * s->out_w
+                            + (x - dx) / s->stride_w;
+                        const weight_type *from = &w[row * s->outputs + start];
+                        sum_type *out = &to[target * s->outputs + start];
+                        for (j = 0u; j < length; ++j) {
+                            out[j] += from[j];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+//! conv_values
+/* The same for values; what is zero adds nothing. */
+static void conv_values(sum_type *to, const weight_type *w, const conv_shape *s, const num *values,
+                        uint32_t len)
+{
+    const uint32_t group_inputs = s->inputs / s->groups;
+    const uint32_t length = s->outputs / s->groups;
+    uint32_t i;
+    uint32_t ky;
+    uint32_t kx;
+    uint32_t j;
+    for (i = 0u; i < len; ++i) {
+        const uint32_t position = i / s->inputs;
+        const uint32_t channel = i % s->inputs;
+        const uint32_t start = (channel / group_inputs) * length;
+        for (ky = 0u; (ky < s->kernel_h) && (values[i] != 0); ++ky) {
+            const uint32_t y = position / s->width + s->padding_h;
+            const uint32_t dy = ky * s->dilation_h;
+            if ((y >= dy) && ((y - dy) % s->stride_h == 0u) && ((y - dy) / s->stride_h < s->out_h)) {
+                for (kx = 0u; kx < s->kernel_w; ++kx) {
+                    const uint32_t x = position % s->width + s->padding_w;
+                    const uint32_t dx = kx * s->dilation_w;
+                    if ((x >= dx) && ((x - dx) % s->stride_w == 0u) &&
+                        ((x - dx) / s->stride_w < s->out_w)) {
+                        const uint32_t row = (ky * s->kernel_w + kx) * group_inputs
+                            + channel % group_inputs;
+                        const uint32_t target = (y - dy) / s->stride_h * s->out_w
+                            + (x - dx) / s->stride_w;
+                        const weight_type *from = &w[row * s->outputs + start];
+                        sum_type *out = &to[target * s->outputs + start];
+                        for (j = 0u; j < length; ++j) {
+                            const sum_type product = values[i] * from[j];
+                            out[j] += product;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+//! finish_fixed: scale
+static void finish_fixed(num *to, uint32_t len, const int32_t *sums, const int32_t *factor,
+                         uint32_t channels, uint32_t shift)
+{
+    uint32_t start;
+    uint32_t j;
+    for (start = 0u; start < len; start += channels) {
+        for (j = 0u; j < channels; ++j) {
+            to[start + j] += scale(sums[start + j], factor[j], shift);
+        }
+    }
+}
+
+//! finish_float
+static void finish_float(num *to, uint32_t len, const int32_t *sums, const float *factor,
+                         uint32_t channels)
+{
+    uint32_t start;
+    uint32_t j;
+    for (start = 0u; start < len; start += channels) {
+        for (j = 0u; j < channels; ++j) {
+            const float product = (float)sums[start + j] * factor[j];
+            to[start + j] += product;
+        }
+    }
+}
+
+//! scale_float
+static void scale_float(num *to, uint32_t len, const float *x, const float *factor,
+                        uint32_t channels)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = x[i] * factor[i % channels];
+    }
+}
+
+//! legendre_states
+static void legendre_states(num *to, const num *a, uint32_t order, const index_type *list,
+                            uint32_t count)
+{
+    uint32_t k;
+    uint32_t i;
+    for (k = 0u; k < count; ++k) {
+        const uint32_t memory = list[k] / order;
+        const num *column = &a[(list[k] - memory * order) * order];
+        num *out = &to[memory * order];
+        for (i = 0u; i < order; ++i) {
+            out[i] += column[i];
+        }
+    }
+}
+
+//! legendre_inputs
+static void legendre_inputs(num *to, const num *b, uint32_t order, const index_type *list,
+                            uint32_t count)
+{
+    uint32_t k;
+    uint32_t i;
+    for (k = 0u; k < count; ++k) {
+        num *out = &to[list[k] * order];
+        for (i = 0u; i < order; ++i) {
+            out[i] += b[i];
+        }
+    }
+}
+
+//! add_events
+static void add_events(num *to, num one, const index_type *list, uint32_t count)
+{
+    uint32_t k;
+    for (k = 0u; k < count; ++k) {
+        to[list[k]] += one;
+    }
+}
+
+//! add_values
+static void add_values(num *to, uint32_t len, const num *from)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] += from[i];
+    }
+}
+
+//! add_shifted: scale
+static void add_shifted(num *to, uint32_t len, const num *from, int32_t up, uint32_t down)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] += (down > 0u) ? scale(from[i], 1, down) : from[i] * up;
+    }
+}
+
+//! densify
+static void densify(num *to, uint32_t len, const index_type *list, uint32_t count)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = 0;
+    }
+    for (i = 0u; i < count; ++i) {
+        to[list[i]] = 1;
+    }
+}
+
+//! list_active
+static void list_active(event_list list, uint32_t *count, const num *from, uint32_t len)
+{
+    uint32_t i;
+    uint32_t n = 0u;
+    for (i = 0u; i < len; ++i) {
+        if (from[i] != 0) {
+            list[n] = (index_type)i;
+            ++n;
+        }
+    }
+    *count = n;
+}
+
+//! pool
+/* The sum over a window, or its largest value; padding adds nothing and is never chosen. */
+static void pool(num *to, const num *from, const conv_shape *s, int is_max)
+{
+    uint32_t position;
+    uint32_t tap;
+    uint32_t c;
+    for (position = 0u; position < s->out_h * s->out_w; ++position) {
+        int is_first = 1;
+        for (c = 0u; c < s->outputs; ++c) {
+            to[position * s->outputs + c] = 0;
+        }
+        for (tap = 0u; tap < s->kernel_h * s->kernel_w; ++tap) {
+            const uint32_t y = position / s->out_w * s->stride_h + tap / s->kernel_w;
+            const uint32_t x = position % s->out_w * s->stride_w + tap % s->kernel_w;
+            if ((y >= s->padding_h) && (y - s->padding_h < s->height) &&
+                (x >= s->padding_w) && (x - s->padding_w < s->width)) {
+                const uint32_t at = (y - s->padding_h) * s->width + x - s->padding_w;
+                for (c = 0u; c < s->outputs; ++c) {
+                    num *out = &to[position * s->outputs + c];
+                    const num value = from[at * s->outputs + c];
+                    if (is_max == 0) {
+                        *out += value;
+                    } else if ((is_first != 0) || (value > *out)) {
+                        *out = value;
+                    } else {
+                        /* The one before is larger. */
+                    }
+                }
+                is_first = 0;
+            }
+        }
+    }
+}
+
+//! scale_each: scale
+static void scale_each(num *to, uint32_t len, int32_t factor, uint32_t shift)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = scale(to[i], factor, shift);
+    }
+}
+
+//! divide_each
+static void divide_each(num *to, uint32_t len, float divisor)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] /= divisor;
+    }
+}
+
+//! relu
+static void relu(num *to, uint32_t len, const num *from)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = (from[i] > 0) ? from[i] : 0;
+    }
+}
+
+//! look_up
+/* Straight lines between the points of a table; beyond its ends, the value there. */
+static void look_up(num *to, uint32_t len, const num *from, const int32_t *table,
+                    int32_t intervals, uint32_t step)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        const int64_t end = ((int64_t)intervals << step) - 1;
+        int64_t at = (int64_t)from[i] + ((int64_t)intervals << (step - 1u));
+        int32_t rest;
+        int32_t low;
+        at = (at < 0) ? 0 : ((at > end) ? end : at);
+        rest = (int32_t)(at & (((int64_t)1 << step) - 1));
+        low = table[at >> step];
+        to[i] = low + (((table[(at >> step) + 1] - low) * rest + (1 << (step - 1u))) >> step);
+    }
+}
+
+//! sum_events: limited
+static void sum_events(num *to, const index_type *list, uint32_t count)
+{
+    uint32_t k;
+    for (k = 0u; k < count; ++k) {
+        to[list[k]] = limited(to[list[k]] + 1);
+    }
+}
+
+//! sum_values: limited
+static void sum_values(num *to, uint32_t len, const num *from)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = limited(to[i] + from[i]);
+    }
+}
+
+//! max_events
+static void max_events(num *to, const index_type *list, uint32_t count)
+{
+    uint32_t k;
+    for (k = 0u; k < count; ++k) {
+        to[list[k]] = 1;
+    }
+}
+
+//! max_values
+static void max_values(num *to, uint32_t len, const num *from, uint32_t steps)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        if ((steps == 0u) || (from[i] > to[i])) {
+            to[i] = from[i];
+        }
+    }
+}
+
+//! mean_fixed
+static void mean_fixed(num *to, uint32_t len, const num *sum, int32_t shift, uint32_t steps)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        const int64_t most = ((int64_t)steps < ((int64_t)1 << 31)) ? (int64_t)steps : ((int64_t)1 << 31);
+        const int64_t count = 2 * most * ((int64_t)1 << ((shift < 0) ? -shift : 0));
+        const int64_t dividend =
+            2 * (int64_t)sum[i] * ((int64_t)1 << ((shift > 0) ? shift : 0)) + count / 2;
+        int64_t y = dividend / count;
+        if (dividend % count < 0) {
+            --y;
+        }
+        to[i] = (int32_t)y;
+    }
+}
+
+//! mean_float
+static void mean_float(num *to, uint32_t len, const num *sum, uint32_t steps)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = sum[i] / (float)steps;
+    }
+}
+
+//! keep_values
+static void keep_values(num *to, uint32_t len, const num *from)
+{
+    uint32_t i;
+    for (i = 0u; i < len; ++i) {
+        to[i] = from[i];
+    }
+}
+
+//! keep_events
+static void keep_events(event_list to, uint32_t *to_count, const index_type *from, uint32_t count)
+{
+    uint32_t k;
+    for (k = 0u; k < count; ++k) {
+        to[k] = from[k];
+    }
+    *to_count = count;
+}
