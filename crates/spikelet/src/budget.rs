@@ -9,7 +9,7 @@ use crate::{
 use serde::Serialize;
 use spikelet_graph::{
     Graph, Op,
-    compress::{Bits, Scope, integer_only, prune, quantize},
+    compress::{Bits, Scope, integer_only, prune, quantize_channels},
     export::{Memory, memory},
 };
 use std::str::FromStr;
@@ -123,7 +123,7 @@ pub fn search(graph: &Graph, budget: &Budget, source: &Source, ui: &Ui) -> Resul
             .flat_map(|(bits, name)| PRUNED.map(|pruned| (bits, name, pruned)));
         for (bits, name, pruned) in forms {
             let (small, _) = prune(graph, pruned, Scope::Layer, &[])?;
-            let (small, _) = quantize(&small, bits, &[])?;
+            let (small, _) = quantize_channels(&small, bits, &[])?;
             found = fits(&integer_only(&small, &largest)?, name, pruned)?;
             if found.is_some() {
                 break;

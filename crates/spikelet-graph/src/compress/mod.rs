@@ -9,7 +9,7 @@ pub mod structured;
 pub use halve::halve;
 pub use integer::integer_only;
 pub use prune::{PrunedTensor, Scope, prune};
-pub use quantize::{Bits, QuantizedTensor, quantize};
+pub use quantize::{Bits, QuantizedTensor, quantize, quantize_channels};
 pub use structured::{RemovedUnits, remove_neurons};
 
 use crate::{error::GraphError, graph::Graph};

@@ -58,8 +58,30 @@ pub fn quantize(
     keep: &[&str],
 ) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
     let topology = graph.validate()?;
+    quantize_with(graph, bits, keep, &grouped(graph, &topology))
+}
+
+/// [`quantize`] with one scale per output channel throughout, as graphs computed in integers alone
+/// need it.
+///
+/// # Errors
+/// As there.
+pub fn quantize_channels(
+    graph: &Graph,
+    bits: Bits,
+    keep: &[&str],
+) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
+    graph.validate()?;
+    quantize_with(graph, bits, keep, &BTreeSet::new())
+}
+
+fn quantize_with(
+    graph: &Graph,
+    bits: Bits,
+    keep: &[&str],
+    grouped: &BTreeSet<&str>,
+) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
     check_keep(graph, keep)?;
-    let grouped = grouped(graph, &topology);
     let mut result = graph.clone();
     let mut report = Vec::new();
     for (name, layout) in candidates(graph, keep) {

@@ -13,7 +13,7 @@ use spikelet_graph::{
     Graph,
     compress::{
         Bits, PrunedTensor, QuantizedTensor, RemovedUnits, Scope, halve, integer_only, prune,
-        quantize, remove_neurons,
+        quantize, quantize_channels, remove_neurons,
     },
 };
 use std::{
@@ -104,12 +104,17 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let scope = if args.global { Scope::Global } else { Scope::Layer };
         (graph, report.pruned) = prune(&graph, fraction, scope, &keep)?;
     }
-    let bits = args.bits.as_deref().or(args.integer_only.then_some("8"));
-    if let Some(bits) = bits {
-        (graph, report.quantized) = match bits {
-            "16" if args.integer_only => {
+    if args.integer_only {
+        let bits = match args.bits.as_deref() {
+            None | Some("8") => Bits::Eight,
+            Some("4") => Bits::Four,
+            Some(_) => {
                 return Err(Failure::usage("--bits 16 gives floats, --integer-only wants 8 or 4"));
             }
+        };
+        (graph, report.quantized) = quantize_channels(&graph, bits, &keep)?;
+    } else if let Some(bits) = &args.bits {
+        (graph, report.quantized) = match bits.as_str() {
             "16" => halve(&graph, &keep)?,
             "8" => quantize(&graph, Bits::Eight, &keep)?,
             _ => quantize(&graph, Bits::Four, &keep)?,
