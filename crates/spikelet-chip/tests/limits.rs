@@ -113,7 +113,7 @@ fn integer_weights_use_the_array_where_that_is_faster() {
         let mut graph = GraphBuilder::new("integers");
         let signal = if binary { Signal::Binary } else { Signal::Dense };
         graph.input("x", signal, &[256]);
-        let values = (0..256 * 64).map(|at| (at % 200 - 100) as i8).collect();
+        let values: Vec<i8> = (0..256 * 64).map(|at| (at % 200 - 100) as i8).collect();
         let tensor = Tensor::new(&[64, 256], Values::I8(values.into())).unwrap();
         let tensor = graph.tensor("w", tensor);
         let scale = graph.tensor("s", Tensor::f32(&[64], vec![0.01; 64]).unwrap());

@@ -38,6 +38,7 @@ fn compressed() -> Graph {
         step_ms: Some(5.0),
         mean: vec![0.1; 5],
         std: vec![1.5; 5],
+        tokenizer: Some("{\"version\": \"1.0\"}".into()),
         notes: [("preset".into(), "l2mu/braille".into())].into(),
     };
     graph.validate().unwrap();
