@@ -226,8 +226,10 @@ impl Weights {
             return w.bytes();
         }
         #[cfg(feature = "std")]
-        if let Store::Panels(w) = &self.store {
-            return w.bytes();
+        match &self.store {
+            Store::Packed(w) => return w.bytes(),
+            Store::Panels(w) => return w.bytes(),
+            _ => {}
         }
         let rows = if self.layout == Layout::ByInput { self.rows } else { self.outputs };
         let width = if self.layout == Layout::ByInput { self.outputs } else { self.rows };

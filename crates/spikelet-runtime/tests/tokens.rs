@@ -163,7 +163,7 @@ fn wide() -> Graph {
     graph.token_shift("shift", "norm", vector(4));
     graph.linear("k", "shift", &matrix(2 * WIDE, WIDE, 5), None, Layout::ByOutput);
     graph.activation("squared", "k", Function::ReluSquared);
-    graph.linear("v", "squared", &matrix(2 * WIDE, WIDE, 6), None, Layout::ByInput);
+    graph.linear("v", "squared", &matrix(WIDE, 2 * WIDE, 6), None, Layout::ByInput);
     graph.neuron("spikes", &["v"], lif());
     graph.wkv("wkv", ["norm", "v"], vector(7), vector(8));
     graph.node("sum", Op::Add);
