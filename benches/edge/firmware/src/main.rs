@@ -30,6 +30,7 @@ mod board {
     );
 
     fn semihost(operation: u32, argument: u32) {
+        // SAFETY: semihosting is trapped by the emulator, which this program only runs on; the call reads its argument and returns.
         unsafe {
             core::arch::asm!("bkpt #0xab", inout("r0") operation => _, in("r1") argument);
         }
@@ -60,12 +61,14 @@ mod board {
     );
 
     pub fn write(byte: u8) {
+        // SAFETY: the transmit register of the emulated board's serial port; a byte written there touches no memory.
         unsafe { (0x1000_0000 as *mut u8).write_volatile(byte) }
     }
 
     pub fn exit(code: u32) -> ! {
         // The test device: pass, or fail with a code.
         let word = if code == 0 { 0x5555 } else { code << 16 | 0x3333 };
+        // SAFETY: the register that ends the emulation; nothing in memory lies there.
         unsafe { (0x10_0000 as *mut u32).write_volatile(word) }
         loop {}
     }
