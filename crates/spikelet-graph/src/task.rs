@@ -1,5 +1,6 @@
 //! The task record: what a graph needs besides its weights to turn raw data into a decision.
 
+use crate::detection::Detection;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct Task {
     /// The `tokenizer.json` of a language model whose tokens are neither characters nor bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
+    /// What turns the outputs of a detector into boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<Detection>,
     /// Anything else worth keeping: the preset, the split, the accuracy measured.
     #[serde(default)]
     pub notes: BTreeMap<String, String>,

@@ -439,6 +439,9 @@ impl Graph {
         if task.step_ms.is_some_and(|step| !step.is_finite() || step <= 0.0) {
             return wrong("step_ms", "must be finite and positive".to_string());
         }
+        if let Some(detection) = &task.detection {
+            detection.check().or_else(|(field, problem)| wrong(field, problem))?;
+        }
         if let Some(inputs) = self.only_channels(|op| matches!(op, Op::Input { .. })) {
             for (field, len) in [("mean", task.mean.len()), ("channels", task.channels.len())] {
                 if len != 0 && len != inputs {

@@ -43,6 +43,8 @@ mod out;
 pub mod pool;
 pub mod quant;
 #[cfg(feature = "std")]
+pub mod roi_align;
+#[cfg(feature = "std")]
 mod rows;
 pub mod simd;
 pub mod sparse;

@@ -3,6 +3,7 @@
 mod adam;
 pub mod config;
 pub mod constraint;
+pub mod detection;
 pub mod distillation;
 pub mod draws;
 pub mod egru_step;

@@ -36,6 +36,7 @@ pub fn lower<M: SequenceModel>(
         std,
         tokenizer: (samples.vocabulary().and_then(|v| v.tokenizer())).map(|t| t.json().to_owned()),
         notes: [("split".to_owned(), data.split_name.clone())].into(),
+        detection: None,
     });
     finish(graph)
 }

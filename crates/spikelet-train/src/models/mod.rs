@@ -11,6 +11,7 @@ pub mod lmu;
 pub mod lstm;
 pub mod lstm_lm;
 pub mod metaspikeformer;
+pub mod spike_detector;
 pub mod spikegpt;
 
 use crate::{neuron::NeuronConfigError, params::LoadError};
@@ -42,6 +43,14 @@ pub enum ModelError {
     TooLarge {
         /// The layer that goes over the limit.
         layer: String,
+    },
+    /// Settings of a detector.
+    #[error("`{field}`: {problem}")]
+    Detection {
+        /// Which.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
     },
     /// A number that makes no network.
     #[error("`{name}` = {value} is not {range}")]

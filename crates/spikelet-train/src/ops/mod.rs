@@ -13,6 +13,7 @@ pub mod linear;
 pub mod lstm;
 pub mod mean_pool;
 pub mod normalized_neurons;
+pub mod roi_align;
 pub mod spike_conv;
 pub mod token_shift;
 pub mod wkv;

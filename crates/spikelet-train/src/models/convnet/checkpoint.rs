@@ -20,6 +20,8 @@ pub enum OfficialShape {
     Kernel,
     /// `[out, 1, 1, 1]` where here it is `[out]`.
     Gain,
+    /// `[in, out, 2, 2]` where here it is `[1, 1, in, 4 out]`.
+    Deconv,
     /// No axes where here it is `[1]`.
     Scalar,
     /// `[out, in * h * w]` where here it is `[out, h * w * in]`, of an image of this many
@@ -60,6 +62,15 @@ impl OfficialShape {
                 }
                 (vec![outputs, columns], turned)
             }
+            (OfficialShape::Deconv, &[inputs, outputs, 2, 2]) => {
+                let mut turned = vec![0.0; values.len()];
+                for (k, &value) in values.iter().enumerate() {
+                    let (row, pixel) = (k / 4, k % 4);
+                    let (input, out) = (row / outputs.max(1), row % outputs.max(1));
+                    turned[(input * 4 + pixel) * outputs + out] = value;
+                }
+                (vec![1, 1, inputs, 4 * outputs], turned)
+            }
             (OfficialShape::Gain, &[outputs, 1, 1, 1]) => (vec![outputs], values.to_vec()),
             (OfficialShape::Scalar, &[]) => (vec![1], values.to_vec()),
             _ => (shape.to_vec(), values.to_vec()),
@@ -74,6 +85,7 @@ impl Convnet {
             let Some(part) = name.strip_prefix(&layer.name) else { continue };
             match (&layer.op, part) {
                 (Op::Conv { .. }, ".weight") => return OfficialShape::Kernel,
+                (Op::Deconv { .. }, ".weight") => return OfficialShape::Deconv,
                 (Op::Conv { .. }, ".gain") => return OfficialShape::Gain,
                 (Op::Gain { .. }, "") => return OfficialShape::Scalar,
                 (Op::Linear { .. }, ".weight") => {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{lower::tensor, params};
 use spikelet_graph::{
-    GraphBuilder, Layout, Membrane, Neuron, Op as Node, Param, Pooling, Reset, Tensor,
+    Function, GraphBuilder, Layout, Membrane, Neuron, Op as Node, Param, Pooling, Reset, Tensor,
 };
 use spikelet_kernels::neuron::{self, Model};
 
@@ -19,16 +19,18 @@ use spikelet_kernels::neuron::{self, Model};
 struct Lowered {
     node: String,
     factor: f32,
+    /// Pixels that lie side by side in the channels of a position ([`Op::Deconv`]).
+    pixels: usize,
 }
 
 impl Lowered {
     fn new(node: &str) -> Lowered {
-        Lowered { node: node.to_owned(), factor: 1.0 }
+        Lowered { node: node.to_owned(), factor: 1.0, pixels: 1 }
     }
 }
 
-/// Adds the network behind `input`; returns the node that gives the classes.
-pub(super) fn lower(model: &Convnet, graph: &mut GraphBuilder, input: &str) -> String {
+/// Adds the network behind `input`; returns the nodes that give its outputs.
+pub(super) fn lower(model: &Convnet, graph: &mut GraphBuilder, input: &str) -> Vec<String> {
     let mut done: Vec<Lowered> = vec![Lowered::new(input)];
     for layer in model.layers().iter().skip(1) {
         let from: Vec<Lowered> = layer.inputs.iter().map(|&id| done[id].clone()).collect();
@@ -37,7 +39,7 @@ pub(super) fn lower(model: &Convnet, graph: &mut GraphBuilder, input: &str) -> S
             Lowering { model, graph, name: &layer.name, channels: layer.shape[2], inputs: &inputs };
         done.push(lowering.layer(&layer.op, &from, layer.shape));
     }
-    done.pop().map_or_else(|| input.to_owned(), |last| last.node)
+    model.network.outputs.iter().map(|&id| done[id].node.clone()).collect()
 }
 
 struct Lowering<'a> {
@@ -51,14 +53,16 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn layer(mut self, op: &Op, from: &[Lowered], shape: [usize; 3]) -> Lowered {
-        let Lowered { node, factor } = from[0].clone();
+        let Lowered { node, factor, pixels } = from[0].clone();
         match *op {
             Op::Input => {}
             Op::Conv { weight, bias, gain, stride, padding, groups } => {
                 let kernel = self.model.kernel(weight, gain).mul_scalar(factor);
-                let kernel = kernel.permute([3, 2, 0, 1]);
+                // The same for every pixel of a position.
+                let kernel = kernel.permute([3, 2, 0, 1]).repeat_dim(0, pixels);
+                let groups = groups * pixels;
                 let kernel = graph_tensor(&kernel.dims(), params::values(kernel));
-                let bias = bias.map(|bias| tensor(&self.model.vectors[bias].param));
+                let bias = bias.map(|bias| self.repeated(bias, pixels));
                 let (stride, padding) = ([stride; 2], [padding; 2]);
                 let layout = Layout::ByInput;
                 self.graph.conv2d(self.name, &node, &kernel, bias, layout, stride, padding, groups);
@@ -76,7 +80,7 @@ impl Lowering<'_> {
                 let [_, shift] = folded(&weight, &bias, &mean, &variance);
                 let value = shift.iter().map(|shift| shift / factor).collect();
                 self.graph.border(self.name, &node, graph_tensor(&[self.channels], value));
-                return Lowered { node: self.name.to_owned(), factor };
+                return Lowered { factor, ..Lowered::new(self.name) };
             }
             Op::Lif(threshold) => {
                 let threshold = match threshold {
@@ -85,8 +89,22 @@ impl Lowering<'_> {
                 };
                 let neuron = self.neuron(threshold / factor);
                 self.graph.neuron(self.name, &[&node], neuron);
+                return Lowered { pixels, ..Lowered::new(self.name) };
             }
-            Op::Scale(constant) => return Lowered { node, factor: factor * constant },
+            Op::Relu => {
+                self.graph.activation(self.name, &node, Function::Relu);
+                return Lowered { factor, pixels, ..Lowered::new(self.name) };
+            }
+            Op::Deconv { weight, bias } => {
+                let kernel = self.model.kernel(weight, None).mul_scalar(factor);
+                let kernel = kernel.permute([3, 2, 0, 1]);
+                let kernel = graph_tensor(&kernel.dims(), params::values(kernel));
+                let bias = Some(self.repeated(bias, 4));
+                let layout = Layout::ByInput;
+                self.graph.conv2d(self.name, &node, &kernel, bias, layout, [1; 2], [0; 2], 1);
+                return Lowered { pixels: 4, ..Lowered::new(self.name) };
+            }
+            Op::Scale(constant) => return Lowered { node, factor: factor * constant, pixels },
             Op::Gain { gain, alpha } => {
                 let scale = self.values(gain)[0] * alpha * factor;
                 self.scale(&node, vec![scale; self.channels], None);
@@ -179,20 +197,26 @@ impl Lowering<'_> {
             false => &from[1].node,
         };
         self.graph.multiply(self.name, [&from[0].node, second]);
-        Lowered { node: self.name.to_owned(), factor: from[0].factor * from[1].factor }
+        Lowered { factor: from[0].factor * from[1].factor, ..Lowered::new(self.name) }
     }
 
     /// A node through which a factor passes.
     fn passing(self, op: Node, from: &[Lowered], factor: f32) -> Lowered {
         self.graph.node(self.name, op);
         self.graph.edge(&from[0].node, self.name, 0);
-        Lowered { node: self.name.to_owned(), factor }
+        Lowered { factor, ..Lowered::new(self.name) }
     }
 
     fn scale(&mut self, from: &str, factor: Vec<f32>, shift: Option<Vec<f32>>) {
         let factor = graph_tensor(&[factor.len()], factor);
         let shift = shift.map(|shift| graph_tensor(&[shift.len()], shift));
         add_scale(self.graph, self.name, from, factor, shift);
+    }
+
+    /// A vector, so many times.
+    fn repeated(&self, id: ParamId, times: usize) -> Tensor {
+        let values = self.values(id).repeat(times);
+        graph_tensor(&[values.len()], values)
     }
 
     fn values(&self, id: ParamId) -> Vec<f32> {

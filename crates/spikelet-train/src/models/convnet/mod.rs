@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use functions::{MOMENTUM, standardized};
 pub use model::Convnet;
-pub use network::{Layer, Network, Op, Threshold};
+pub use network::{Layer, Network, Op, Threshold, Units};
 
 /// What other networks of layers are built with.
 pub(in crate::models) mod build {

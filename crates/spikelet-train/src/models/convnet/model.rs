@@ -22,7 +22,7 @@ use crate::{
     raise::RaiseError,
 };
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, activation::relu};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spikelet_graph::{Graph, GraphBuilder, Readout};
@@ -127,7 +127,23 @@ impl Convnet {
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
     ) -> (Tensor<3>, State) {
         let (out, pass) = self.pass(x, state, seen, Mode::default());
-        (out, pass.next)
+        (first(out, pass.time), pass.next)
+    }
+
+    /// All outputs `[time * batch, h, w, channels]` of `x` `[time, batch, values]` from a state.
+    pub fn outputs(&self, x: Tensor<3>, state: State) -> (Vec<Tensor<4>>, State) {
+        let (outputs, pass) = self.pass(x, state, &mut |_, _| {}, Mode::default());
+        (outputs, pass.next)
+    }
+
+    /// Adds the network to a graph behind `input`; returns the nodes of its outputs.
+    pub fn lower_outputs(&self, graph: &mut GraphBuilder, input: &str) -> Vec<String> {
+        super::lower::lower(self, graph, input)
+    }
+
+    /// The shapes of the outputs.
+    pub fn output_shapes(&self) -> Vec<Shape> {
+        self.network.outputs.iter().map(|&id| self.network.layers[id].shape).collect()
     }
 
     /// Thresholds at which all populations fire at a rate, those before them included.
@@ -144,7 +160,7 @@ impl Convnet {
         state: State,
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
         Mode { detached, rate }: Mode,
-    ) -> (Tensor<3>, Pass<'_>) {
+    ) -> (Vec<Tensor<4>>, Pass<'_>) {
         let [time, batch, _] = x.dims();
         let mut pass = Pass {
             model: self,
@@ -191,10 +207,17 @@ impl Convnet {
             seen(layer, &out);
             outputs.push(Some(out));
         }
-        let out = outputs.pop().flatten().expect("a network has an output");
-        let [_, _, _, classes] = out.dims();
-        (out.reshape([time, batch, classes]), pass)
+        let given = self.network.outputs.iter();
+        let given = given.map(|&id| outputs[id].clone().expect("kept until the end")).collect();
+        (given, pass)
     }
+}
+
+/// The classes `[time, batch, classes]`, the first output `[time * batch, 1, 1, classes]`.
+fn first(mut outputs: Vec<Tensor<4>>, time: usize) -> Tensor<3> {
+    let out = outputs.swap_remove(0);
+    let [rows, h, w, channels] = out.dims();
+    out.reshape([time, rows / time, h * w * channels])
 }
 
 /// How the layers run.
@@ -255,6 +278,14 @@ impl Pass<'_> {
                 border(x, value)
             }
             Op::Lif(threshold) => self.neurons(x, threshold),
+            Op::Relu => relu(x),
+            Op::Deconv { weight, bias } => {
+                let (bias, steps) = (model.vector(bias), Steps { stride: 1, padding: 0, groups: 1 });
+                let bias = bias.repeat_dim(0, 4);
+                let [n, _, _, _] = x.dims();
+                let out = conv(x, model.kernel(weight, None), Some(bias), steps);
+                out.reshape([n, shape[0], shape[1], shape[2]])
+            }
             Op::Scale(factor) => x.mul_scalar(factor),
             Op::Gain { gain, alpha } => x * model.vector(gain).mul_scalar(alpha).unsqueeze(),
             Op::Dropout(_) if !self.training => x,
@@ -432,7 +463,7 @@ impl SequenceModel for Convnet {
         };
         let mode = Mode { detached: true, ..Mode::default() };
         let (out, pass) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, mode);
-        (out.squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
+        (first(out, 1).squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
     }
 
     /// Step by step: activations of all steps together would take as many times the memory.
@@ -453,7 +484,7 @@ impl SequenceModel for Convnet {
     }
 
     fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String {
-        super::lower::lower(self, graph, input)
+        super::lower::lower(self, graph, input).swap_remove(0)
     }
 
     fn from_graph(_: &Graph, _: &Device) -> Result<Self, RaiseError> {

@@ -7,6 +7,7 @@ use super::{
 use crate::{init::Init, models::ModelError};
 use burn::module::Param;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Height, width, channels.
@@ -77,6 +78,8 @@ pub enum Op {
     },
     /// Neurons.
     Lif(Threshold),
+    /// Rectifiers in the place of neurons, for twins that do not spike.
+    Relu,
     /// Multiplication by a constant.
     Scale(f32),
     /// Multiplication by a constant and a learned number.
@@ -116,6 +119,14 @@ pub enum Op {
     },
     /// The mean of its inputs; in training, one after the other along the channels.
     Heads,
+    /// A transposed convolution of kernel 2 and stride 2: four pixels of every position, which lie
+    /// side by side, row by row, in the row of the position. `[h, w, in]` becomes `[h, 4 w, out]`.
+    Deconv {
+        /// `[1, 1, in, 4 out]`.
+        weight: ParamId,
+        /// `[out]`.
+        bias: ParamId,
+    },
     /// A matrix product of all values.
     Linear {
         /// `[out, h * w * in]`.
@@ -141,11 +152,13 @@ impl Op {
     }
 }
 
-/// The layers; the first is the image, the last gives the classes.
+/// The layers; the first is the image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
     /// In the order in which they run.
     pub layers: Vec<Layer>,
+    /// Those that the network gives; of a classifier the last one.
+    pub outputs: Vec<LayerId>,
 }
 
 impl Network {
@@ -162,12 +175,13 @@ impl Network {
             && self.layers.iter().filter(|layer| layer.inputs.contains(&id)).count() == 1
     }
 
-    /// For every layer, the last one that reads it.
+    /// For every layer, the last one that reads it; outputs are read after all layers.
     pub(in crate::models) fn last_readers(&self) -> Vec<LayerId> {
         let mut last: Vec<LayerId> = (0..self.layers.len()).collect();
         for (id, layer) in self.layers.iter().enumerate() {
             layer.inputs.iter().for_each(|&input| last[input] = id);
         }
+        self.outputs.iter().for_each(|&output| last[output] = self.layers.len());
         last
     }
 }
@@ -181,6 +195,21 @@ pub(in crate::models) struct Builder<'a> {
     room: usize,
     /// How kernels and their biases start.
     draw: Draw,
+    /// What neurons are.
+    units: Units,
+    /// In front of the names of layers.
+    scope: String,
+}
+
+/// What neurons are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Units {
+    /// Leaky integrate-and-fire neurons.
+    #[default]
+    Lif,
+    /// Rectifiers: the same network without spikes.
+    Relu,
 }
 
 /// How kernels and their biases start.
@@ -202,12 +231,31 @@ impl<'a> Builder<'a> {
         init: &'a mut Init,
     ) -> Builder<'a> {
         let network = Network::default();
-        let mut builder = Builder { init, model, network, room: limit, draw };
+        let (units, scope) = (Units::default(), String::new());
+        let mut builder = Builder { init, model, network, room: limit, draw, units, scope };
         builder.add("input", Op::Input, &[], input);
         builder
     }
 
-    pub(in crate::models) fn finish(self) -> Convnet {
+    /// With other units.
+    pub(in crate::models) fn with_units(self, units: Units) -> Builder<'a> {
+        Builder { units, ..self }
+    }
+
+    /// Layers from here on have names that start with this.
+    pub(in crate::models) fn scope(&mut self, scope: &str) {
+        self.scope = scope.to_owned();
+    }
+
+    /// Declares an output. Without any, the last layer is the one.
+    pub(in crate::models) fn output(&mut self, layer: LayerId) {
+        self.network.outputs.push(layer);
+    }
+
+    pub(in crate::models) fn finish(mut self) -> Convnet {
+        if self.network.outputs.is_empty() {
+            self.network.outputs.push(self.network.layers.len() - 1);
+        }
         Convnet { network: Arc::new(self.network), ..self.model }
     }
 
@@ -216,7 +264,7 @@ impl<'a> Builder<'a> {
     }
 
     fn add(&mut self, name: &str, op: Op, inputs: &[LayerId], shape: Shape) -> LayerId {
-        let (name, inputs) = (name.to_owned(), inputs.to_vec());
+        let (name, inputs) = (format!("{}{name}", self.scope), inputs.to_vec());
         self.network.layers.push(Layer { name, op, inputs, shape });
         self.network.layers.len() - 1
     }
@@ -237,8 +285,59 @@ impl<'a> Builder<'a> {
     }
 
     fn push_vector(&mut self, name: String, param: Param<Tensor<1>>) -> ParamId {
+        let name = format!("{}{name}", self.scope);
         self.model.vectors.push(Named { name, param });
         self.model.vectors.len() - 1
+    }
+
+    fn push_kernel(&mut self, name: &str, param: Param<Tensor<4>>) -> ParamId {
+        let name = format!("{}{name}.weight", self.scope);
+        self.model.kernels.push(Named { name, param });
+        self.model.kernels.len() - 1
+    }
+
+    /// The convolution of another layer, which has no other padding and stride, at another place.
+    pub(in crate::models) fn conv_again(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        like: LayerId,
+    ) -> LayerId {
+        let op = self.network.layers[like].op.clone();
+        let ([h, w, _], [_, _, channels]) = (self.shape(from), self.shape(like));
+        self.add(name, op, &[from], [h, w, channels])
+    }
+
+    /// Weights and biases of a convolution as they start: normal around zero, and a constant.
+    pub(in crate::models) fn restart(&mut self, conv: LayerId, std: f32, constant: f32) {
+        let Op::Conv { weight, bias, .. } = self.network.layers[conv].op else {
+            unreachable!("a convolution")
+        };
+        let kernel = &mut self.model.kernels[weight].param;
+        *kernel = self.init.normal(std, kernel.val().dims());
+        if let Some(bias) = bias {
+            let bias = &mut self.model.vectors[bias].param;
+            *bias = self.init.constant(constant, bias.val().dims());
+        }
+    }
+
+    /// A transposed convolution of kernel 2 and stride 2; only neurons and a convolution of kernel
+    /// 1 can follow.
+    pub(in crate::models) fn deconv(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        channels: usize,
+    ) -> Result<LayerId> {
+        let [h, w, inputs] = self.shape(from);
+        let shape = [1, 1, inputs, 4 * channels];
+        self.take(name, &shape)?;
+        // PyTorch counts outputs as the fan-in of a transposed convolution.
+        let (weight, bias) = (self.init.torch_linear(4 * channels, shape), 4 * channels);
+        let weight = self.push_kernel(name, weight);
+        let bias = self.init.torch_linear(bias, [channels]);
+        let bias = self.push_vector(format!("{name}.bias"), bias);
+        Ok(self.add(name, Op::Deconv { weight, bias }, &[from], [h, 4 * w, channels]))
     }
 
     /// A convolution.
@@ -260,8 +359,7 @@ impl<'a> Builder<'a> {
             }
             Draw::FanIn => self.init.torch_linear(fan_in, shape),
         };
-        self.model.kernels.push(Named { name: format!("{name}.weight"), param });
-        let weight = self.model.kernels.len() - 1;
+        let weight = self.push_kernel(name, param);
         let bias = bias.then(|| {
             let param = match self.draw {
                 Draw::FanOut => self.init.constant(0.0, [channels]),
@@ -308,7 +406,16 @@ impl<'a> Builder<'a> {
         from: LayerId,
         threshold: Threshold,
     ) -> LayerId {
-        self.add(name, Op::Lif(threshold), &[from], self.shape(from))
+        let op = match self.units {
+            Units::Lif => Op::Lif(threshold),
+            Units::Relu => Op::Relu,
+        };
+        self.add(name, op, &[from], self.shape(from))
+    }
+
+    /// A rectifier.
+    pub(in crate::models) fn relu(&mut self, name: &str, from: LayerId) -> LayerId {
+        self.add(name, Op::Relu, &[from], self.shape(from))
     }
 
     /// A learned threshold.
@@ -358,8 +465,18 @@ impl<'a> Builder<'a> {
         from: LayerId,
         size: usize,
     ) -> LayerId {
+        self.resize(name, from, [size; 2])
+    }
+
+    /// Means over windows, or the nearest position where the output has a multiple of them.
+    pub(in crate::models) fn resize(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        [h, w]: [usize; 2],
+    ) -> LayerId {
         let channels = self.shape(from)[2];
-        self.add(name, Op::AdaptivePool, &[from], [size, size, channels])
+        self.add(name, Op::AdaptivePool, &[from], [h, w, channels])
     }
 
     pub(in crate::models) fn sum_pool(&mut self, name: &str, from: LayerId) -> LayerId {
@@ -401,7 +518,8 @@ impl<'a> Builder<'a> {
         self.take(name, &[classes, h, w, channels])?;
         let inputs = h * w * channels;
         let param = self.init.normal(std, [classes, inputs]);
-        self.model.matrices.push(Named { name: format!("{name}.weight"), param });
+        let full = format!("{}{name}.weight", self.scope);
+        self.model.matrices.push(Named { name: full, param });
         let weight = self.model.matrices.len() - 1;
         let bias = self.vector(format!("{name}.bias"), 0.0, classes, true);
         Ok(self.add(name, Op::Linear { weight, bias }, &[from], [1, 1, classes]))

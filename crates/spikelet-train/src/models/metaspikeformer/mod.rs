@@ -16,3 +16,4 @@ mod model;
 pub use checkpoint::{Sizes, graph_at_rate, official_graph, sizes};
 pub use config::{Attention, MetaSpikeformerConfig, Shortcut};
 pub use model::network;
+pub(in crate::models) use model::{backbone, settings};

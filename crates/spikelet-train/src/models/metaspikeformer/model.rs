@@ -59,6 +59,37 @@ pub(super) fn of_size(
     limit: usize,
     init: &mut Init,
 ) -> Result<Convnet> {
+    check(config)?;
+    let builder = Builder::new(input, Convnet::empty(settings()), limit, Draw::FanIn, init);
+    let mut stages = Stages { builder, config };
+    let [.., last] = stages.backbone()?;
+    stages.heads(last, classes)?;
+    Ok(stages.builder.finish())
+}
+
+/// What all layers of a Meta-SpikeFormer share.
+pub(in crate::models) fn settings() -> Settings {
+    let dynamics = Dynamics { spec: NEURON, surrogate: Surrogate::SIGMOID, detach_reset: true };
+    Settings { dynamics, beta: BETA, norm_over_time: true }
+}
+
+/// Adds the stages behind the image to what is built; returns what they give: the membranes behind
+/// `ConvBlock1_1`, `ConvBlock1_2`, `ConvBlock2_2`, `block3` and `block4`, at strides 2, 4, 8, 16
+/// and 16.
+///
+/// # Errors
+/// As [`network`].
+pub(in crate::models) fn backbone<'a>(
+    builder: Builder<'a>,
+    config: &'a MetaSpikeformerConfig,
+) -> Result<(Builder<'a>, [LayerId; 5])> {
+    check(config)?;
+    let mut stages = Stages { builder, config };
+    let features = stages.backbone()?;
+    Ok((stages.builder, features))
+}
+
+fn check(config: &MetaSpikeformerConfig) -> Result<()> {
     let refuse =
         |name, value: usize, range| Err(ModelError::Setting { name, value: value as f32, range });
     if config.heads == 0 {
@@ -74,13 +105,7 @@ pub(super) fn of_size(
             return refuse("widths", *width, "a multiple of `heads` in the last two stages");
         }
     }
-    let dynamics = Dynamics { spec: NEURON, surrogate: Surrogate::SIGMOID, detach_reset: true };
-    let settings = Settings { dynamics, beta: BETA, norm_over_time: true };
-    let builder = Builder::new(input, Convnet::empty(settings), limit, Draw::FanIn, init);
-    let mut stages = Stages { builder, config };
-    let last = stages.backbone()?;
-    stages.heads(last, classes)?;
-    Ok(stages.builder.finish())
+    Ok(())
 }
 
 struct Stages<'a> {
@@ -89,27 +114,29 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// The four stages; what it returns is 1/16 of the image in both directions.
-    fn backbone(&mut self) -> Result<LayerId> {
+    /// The four stages, the first of which has two halves.
+    fn backbone(&mut self) -> Result<[LayerId; 5]> {
         let [c1, c2, c3, c4] = self.config.widths;
         let stem = ConvSize { stride: 2, ..ConvSize::new(c1 / 2, 7) };
-        let mut x = self.embed("downsample1_1", 0, stem)?;
-        x = self.conv_block("ConvBlock1_1.0", x)?;
-        x = self.downsample("downsample1_2", x, c1, 2)?;
-        x = self.conv_block("ConvBlock1_2.0", x)?;
-        x = self.downsample("downsample2", x, c2, 2)?;
+        let x = self.embed("downsample1_1", 0, stem)?;
+        let half = self.conv_block("ConvBlock1_1.0", x)?;
+        let x = self.downsample("downsample1_2", half, c1, 2)?;
+        let first = self.conv_block("ConvBlock1_2.0", x)?;
+        let mut x = self.downsample("downsample2", first, c2, 2)?;
         for block in ["ConvBlock2_1.0", "ConvBlock2_2.0"] {
             x = self.conv_block(block, x)?;
         }
+        let second = x;
         x = self.downsample("downsample3", x, c3, 2)?;
         for block in 0..6 {
             x = self.late_block(&format!("block3.{block}"), x)?;
         }
+        let third = x;
         x = self.downsample("downsample4", x, c4, 1)?;
         for block in 0..2 {
             x = self.late_block(&format!("block4.{block}"), x)?;
         }
-        Ok(x)
+        Ok([half, first, second, third, x])
     }
 
     /// The classes from the spikes of the mean over positions.
