@@ -13,6 +13,7 @@ use spikelet_data::{
     braille,
     checkpoint::Checkpoint,
     cifar::Cifar,
+    coco,
     csv::{self, CsvConfig},
     event_frames::{EventFramesConfig, Framer, Slice},
     event_stream::EventStream,
@@ -21,11 +22,14 @@ use spikelet_data::{
     frames_file, gestures, idx, image_file, jsonl,
     megatron::Megatron,
     nmnist::Nmnist,
-    npy, sequences_file,
+    npy,
+    picture::Labels,
+    sequences_file,
     shd::Spoken,
     stream::{Format, TimeSteps},
     text::{Cut, Text},
     tokenizer::Tokenizer,
+    voc,
     vocabulary::{Unit, Vocabulary},
     wisdm_pack::Packed,
     wisdm_text,
@@ -36,13 +40,13 @@ use spikelet_graph::{
     nir::{self, NirGraph},
 };
 use spikelet_runtime::{Executor, Prompt};
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 /// Reads bytes; what it makes of them does not matter here.
 pub type Parser = fn(&[u8]);
 
 /// All parsers by the name of their target.
-pub const PARSERS: [(&str, Parser); 31] = [
+pub const PARSERS: [(&str, Parser); 34] = [
     ("aedat2", aedat2),
     ("aedat3", aedat3),
     ("braille", braille),
@@ -50,6 +54,7 @@ pub const PARSERS: [(&str, Parser); 31] = [
     ("chip", chip),
     ("chip_mapping", chip_mapping),
     ("cifar", cifar),
+    ("coco", coco),
     ("csv", csv),
     ("event_stream", event_stream),
     ("evt2", evt2),
@@ -59,6 +64,7 @@ pub const PARSERS: [(&str, Parser); 31] = [
     ("idx", idx),
     ("image", image),
     ("jsonl", jsonl),
+    ("mask", mask),
     ("megatron", megatron),
     ("nir", nir),
     ("nmnist", nmnist),
@@ -72,6 +78,7 @@ pub const PARSERS: [(&str, Parser); 31] = [
     ("text", text),
     ("tokenizer", tokenizer),
     ("torch_zip", torch_zip),
+    ("voc", voc),
     ("wisdm_pack", wisdm_pack),
     ("wisdm_text", wisdm_text),
 ];
@@ -197,6 +204,32 @@ pub fn cifar(data: &[u8]) {
 /// A PNG or JPEG image.
 pub fn image(data: &[u8]) {
     let _ = image_file::decode(data, 16, "fuzz");
+}
+
+/// COCO's annotations; masks are run through, not painted.
+pub fn coco(data: &[u8]) {
+    let Ok(scenes) = coco::read(data, "fuzz", Path::new("images")) else { return };
+    for scene in &scenes.images {
+        for object in &scene.objects {
+            if let Some(Ok(mask)) = object.mask(scene.height, scene.width) {
+                mask.area();
+                mask.bounding_box();
+                mask.text();
+            }
+        }
+    }
+}
+
+/// Pascal VOC's annotations of an image.
+pub fn voc(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        let _ = voc::read(text, "fuzz");
+    }
+}
+
+/// A mask of classes.
+pub fn mask(data: &[u8]) {
+    let _ = Labels::decode(data, "fuzz");
 }
 
 /// A file of sequences.

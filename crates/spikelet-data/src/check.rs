@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::cifar::Cifar;
 use crate::error::{DataError, Result};
 use crate::lines::{self, Lines};
+use crate::mask_folders::{self, NO_CLASS};
+use crate::scenes::{Object, Scene, Scenes};
 use crate::source::{DataConfig, SplitConfig};
 use crate::wisdm::WisdmConfig;
 use crate::{
@@ -58,6 +60,8 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
         "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
         "shd" | "ssc" => report.spoken(dir),
+        "bccd" | "voc2012" | "coco" => report.scenes(name, dir),
+        "dsb2018-nuclei" | "ade20k" => report.masks(name, dir),
         "tinyshakespeare" | "kjv" | "wikitext2" => report.text(name, dir),
         sentences if sentences.starts_with("nlu/") => report.sentences(name, dir),
         _ => report.images(dir),
@@ -214,6 +218,48 @@ impl Report {
                 spikes += spoken.recording(i)?.len();
             }
             self.count(format!("{name} spikes"), spikes);
+        }
+        Ok(())
+    }
+
+    fn scenes(&mut self, name: &str, dir: &Path) -> Result<()> {
+        let scenes = Scenes::load(name, dir)?;
+        self.count("images", scenes.images.len());
+        self.parts(scenes.official);
+        for (category, index) in scenes.categories.iter().zip(0..) {
+            let of = |scene: &Scene| {
+                scene.objects.iter().filter(|o: &&Object| o.category == index).count()
+            };
+            self.count(format!("objects: {category}"), scenes.images.iter().map(of).sum());
+        }
+        self.count("boxes left out", scenes.dropped.len());
+        for scene in &scenes.images {
+            if let Err(e) = scene.picture() {
+                self.problems.push(e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn masks(&mut self, name: &str, dir: &Path) -> Result<()> {
+        let listed = mask_folders::list(dir)?;
+        let (values, classes) = mask_folders::meaning(name);
+        self.count("images", listed.images.len());
+        self.parts(listed.official);
+        let mut counts = [0usize; 256];
+        for image in &listed.images {
+            let classes =
+                image.load().and_then(|(_, labels)| image.classes(&labels, values, classes));
+            match classes {
+                Ok(classes) => classes.iter().for_each(|&class| counts[usize::from(class)] += 1),
+                Err(e) => self.problems.push(e.to_string()),
+            }
+        }
+        for (class, n) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+            match class as u8 {
+                NO_CLASS => self.count("pixels of no class", *n),
+                class => self.count(format!("pixels of class {class}"), *n),
+            }
         }
         Ok(())
     }

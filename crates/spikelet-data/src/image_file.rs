@@ -1,31 +1,18 @@
 //! PNG and JPEG images, brought to one size.
 
-use std::fs;
-use std::io::Cursor;
 use std::path::Path;
 
 use image::imageops::FilterType;
-use image::{ImageReader, Limits};
 
 use crate::error::{DataError, Result};
-
-/// Largest file that is read.
-const MAX_FILE: u64 = 1 << 26;
-/// Largest side of an image.
-const MAX_SIDE: u32 = 1 << 14;
-/// Most bytes that decoding one image may take: a photograph of 100 megapixels is larger.
-const MAX_DECODED: u64 = 1 << 28;
+use crate::picture::{MAX_SIDE, bytes_of, decoded};
 
 /// Endings of the files that are read.
 pub const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
 /// One image as `[side, side, 3]`: the shorter side is scaled to `side` (cubic filter), then the middle is cut out.
 pub fn load(path: &Path, side: usize) -> Result<Vec<u8>> {
-    let size = fs::metadata(path).map_err(|e| DataError::io(path, e))?.len();
-    if size > MAX_FILE {
-        return Err(DataError::file(path, format!("{size} bytes; up to {MAX_FILE} are read")));
-    }
-    decode(&fs::read(path).map_err(|e| DataError::io(path, e))?, side, &path.display().to_string())
+    decode(&bytes_of(path)?, side, &path.display().to_string())
 }
 
 /// As [`load`], from the bytes of a file; `file` names it in errors.
@@ -34,16 +21,7 @@ pub fn decode(bytes: &[u8], side: usize, file: &str) -> Result<Vec<u8>> {
     if !(1..=MAX_SIDE as usize).contains(&side) {
         return Err(wrong(format!("size {side}; 1 to {MAX_SIDE} are possible")));
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODED);
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|source| DataError::Io { path: file.to_owned(), source })?;
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| wrong(format!("no readable PNG or JPEG: {e}")))?;
-    let image = image.into_rgb8();
+    let image = decoded(bytes, file)?.into_rgb8();
     let (width, height) = image.dimensions();
     let (shorter, longer) = (width.min(height), width.max(height));
     // What is wider than this would take more memory scaled than decoded.
@@ -66,6 +44,8 @@ pub fn decode(bytes: &[u8], side: usize, file: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Cursor;
+
     use image::{ImageFormat, Rgb, RgbImage};
 
     fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {

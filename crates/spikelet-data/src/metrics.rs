@@ -1,4 +1,5 @@
-//! Figures of a classifier: accuracy, precision, recall and F1 of each class, confusion matrix.
+//! Figures of a classifier, of sequences, images or pixels: accuracy, precision, recall, F1 and overlap of each class,
+//! confusion matrix.
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,40 @@ impl Confusion {
     }
 }
 
+impl Confusion {
+    /// Of each class the intersection of truth and prediction over their union; `None` where it is in neither.
+    pub fn overlaps(&self) -> Vec<Option<f64>> {
+        let of = |c: usize| {
+            let right = self.counts[c * self.classes + c];
+            let truth: u64 = self.counts[c * self.classes..(c + 1) * self.classes].iter().sum();
+            let predicted: u64 = (0..self.classes).map(|t| self.counts[t * self.classes + c]).sum();
+            let union = truth + predicted - right;
+            (union > 0).then(|| ratio(right, union))
+        };
+        (0..self.classes).map(of).collect()
+    }
+
+    /// Mean of [`Self::overlaps`] over the classes that occur (mIoU); 0 without any.
+    pub fn mean_overlap(&self) -> f64 {
+        let present: Vec<f64> = self.overlaps().into_iter().flatten().collect();
+        match present.len() {
+            0 => 0.0,
+            n => present.iter().sum::<f64>() / n as f64,
+        }
+    }
+}
+
+/// Whether `class` is among the `k` highest of `scores`; of equal scores the first is the higher.
+///
+/// # Panics
+/// If there is no such class.
+pub fn in_top(scores: &[f32], class: u32, k: usize) -> bool {
+    let class = class as usize;
+    let own = scores[class];
+    let above = |(i, score): (usize, &f32)| *score > own || (*score == own && i < class);
+    scores.iter().enumerate().filter(|&entry| above(entry)).count() < k
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
@@ -149,6 +184,20 @@ mod tests {
         assert_eq!((c[1].precision, c[1].recall, c[1].f1), (0.5, 1.0, 2.0 / 3.0));
         assert_eq!((c[2].precision, c[2].recall, c[2].f1), (0.0, 0.0, 0.0));
         assert!((m.macro_f1() - 4.0 / 9.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn overlaps_worked_out_by_hand() {
+        let m = Confusion::of(4, &[0, 0, 0, 1, 2], &[0, 0, 1, 1, 0]);
+        assert_eq!(m.overlaps(), [Some(0.5), Some(0.5), Some(0.0), None]);
+        assert_eq!((m.mean_overlap(), Confusion::new(2).mean_overlap()), (1.0 / 3.0, 0.0));
+    }
+
+    #[test]
+    fn the_highest_scores() {
+        let scores = [0.1, 0.9, 0.5, 0.5];
+        assert!(in_top(&scores, 1, 1) && !in_top(&scores, 2, 1) && in_top(&scores, 2, 2));
+        assert!(!in_top(&scores, 3, 2) && in_top(&scores, 3, 3) && in_top(&scores, 0, 5));
     }
 
     #[test]

