@@ -50,6 +50,22 @@ impl Picture {
         Ok(Self { width, height, rgb: image.into_raw() })
     }
 
+    /// Writes a PNG file, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (width, height) = (self.width as u32, self.height as u32);
+        let mut bytes = Cursor::new(Vec::new());
+        image::write_buffer_with_format(
+            &mut bytes,
+            &self.rgb,
+            width,
+            height,
+            image::ExtendedColorType::Rgb8,
+            image::ImageFormat::Png,
+        )
+        .map_err(|e| DataError::file(path, format!("cannot be written as PNG: {e}")))?;
+        crate::atomic::write(path, &bytes.into_inner())
+    }
+
     /// Width and height of the image in a file; no more than its header is read.
     pub fn size_of(path: &Path) -> Result<[usize; 2]> {
         let wrong = |e: &dyn std::fmt::Display| unreadable(&path.display().to_string(), e);

@@ -82,6 +82,12 @@ pub struct Seen {
 }
 
 impl ScenesConfig {
+    /// A data set in frames of this height and width, with the usual parts.
+    pub fn new(dataset: &str, size: [usize; 2]) -> Self {
+        let (dataset, augment) = (dataset.to_owned(), SceneAugment::default());
+        Self { dataset, size, test: test(), seed: 0, augment }
+    }
+
     /// Finds and divides the scenes; `folder` is what the user named.
     ///
     /// # Errors

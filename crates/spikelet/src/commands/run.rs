@@ -1,6 +1,7 @@
 //! `spikelet run`.
 
 use crate::{
+    detection,
     evaluate::{argmax, check_channels, normalise},
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
@@ -23,12 +24,14 @@ Examples:
   spikelet run model.safetensors --input recording.csv
   sensor | spikelet run model.safetensors --input - --stream --json
   spikelet run model.safetensors --input x.npy --output decisions.csv
+  spikelet run runs/detector --input photo.jpg --draw found.png
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
 A decision is printed for every window of the model, or for every step if it has none.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
-from 0 to 1; a still image is repeated for all steps of the window.")]
+from 0 to 1; a still image is repeated for all steps of the window.
+The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -41,6 +44,12 @@ pub struct Args {
     /// Write decisions to a file: CSV if its name says so, otherwise JSON lines.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Detectors: paint boxes and masks on a copy of the picture, a PNG file.
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
+    /// Detectors: leave out objects of a lower score.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.3)]
+    least: f32,
 }
 
 /// What the model says.
@@ -59,6 +68,12 @@ struct Decision<'a> {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
+    if model.graph.task.detection.is_some() {
+        return detection::run(&model, &args.input, args.draw.as_deref(), args.least, ui);
+    }
+    if args.draw.is_some() {
+        return Err(Failure::usage("--draw: the model is no detector"));
+    }
     let task = &model.graph.task;
     let executor = Executor::new(&model.graph)?;
     let mut input = TimeSteps::open(&args.input, &task.channels)?;

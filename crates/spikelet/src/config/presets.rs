@@ -36,6 +36,8 @@ pub const PRESETS: &[Preset] = presets![
     "egru/tinyshakespeare",
     "l2mu/braille",
     "l2mu/wisdm",
+    "metaspikeformer/bccd",
+    "metaspikeformer/bccd-relu",
     "quick/fashion-mnist",
     "quick/gestures",
     "quick/synthetic",
