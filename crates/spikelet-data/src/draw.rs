@@ -48,12 +48,10 @@ mod tests {
         let mut picture = Picture { width: 6, height: 5, rgb: vec![0; 90] };
         picture.frame([1.0, 1.0, 99.0, 4.2], 1, [9; 3]);
         let row = |y: usize| -> Vec<u8> { (0..6).map(|x| picture.rgb[(y * 6 + x) * 3]).collect() };
-        assert_eq!([row(0), row(1), row(2), row(4)], [
-            vec![0; 6],
-            vec![0, 9, 9, 9, 9, 9],
-            vec![0, 9, 0, 0, 0, 9],
-            vec![0; 6]
-        ]);
+        assert_eq!(
+            [row(0), row(1), row(2), row(4)],
+            [vec![0; 6], vec![0, 9, 9, 9, 9, 9], vec![0, 9, 0, 0, 0, 9], vec![0; 6]]
+        );
         picture.frame([f32::NAN, -5.0, -1.0, 3.0], 2, [7; 3]);
         picture.tint(&[true], [100, 50, 0]);
         assert_eq!(picture.rgb[..3], [50, 25, 0]);
@@ -64,7 +62,11 @@ mod tests {
         let all: Vec<_> = (0..12).map(colour).collect();
         assert_eq!(all[0], [255, 0, 0]);
         for (at, one) in all.iter().enumerate() {
-            assert!(all[..at].iter().all(|other| one.iter().zip(other).any(|(a, b)| a.abs_diff(*b) > 20)));
+            assert!(
+                all[..at]
+                    .iter()
+                    .all(|other| one.iter().zip(other).any(|(a, b)| a.abs_diff(*b) > 20))
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    format, string::String,
+    format,
+    string::String,
     vec::Vec,
 };
 use serde::{Deserialize, Serialize};

@@ -59,11 +59,8 @@ fn close(what: &str, found: &[f32], wanted: &[f32]) {
 }
 
 fn config(head: Head) -> DetectorConfig {
-    let backbone = MetaSpikeformerConfig {
-        heads: 2,
-        steps: 2,
-        ..MetaSpikeformerConfig::new([4, 8, 8, 16])
-    };
+    let backbone =
+        MetaSpikeformerConfig { heads: 2, steps: 2, ..MetaSpikeformerConfig::new([4, 8, 8, 16]) };
     DetectorConfig {
         backbone,
         units: Default::default(),
@@ -95,8 +92,7 @@ fn detector(golden: &Checkpoint) -> Detector {
 
 fn regions(golden: &Checkpoint, name: &str) -> Vec<Region> {
     let (_, rois) = tensor(golden, name);
-    let region =
-        |r: &[f32]| Region { image: r[0] as usize, rect: [r[1], r[2], r[3], r[4]] };
+    let region = |r: &[f32]| Region { image: r[0] as usize, rect: [r[1], r[2], r[3], r[4]] };
     rois.chunks_exact(5).map(region).collect()
 }
 
@@ -131,9 +127,8 @@ fn pyramid_proposals_and_heads_agree_with_pytorch() {
     let len = masks.dims()[1..].iter().product();
     let wanted = tensor(&golden, "masks").1;
     let masks = params::values(masks);
-    let per_class = masks
-        .chunks_exact(len)
-        .flat_map(|mask| (0..3).map(move |class| mask_of(mask, 3, class)));
+    let per_class =
+        masks.chunks_exact(len).flat_map(|mask| (0..3).map(move |class| mask_of(mask, 3, class)));
     close("masks", &per_class.flatten().collect::<Vec<f32>>(), &wanted);
 }
 
@@ -241,10 +236,8 @@ fn regions_and_their_gradient_agree_with_torchvision() {
         Tensor::from_data(TensorData::new(values, [images, rows, columns, channels]), &device)
             .require_grad();
     let weights = channels_last(tensor(&golden, "roi.weights"));
-    let weights = Tensor::from_data(
-        TensorData::new(weights, [regions.len(), 7, 7, channels]),
-        &device,
-    );
+    let weights =
+        Tensor::from_data(TensorData::new(weights, [regions.len(), 7, 7, channels]), &device);
     let out = roi_align(features.clone(), regions, 4.0, 7);
     let gradients = (out * weights).sum().backward();
     let gradient = params::values(features.grad(&gradients).unwrap());

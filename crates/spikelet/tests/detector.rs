@@ -121,9 +121,8 @@ fn two_stages_and_a_run_that_goes_on() {
     let lines = fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 3, "{lines}");
     let whole = at("whole");
-    let train = [
-        "train", &config, "--data", &data, "--out", &whole, "--set", "train.epochs=3", "--json",
-    ];
+    let train =
+        ["train", &config, "--data", &data, "--out", &whole, "--set", "train.epochs=3", "--json"];
     // The schedule knows of the third epoch only in one of them, so results may differ; both run.
     json(spikelet(train));
     json(spikelet(["eval", &run, "--data", &data, "--json"]));
@@ -142,9 +141,8 @@ fn mistakes_are_named() {
         run.stderr
     };
     let run = at("run");
-    let train = |set: &str| {
-        fails(&["train", &config, "--data", &data, "--out", &run, "--set", set])
-    };
+    let train =
+        |set: &str| fails(&["train", &config, "--data", &data, "--out", &run, "--set", set]);
     for (set, says) in [
         ("data.size=[50, 64]", "multiples of 16"),
         ("data.size=[4294967296, 64]", "multiples of 16"),

@@ -2,8 +2,8 @@
 //! was published.
 
 use burn::{module::Module, tensor::Device};
-use spikelet_data::event_frames::Framer;
 use serde::de::DeserializeOwned;
+use spikelet_data::event_frames::Framer;
 use spikelet_train::{
     config::Config,
     detection::{DetectionConfig, DetectionModel},

@@ -116,7 +116,14 @@ fn result(
             false => None,
         };
         let (category, bbox, area) = (object.category, object.bbox, object.area);
-        truths.push(Truth { category, bbox, area, crowd: object.crowd, ignored: object.difficult, mask });
+        truths.push(Truth {
+            category,
+            bbox,
+            area,
+            crowd: object.crowd,
+            ignored: object.difficult,
+            mask,
+        });
     }
     let mut detections = Vec::with_capacity(found.len());
     for Detected { found, mask } in found {

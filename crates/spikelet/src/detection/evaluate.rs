@@ -80,7 +80,11 @@ pub fn eval(model: &Model, source: &Source, ui: &Ui) -> Result {
     let places = category_places(categories, &data.scenes.categories)?;
     let bar = ui.progress(part.len() as u64, "images");
     let mut results = Vec::with_capacity(part.len());
-    let mut with_masks = model.graph.task.detection.as_ref()
+    let mut with_masks = model
+        .graph
+        .task
+        .detection
+        .as_ref()
         .and_then(|d| d.regions.as_ref())
         .is_some_and(|r| r.mask_side.is_some());
     for &scene in &part {
@@ -99,7 +103,8 @@ pub fn eval(model: &Model, source: &Source, ui: &Ui) -> Result {
     let images = part.len();
     let report = Report { model: model.path.clone(), data: name, images, boxes, masks };
     let text = || {
-        let mut text = format!("{}\n{} images, {}\n\n", report.boxes.line("boxes"), images, report.data);
+        let mut text =
+            format!("{}\n{} images, {}\n\n", report.boxes.line("boxes"), images, report.data);
         text += &report.boxes.table().text();
         if let Some(masks) = &report.masks {
             text += &format!("\n{}\n\n{}", masks.line("masks"), masks.table().text());

@@ -5,7 +5,7 @@ mod picture;
 #[cfg(feature = "train")]
 mod training;
 
-pub use evaluate::{MapFigures, eval};
+pub use evaluate::eval;
 pub use picture::run;
 #[cfg(feature = "train")]
 pub use training::{is_detector, train};

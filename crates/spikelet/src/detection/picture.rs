@@ -62,8 +62,7 @@ pub fn run(model: &Model, input: &Path, draw: Option<&Path>, least: f32, ui: &Ui
     for detected in found.iter().filter(|detected| detected.found.score >= least).rev() {
         let rect = in_picture(&view, detected, size);
         let (class, paint) = (detected.found.class, colour(detected.found.class));
-        let pixels =
-            detected.mask.as_ref().map(|mask| paste(mask, mask.len().isqrt(), rect, size));
+        let pixels = detected.mask.as_ref().map(|mask| paste(mask, mask.len().isqrt(), rect, size));
         if draw.is_some() {
             if let Some(pixels) = &pixels {
                 picture.tint(pixels, paint);

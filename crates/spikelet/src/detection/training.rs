@@ -7,15 +7,15 @@ use crate::{
     files::AtomicFile,
     labelled::DATA_NOTE,
     model::MODEL_FILE,
-    training::{CONFIG_FILE, RESULT_FILE, initial_weights},
+    training::{CONFIG_FILE, RESULT_FILE},
     ui::Ui,
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use spikelet_train::{
     detection::{DetectionConfig, DetectionEpoch, DetectionObserver, train as train_detector},
-    session::Initial,
-    trainer::End,
+    run::Checkpoint,
+    trainer::{End, checkpoint_path},
 };
 use std::{
     io::Write,
@@ -67,13 +67,12 @@ pub fn train(layers: Layers, folder: Option<&Path>, run: &Path, ui: &Ui) -> Resu
     }
     let initial = match &config.train.init {
         None => None,
-        Some(path) => match initial_weights(Path::new(path))? {
-            Initial::Weights(weights) => Some(weights),
-            Initial::Graph(_) => {
-                return Err(Failure::usage(format!("--init {path}: no checkpoint of a run"))
-                    .help("a detector starts from the folder of a run, of a detector or of a classifier"));
-            }
-        },
+        Some(path) => {
+            let checkpoint = Checkpoint::load(&checkpoint_path(Path::new(path)))?;
+            // Detectors have no best epoch.
+            let has_best = !checkpoint.best.is_empty();
+            Some(if has_best { checkpoint.best } else { checkpoint.weights })
+        }
     };
     std::fs::create_dir_all(run).map_err(|e| {
         Failure::from(e).context(format!("cannot make the folder {}", run.display()))

@@ -280,7 +280,8 @@ impl Pass<'_> {
             Op::Lif(threshold) => self.neurons(x, threshold),
             Op::Relu => relu(x),
             Op::Deconv { weight, bias } => {
-                let (bias, steps) = (model.vector(bias), Steps { stride: 1, padding: 0, groups: 1 });
+                let (bias, steps) =
+                    (model.vector(bias), Steps { stride: 1, padding: 0, groups: 1 });
                 let bias = bias.repeat_dim(0, 4);
                 let [n, _, _, _] = x.dims();
                 let out = conv(x, model.kernel(weight, None), Some(bias), steps);

@@ -3,7 +3,8 @@
 use super::network::Network;
 use crate::neuron::Dynamics;
 use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    Param,
 };
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
