@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{BufReader, Cursor};
 use std::path::Path;
 
-use image::{DynamicImage, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits, RgbImage};
 
+use crate::atomic;
 use crate::error::{DataError, Result};
 
 /// Largest file that is read.
@@ -48,6 +49,17 @@ impl Picture {
         let image = decoded(bytes, file)?.into_rgb8();
         let (width, height) = (image.width() as usize, image.height() as usize);
         Ok(Self { width, height, rgb: image.into_raw() })
+    }
+
+    /// Writes a PNG file, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (width, height) = (self.width as u32, self.height as u32);
+        let image = RgbImage::from_raw(width, height, self.rgb.clone())
+            .ok_or_else(|| DataError::file(path, "no image of this size"))?;
+        let mut bytes = Cursor::new(Vec::new());
+        let written = image.write_to(&mut bytes, ImageFormat::Png);
+        written.map_err(|e| DataError::file(path, e.to_string()))?;
+        atomic::write(path, bytes.get_ref())
     }
 
     /// Width and height of the image in a file; no more than its header is read.

@@ -11,9 +11,8 @@ pub fn pixel_place(side: usize, row: usize, column: usize) -> usize {
 /// The mask of a class, row by row, from the output `masks` `[side / 2, side / 2, 4 * classes]`.
 pub fn mask_of(output: &[f32], classes: usize, class: usize) -> Vec<f32> {
     let side = (output.len() / classes.max(1)).isqrt();
-    let value = |pixel: usize| {
-        output[pixel_place(side, pixel / side, pixel % side) * classes + class]
-    };
+    let value =
+        |pixel: usize| output[pixel_place(side, pixel / side, pixel % side) * classes + class];
     (0..side * side).map(value).collect()
 }
 

@@ -138,10 +138,9 @@ impl Detection {
         if !(regions.finest.is_finite() && regions.finest > 0.0) {
             return Err(("regions.finest", format!("{} is not a positive size", regions.finest)));
         }
-        for (name, side) in [
-            ("regions.side", regions.side),
-            ("regions.mask_side", regions.mask_side.unwrap_or(1)),
-        ] {
+        for (name, side) in
+            [("regions.side", regions.side), ("regions.mask_side", regions.mask_side.unwrap_or(1))]
+        {
             if !(1..=64).contains(&side) {
                 return Err((name, format!("{side}: 1 to 64 positions")));
             }
@@ -178,9 +177,7 @@ impl Keep {
     fn check(&self, name: &'static str) -> Result<(), (&'static str, String)> {
         let Keep { score, per_level, overlap, most } = *self;
         let shares = [score, overlap].iter().all(|v| (0.0..=1.0).contains(v));
-        match shares
-            && (1..=MAX_REGIONS).contains(&per_level)
-            && (1..=MAX_REGIONS).contains(&most)
+        match shares && (1..=MAX_REGIONS).contains(&per_level) && (1..=MAX_REGIONS).contains(&most)
         {
             true => Ok(()),
             false => Err((

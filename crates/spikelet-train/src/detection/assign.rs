@@ -34,8 +34,7 @@ impl Assigner {
     /// Of the regions of Mask R-CNN.
     pub const REGIONS: Assigner = Assigner { object: 0.5, background: 0.5, least: Some(0.5) };
     /// Of the anchors of RetinaNet.
-    pub const SINGLE_STAGE: Assigner =
-        Assigner { object: 0.5, background: 0.4, least: Some(0.0) };
+    pub const SINGLE_STAGE: Assigner = Assigner { object: 0.5, background: 0.4, least: Some(0.0) };
 
     /// What every box learns.
     pub fn assign(&self, boxes: &[Rect], objects: &[Rect]) -> Vec<Assigned> {
@@ -87,10 +86,9 @@ pub fn sample(
     };
     let mut objects = places(|assigned| matches!(assigned, Assigned::Object(_)));
     let mut background = places(|assigned| *assigned == Assigned::Background);
-    for (places, most) in [
-        (&mut objects, (count as f32 * share) as usize),
-        (&mut background, count),
-    ] {
+    for (places, most) in
+        [(&mut objects, (count as f32 * share) as usize), (&mut background, count)]
+    {
         if places.len() > most {
             shuffle(places, rng);
             places.truncate(most);
@@ -114,9 +112,9 @@ mod tests {
     fn by_overlap() {
         let objects = [[0.0, 0.0, 10.0, 10.0], [100.0, 100.0, 110.0, 110.0]];
         let boxes = [
-            [0.0, 0.0, 10.0, 9.0],     // 0.9 of the first
-            [0.0, 0.0, 10.0, 6.0],     // 0.6
-            [0.0, 0.0, 10.0, 2.0],     // 0.2
+            [0.0, 0.0, 10.0, 9.0],        // 0.9 of the first
+            [0.0, 0.0, 10.0, 6.0],        // 0.6
+            [0.0, 0.0, 10.0, 2.0],        // 0.2
             [100.0, 100.0, 110.0, 104.0], // 0.4 of the second, its best
             [50.0, 50.0, 60.0, 60.0],
         ];

@@ -9,9 +9,12 @@ use spikelet_data::{
     scenes::Scene,
     scenes_source::{DividedScenes, Seen},
 };
+use spikelet_data::{
+    coco_eval::{Detection, Truth},
+    rle::Rle,
+};
 use spikelet_graph::detection::{self, Found, paste};
 use spikelet_kernels::roi_align::Region;
-use spikelet_data::{coco_eval::{Detection, Truth}, rle::Rle};
 
 /// Scenes looked at together.
 const SCENES: usize = 8;
@@ -116,7 +119,14 @@ fn result(
             false => None,
         };
         let (category, bbox, area) = (object.category, object.bbox, object.area);
-        truths.push(Truth { category, bbox, area, crowd: object.crowd, ignored: object.difficult, mask });
+        truths.push(Truth {
+            category,
+            bbox,
+            area,
+            crowd: object.crowd,
+            ignored: object.difficult,
+            mask,
+        });
     }
     let mut detections = Vec::with_capacity(found.len());
     for Detected { found, mask } in found {

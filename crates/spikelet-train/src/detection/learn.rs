@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     loss::cross_entropy,
+    model::{SequenceModel, State},
     models::spike_detector::{Detector, DetectorConfig, FirstStage, Head, Network, TwoStage},
     params,
-    model::{SequenceModel, State},
 };
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -47,9 +47,10 @@ pub fn normalized(pixels: &[&[u8]], mean: &[f32], std: &[f32], device: &Device) 
     let values = pixels.iter().map(|p| p.len()).next().unwrap_or(0);
     let mut x = Vec::with_capacity(pixels.len() * values);
     for pixels in pixels {
-        let channels = pixels.iter().enumerate().map(|(i, v)| {
-            (f32::from(*v) / 255.0 - mean[i % mean.len()]) / std[i % std.len()]
-        });
+        let channels = pixels
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (f32::from(*v) / 255.0 - mean[i % mean.len()]) / std[i % std.len()]);
         x.extend(channels);
     }
     Tensor::from_data(TensorData::new(x, [pixels.len(), values]), device)
@@ -261,11 +262,14 @@ impl Work<'_> {
         parts.push(("classes", cross_entropy(logits, places(targets, &device), None)));
         let classes = self.detector.classes;
         let deltas = deltas.reshape([regions.len() * classes, 4]);
-        let (rows, wanted): (Vec<_>, Vec<_>) = found.iter().map(|&(region, scene, object)| {
-            let truth = &self.batch.scenes[scene];
-            let wanted = settings.coder.encode(regions[region].rect, truth.objects[object]);
-            (region * classes + truth.classes[object], wanted)
-        }).unzip();
+        let (rows, wanted): (Vec<_>, Vec<_>) = found
+            .iter()
+            .map(|&(region, scene, object)| {
+                let truth = &self.batch.scenes[scene];
+                let wanted = settings.coder.encode(regions[region].rect, truth.objects[object]);
+                (region * classes + truth.classes[object], wanted)
+            })
+            .unzip();
         let loss = box_loss(deltas, rows, wanted, regions.len());
         parts.extend(loss.map(|loss| ("boxes", loss)));
         let masks = match self.detector.network.mask_head {

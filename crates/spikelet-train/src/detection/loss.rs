@@ -1,6 +1,9 @@
 //! Losses of detectors, each a sum over weighted elements divided by one number.
 
-use burn::tensor::{Tensor, activation::{relu, sigmoid}};
+use burn::tensor::{
+    Tensor,
+    activation::{relu, sigmoid},
+};
 
 /// What hard and easy examples weigh in the focal loss, and what objects do (Lin et al. 2017).
 const GAMMA: f32 = 2.0;
@@ -66,7 +69,8 @@ mod tests {
         let exact = (2.0_f32.ln() + (1.0 + 2.0_f32.exp()).ln() + 50.0) / 2.0;
         assert!((bce - exact).abs() < 1e-4, "{bce} {exact}");
         let p = 1.0 / (1.0 + (-2.0_f32).exp());
-        let exact = 0.25 * 0.25 * 2.0_f32.ln() + 0.75 * p * p * (1.0 + 2.0_f32.exp()).ln() + 0.25 * 50.0;
+        let exact =
+            0.25 * 0.25 * 2.0_f32.ln() + 0.75 * p * p * (1.0 + 2.0_f32.exp()).ln() + 0.25 * 50.0;
         let found = value(focal(x.clone(), y.clone(), w.clone(), 1.0));
         assert!((found - exact).abs() < 1e-4, "{found} {exact}");
         assert_eq!(value(absolute(x, y, t([1.0, 2.0, 0.0]), 5.0)), 1.0);

@@ -15,6 +15,6 @@ pub use learn::{Batch, Losses, learn, normalized};
 pub use loss::{absolute, binary_cross_entropy, focal};
 pub use mask_targets::mask_target;
 pub use trainer::{
-    DetectionConfig, DetectionEpoch, DetectionError, DetectionModel, DetectionObserver, DetectionTrain,
-    MEAN, STD, Trained, train,
+    DetectionConfig, DetectionEpoch, DetectionError, DetectionModel, DetectionObserver,
+    DetectionTrain, MEAN, STD, Trained, train,
 };

@@ -248,19 +248,21 @@ impl<'a> Trainer<'a> {
         self.detector.network = params::load(network, &checkpoint.weights)
             .map_err(|source| TrainError::Load { path: path.to_owned(), source })?;
         let bytes = Bytes::from_bytes_vec(checkpoint.optimizer);
-        self.optimizer = self.optimizer.clone().from_bytes(bytes).map_err(|e| {
-            TrainError::Optimizer { path: path.to_owned(), reason: e.to_string() }
-        })?;
+        self.optimizer = self
+            .optimizer
+            .clone()
+            .from_bytes(bytes)
+            .map_err(|e| TrainError::Optimizer { path: path.to_owned(), reason: e.to_string() })?;
         self.position = checkpoint.position;
         Ok(())
     }
 
     fn save(&self) -> Result<(), DetectionError> {
         let path = checkpoint_path(self.run);
-        let optimizer = self.optimizer.into_bytes().map_err(|e| TrainError::Optimizer {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+        let optimizer = self
+            .optimizer
+            .into_bytes()
+            .map_err(|e| TrainError::Optimizer { path: path.clone(), reason: e.to_string() })?;
         let checkpoint = Checkpoint {
             position: self.position.clone(),
             weights: params::collect(&self.detector.network),

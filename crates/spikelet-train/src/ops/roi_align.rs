@@ -18,12 +18,7 @@ use spikelet_kernels::roi_align::{Region, RoiAlign};
 
 /// Regions of `features` `[image, rows, columns, channels]`, of so many pixels a position, on grids
 /// `[region, side, side, channels]`. On Flex, in f32, only.
-pub fn roi_align(
-    features: Tensor<4>,
-    regions: Vec<Region>,
-    stride: f32,
-    side: usize,
-) -> Tensor<4> {
+pub fn roi_align(features: Tensor<4>, regions: Vec<Region>, stride: f32, side: usize) -> Tensor<4> {
     let [images, rows, columns, channels] = features.dims();
     let align = RoiAlign { features: [rows, columns, channels], stride, side };
     let work = Work { align, regions, images };

@@ -5,6 +5,7 @@ use crate::{
     failure::{Outcome, Result},
     labelled,
     model::Model,
+    segment,
     table::Table,
     ui::Ui,
 };
@@ -12,7 +13,8 @@ use serde::Serialize;
 use spikelet_data::metrics::{ClassFigures, Confusion, Language};
 use std::path::PathBuf;
 
-/// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text
+/// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text, overlap of
+/// segmented images
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,6 +37,9 @@ struct Report {
     sequences: u64,
     correct: u64,
     accuracy: f64,
+    /// Fraction whose class is among the five highest scores, where there are more than five.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top5: Option<f64>,
     macro_f1: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<Language>,
@@ -54,9 +59,16 @@ struct Class {
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
     let labelled = args.source.load(&model.graph)?;
+    if let Some(masked) = labelled.samples.masked() {
+        let found = segment::evaluate(&model.graph, masked, &labelled.index, labelled.values)?;
+        let report = Pixels::new(model.path, labelled.name, masked.classes(), found);
+        ui.print(|| report.text(), &report)?;
+        return Ok(Outcome::Done);
+    }
     let evaluation = evaluate(&model.graph, &labelled.samples, &labelled.index)?;
     let mut report =
         Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
+    report.top5 = evaluation.top5.filter(|_| labelled.samples.text().is_none());
     let text = labelled.samples.text().zip(evaluation.language);
     if let Some((text, language)) = text {
         report.language = Some(language);
@@ -69,6 +81,77 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     Ok(Outcome::Done)
 }
 
+/// Figures of a graph that gives every pixel a class.
+#[derive(Serialize)]
+struct Pixels {
+    model: PathBuf,
+    data: String,
+    #[serde(flatten)]
+    figures: segment::Figures,
+    classes: Vec<PixelClass>,
+}
+
+#[derive(Serialize)]
+struct PixelClass {
+    name: String,
+    overlap: Option<f64>,
+    #[serde(flatten)]
+    figures: ClassFigures,
+}
+
+impl Pixels {
+    fn new(model: PathBuf, data: String, classes: &[String], figures: segment::Figures) -> Self {
+        let per_class = figures.confusion.per_class();
+        let classes =
+            classes.iter().zip(&figures.segmentation.overlaps).zip(per_class).map(
+                |((name, &overlap), figures)| PixelClass { name: name.clone(), overlap, figures },
+            );
+        Pixels { model, data, classes: classes.collect(), figures }
+    }
+
+    fn text(&self) -> String {
+        let percent = |value: f64| format!("{:.2} %", 100.0 * value);
+        let or_none = |value: Option<f64>| value.map_or("-".to_owned(), percent);
+        let found = &self.figures;
+        let mut text = format!(
+            "mean overlap (mIoU) {}, pixel accuracy {}, {} images\n{}\n",
+            percent(found.segmentation.mean_overlap),
+            percent(found.segmentation.pixel_accuracy),
+            found.images,
+            self.data
+        );
+        if let (Some(otsu), Some(class)) = (found.otsu_overlap, self.classes.last()) {
+            let overlap = or_none(class.overlap);
+            text += &format!(
+                "{}: overlap {overlap}, by Otsu's threshold {}\n",
+                class.name,
+                percent(otsu)
+            );
+        }
+        if let Some(objects) = &found.instances {
+            text += &format!(
+                "objects that touch nothing else: mask AP {}, AP at 0.50 {}, at 0.75 {}\n",
+                or_none(objects.ap),
+                or_none(objects.ap50),
+                or_none(objects.ap75)
+            );
+        }
+        text.push('\n');
+        let mut table = Table::new(["class", "overlap", "precision", "recall", "pixels"]);
+        for class in &self.classes {
+            let figures = &class.figures;
+            table.row([
+                class.name.clone(),
+                or_none(class.overlap),
+                percent(figures.precision),
+                percent(figures.recall),
+                figures.support.to_string(),
+            ]);
+        }
+        text + &table.text()
+    }
+}
+
 impl Report {
     fn new(model: PathBuf, data: String, classes: &[String], confusion: &Confusion) -> Self {
         let named = classes.iter().zip(confusion.per_class());
@@ -78,6 +161,7 @@ impl Report {
             sequences: confusion.total(),
             correct: confusion.correct(),
             accuracy: confusion.accuracy(),
+            top5: None,
             macro_f1: confusion.macro_f1(),
             language: None,
             classes: named.map(|(name, figures)| Class { name: name.clone(), figures }).collect(),
@@ -88,10 +172,11 @@ impl Report {
     fn text(&self) -> String {
         let percent = |value: f64| format!("{:.2} %", 100.0 * value);
         let mut text = format!(
-            "{} of {} right: accuracy {}, macro F1 {}\n{}\n\n",
+            "{} of {} right: accuracy {}{}, macro F1 {}\n{}\n\n",
             self.correct,
             self.sequences,
             percent(self.accuracy),
+            self.top5.map(|top5| format!(", among five {}", percent(top5))).unwrap_or_default(),
             percent(self.macro_f1),
             self.data
         );

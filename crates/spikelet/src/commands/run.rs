@@ -5,10 +5,11 @@ use crate::{
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
     model::Model,
+    segment,
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::stream::TimeSteps;
+use spikelet_data::{image_file::ENDINGS, stream::TimeSteps};
 use spikelet_graph::Task;
 use spikelet_runtime::Executor;
 use std::{
@@ -23,6 +24,7 @@ Examples:
   spikelet run model.safetensors --input recording.csv
   sensor | spikelet run model.safetensors --input - --stream --json
   spikelet run model.safetensors --input x.npy --output decisions.csv
+  spikelet run nuclei.safetensors --input cells.png --draw painted.png
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
@@ -38,6 +40,9 @@ pub struct Args {
     /// Print what the model says after every step, not only at the end of a window.
     #[arg(long)]
     stream: bool,
+    /// Of a model that gives the pixels of an image classes: paint them over the image (--input) and write this PNG.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "output"])]
+    draw: Option<PathBuf>,
     /// Write decisions to a file: CSV if its name says so, otherwise JSON lines.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -59,6 +64,13 @@ struct Decision<'a> {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
+    if segment::shape(&model.graph).is_some() && is_image(&args.input) {
+        return draw(args, &model, ui);
+    }
+    if args.draw.is_some() {
+        let problem = "--draw: for models that give the pixels of an image classes, and a PNG or JPEG as --input";
+        return Err(Failure::usage(problem));
+    }
     let task = &model.graph.task;
     let executor = Executor::new(&model.graph)?;
     let mut input = TimeSteps::open(&args.input, &task.channels)?;
@@ -85,6 +97,37 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             ui.note(format!("the last {rest} steps are no whole window of {}", task.window));
         }
     }
+    Ok(Outcome::Done)
+}
+
+fn is_image(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.contains(&ending.to_lowercase().as_str())
+}
+
+/// Share of the image that a class has.
+#[derive(Serialize)]
+struct Share<'a> {
+    class: &'a str,
+    share: f64,
+}
+
+/// What a segmenting model sees in one image.
+fn draw(args: &Args, model: &Model, ui: &Ui) -> Result {
+    let (shares, painted) = segment::see(&model.graph, &args.input)?;
+    if let Some(path) = &args.draw {
+        painted.save(path)?;
+    }
+    let named = model.graph.task.classes.iter().zip(shares);
+    let mut shares: Vec<Share> =
+        named.filter(|(_, n)| *n > 0.0).map(|(class, share)| Share { class, share }).collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let text = || {
+        let lines = shares.iter().map(|s| format!("{:6.2} %  {}\n", 100.0 * s.share, s.class));
+        let written = args.draw.iter().map(|path| format!("written: {}\n", path.display()));
+        lines.chain(written).collect()
+    };
+    ui.print(text, &serde_json::json!({ "classes": shares, "draw": args.draw }))?;
     Ok(Outcome::Done)
 }
 

@@ -155,7 +155,13 @@ impl DetectorConfig {
         let regions = match &self.head {
             Head::SingleStage(_) => None,
             Head::TwoStage(two) => Some(Regions {
-                strides: strides.iter().copied().zip(&self.levels).filter(|(_, level)| **level < FEATURES).map(|(s, _)| s).collect(),
+                strides: strides
+                    .iter()
+                    .copied()
+                    .zip(&self.levels)
+                    .filter(|(_, level)| **level < FEATURES)
+                    .map(|(s, _)| s)
+                    .collect(),
                 finest: two.finest,
                 side: BOX_SIDE,
                 mask_side: two.masks.then_some(MASK_SIDE),
@@ -167,8 +173,7 @@ impl DetectorConfig {
             Head::SingleStage(single) => single.keep,
             Head::TwoStage(two) => two.proposals,
         };
-        let anchors =
-            Anchors { strides, scales: self.scales.clone(), ratios: self.ratios.clone() };
+        let anchors = Anchors { strides, scales: self.scales.clone(), ratios: self.ratios.clone() };
         Detection { anchors, coder: Coder::PLAIN, keep, regions }
     }
 
@@ -215,6 +220,8 @@ impl DetectorConfig {
             }
             _ => {}
         }
-        self.detection().check().map_err(|(field, problem)| ModelError::Detection { field, problem })
+        self.detection()
+            .check()
+            .map_err(|(field, problem)| ModelError::Detection { field, problem })
     }
 }
