@@ -4,9 +4,8 @@ use std::fs;
 use std::io::{BufReader, Cursor};
 use std::path::Path;
 
-use image::{DynamicImage, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageReader, Limits};
 
-use crate::atomic;
 use crate::error::{DataError, Result};
 
 /// Largest file that is read.
@@ -54,12 +53,17 @@ impl Picture {
     /// Writes a PNG file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let (width, height) = (self.width as u32, self.height as u32);
-        let image = RgbImage::from_raw(width, height, self.rgb.clone())
-            .ok_or_else(|| DataError::file(path, "no image of this size"))?;
         let mut bytes = Cursor::new(Vec::new());
-        let written = image.write_to(&mut bytes, ImageFormat::Png);
-        written.map_err(|e| DataError::file(path, e.to_string()))?;
-        atomic::write(path, bytes.get_ref())
+        image::write_buffer_with_format(
+            &mut bytes,
+            &self.rgb,
+            width,
+            height,
+            image::ExtendedColorType::Rgb8,
+            image::ImageFormat::Png,
+        )
+        .map_err(|e| DataError::file(path, format!("cannot be written as PNG: {e}")))?;
+        crate::atomic::write(path, &bytes.into_inner())
     }
 
     /// Width and height of the image in a file; no more than its header is read.

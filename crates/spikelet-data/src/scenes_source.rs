@@ -82,6 +82,12 @@ pub struct Seen {
 }
 
 impl ScenesConfig {
+    /// A data set in frames of this height and width, with the usual parts.
+    pub fn new(dataset: &str, size: [usize; 2]) -> Self {
+        let (dataset, augment) = (dataset.to_owned(), SceneAugment::default());
+        Self { dataset, size, test: test(), seed: 0, augment }
+    }
+
     /// Finds and divides the scenes; `folder` is what the user named.
     ///
     /// # Errors
@@ -122,13 +128,22 @@ impl ScenesConfig {
                 shuffle(&mut order, &mut rng(self.seed, 0));
                 let count = (self.test * n as f64).round() as usize;
                 let mut train = order.split_off(count.min(n));
-                (order.sort_unstable(), train.sort_unstable());
-                let name = format!("{} images to learn from, {count} to test, seed {}", train.len(), self.seed);
+                order.sort_unstable();
+                train.sort_unstable();
+                let name = format!(
+                    "{} images to learn from, {count} to test, seed {}",
+                    train.len(),
+                    self.seed
+                );
                 (Split { train, val: Vec::new(), test: order }, name)
             }
         };
         if split.train.is_empty() && split.test.is_empty() {
-            return Err(DataError::request(format!("{}: no images in {}", self.dataset, root.display())));
+            return Err(DataError::request(format!(
+                "{}: no images in {}",
+                self.dataset,
+                root.display()
+            )));
         }
         let pictures = (0..n).map(|_| OnceLock::new()).collect();
         Ok(DividedScenes { scenes, split, split_name, size: self.size, pictures })
@@ -161,13 +176,19 @@ impl DividedScenes {
         // From the picture as it is kept; and from there to the scene in its own size.
         let kept = View::whole(picture.height, picture.width, self.size);
         let Some((augment, seed)) = change else {
-            return Ok(Seen { pixels: kept.of(&picture), view: whole, size, objects: objects(scene, whole) });
+            return Ok(Seen {
+                pixels: kept.of(&picture),
+                view: whole,
+                size,
+                objects: objects(scene, whole),
+            });
         };
         let mut random = rng(seed, index as u64);
         let mut uniform = || f64::from(random.next_u32()) as f32 / u32::MAX as f32;
         let factor = 1.0 + augment.scale * (2.0 * uniform() - 1.0);
         let (u, v) = (uniform(), uniform());
-        let slack = |frame: usize, size: f32, u: f32| u * (frame as f32 - size * whole.scale * factor);
+        let slack =
+            |frame: usize, size: f32, u: f32| u * (frame as f32 - size * whole.scale * factor);
         let changed = View {
             scale: whole.scale * factor,
             shift: [slack(self.size[1], width as f32, u), slack(self.size[0], height as f32, v)],
@@ -181,7 +202,8 @@ impl DividedScenes {
             let lines = [0; 3].map(|_| (around(1.0), 128.0 * around(0.0)));
             for pixel in pixels.chunks_exact_mut(3) {
                 for (value, (factor, shift)) in pixel.iter_mut().zip(lines) {
-                    *value = ((f32::from(*value) - 128.0) * factor + 128.0 + shift).clamp(0.0, 255.0) as u8;
+                    *value = ((f32::from(*value) - 128.0) * factor + 128.0 + shift)
+                        .clamp(0.0, 255.0) as u8;
                 }
             }
         }
@@ -216,7 +238,12 @@ fn objects(scene: &Scene, view: View) -> Vec<([f32; 4], Object)> {
         let [x, y, w, h] = object.bbox.map(|v| v as f32);
         let whole = view.place([x, y, x + w, y + h]);
         let [left, top, right, bottom] = whole;
-        let seen = [left.clamp(0.0, width), top.clamp(0.0, height), right.clamp(0.0, width), bottom.clamp(0.0, height)];
+        let seen = [
+            left.clamp(0.0, width),
+            top.clamp(0.0, height),
+            right.clamp(0.0, width),
+            bottom.clamp(0.0, height),
+        ];
         let sides = seen[2] - seen[0] >= 1.0 && seen[3] - seen[1] >= 1.0;
         (sides && area(seen) >= VISIBLE * area(whole)).then(|| (seen, object.clone()))
     };

@@ -43,11 +43,15 @@ impl View {
                 for row in row {
                     for column in column {
                         let (Some((y, below, v)), Some((x, right, u))) = (row, column) else {
-                            sum.iter_mut().zip(GREY).for_each(|(sum, grey)| *sum += f32::from(grey));
+                            sum.iter_mut()
+                                .zip(GREY)
+                                .for_each(|(sum, grey)| *sum += f32::from(grey));
                             continue;
                         };
-                        let at = |y: usize, x: usize| &picture.rgb[(y * picture.width + x) * 3..][..3];
-                        let corners = [at(*y, *x), at(*y, *right), at(*below, *x), at(*below, *right)];
+                        let at =
+                            |y: usize, x: usize| &picture.rgb[(y * picture.width + x) * 3..][..3];
+                        let corners =
+                            [at(*y, *x), at(*y, *right), at(*below, *x), at(*below, *right)];
                         for (c, sum) in sum.iter_mut().enumerate() {
                             let [a, b, d, e] = corners.map(|corner| f32::from(corner[c]));
                             let (upper, lower) = (a + u * (b - a), d + u * (e - d));
@@ -63,7 +67,13 @@ impl View {
 
     /// For each sample along an axis the two pixels that it lies between, and how near it is to the second; `None`
     /// outside of the picture.
-    fn places(&self, axis: usize, n: usize, size: usize, samples: usize) -> Vec<Option<(usize, usize, f32)>> {
+    fn places(
+        &self,
+        axis: usize,
+        n: usize,
+        size: usize,
+        samples: usize,
+    ) -> Vec<Option<(usize, usize, f32)>> {
         let last = size.saturating_sub(1);
         let place = |i: usize| {
             let at = (i as f32 + 0.5) / samples as f32;

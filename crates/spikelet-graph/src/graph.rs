@@ -7,7 +7,12 @@ use crate::{
     task::Task,
     tensor::{Tensor, elements},
 };
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
 use serde::{Deserialize, Serialize};
 
 /// When a node runs.
@@ -82,6 +87,38 @@ impl Graph {
             .iter()
             .find(|node| node.name == name)
             .ok_or_else(|| GraphError::NoNode { name: name.into() })
+    }
+
+    /// The nodes that are connected with an input, their edges and tensors: of a file with several
+    /// networks, that one. `None` if there is no such input.
+    pub fn part(&self, input: &str) -> Option<Graph> {
+        let start = self.nodes.iter().find(|node| node.name == input)?;
+        if !matches!(start.op, Op::Input { .. }) {
+            return None;
+        }
+        let mut neighbours: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for Edge { from, to, .. } in &self.edges {
+            neighbours.entry(from).or_default().push(to);
+            neighbours.entry(to).or_default().push(from);
+        }
+        let mut reached = BTreeSet::from([input]);
+        let mut waiting = Vec::from([input]);
+        while let Some(node) = waiting.pop() {
+            for &next in neighbours.get(node).into_iter().flatten() {
+                if reached.insert(next) {
+                    waiting.push(next);
+                }
+            }
+        }
+        let inside = |name: &String| reached.contains(name.as_str());
+        let nodes: Vec<Node> = self.nodes.iter().filter(|n| inside(&n.name)).cloned().collect();
+        let edges = self.edges.iter().filter(|edge| inside(&edge.from)).cloned().collect();
+        let used: BTreeSet<&str> = nodes.iter().flat_map(|node| node.op.tensors()).collect();
+        let tensors = self.tensors.iter().filter(|(name, _)| used.contains(name.as_str()));
+        let tensors = tensors.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        // Classes, means and settings are those of the whole.
+        let (name, task) = (self.name.clone(), Task::default());
+        Some(Graph { name, nodes, edges, tensors, task, integer: None })
     }
 
     /// The tensor of this name, on behalf of a node.

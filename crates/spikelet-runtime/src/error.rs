@@ -79,6 +79,14 @@ pub enum Error {
         /// Name of the graph.
         graph: String,
     },
+    /// A graph that is no detector.
+    #[error("`{graph}` is no detector that can be run: {problem}")]
+    NoDetector {
+        /// Name of the graph.
+        graph: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A state that another executor made.
     #[error("the state belongs to another graph than `{graph}`: make it with this executor")]
     ForeignState {

@@ -38,6 +38,8 @@ extern crate alloc;
 mod block;
 mod buffers;
 mod compile;
+#[cfg(feature = "std")]
+mod detector;
 mod error;
 mod execute;
 mod executor;
@@ -50,6 +52,8 @@ mod state;
 mod threads;
 mod weights;
 
+#[cfg(feature = "std")]
+pub use detector::{Detected, Detector};
 pub use error::Error;
 pub use executor::{Executor, MemoryPlan};
 pub use observe::{Observation, Output};

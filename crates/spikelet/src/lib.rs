@@ -31,6 +31,7 @@ mod commands;
 #[cfg(feature = "train")]
 mod config;
 pub mod convert;
+mod detection;
 mod evaluate;
 #[cfg(feature = "train")]
 mod experiments;

@@ -2,23 +2,25 @@
 //! was published.
 
 use burn::{module::Module, tensor::Device};
+use serde::de::DeserializeOwned;
 use spikelet_data::event_frames::Framer;
 use spikelet_train::{
     config::Config,
+    detection::{DetectionConfig, DetectionModel},
     init::Init,
     loss::MseTarget,
     models::{
         ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet,
         egru::Egru, egru_lm::EgruLm, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
-        spikegpt::SpikeGpt,
+        spike_detector::Detector, spikegpt::SpikeGpt,
     },
     optimizer::Optimizer,
     schedule::Schedule,
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// All files in `presets`, by `system/task`.
-fn presets() -> BTreeMap<String, Config> {
+/// All files in `presets` of one sort, by `system/task`: of detectors, or of everything else.
+fn presets<C: DeserializeOwned>(detectors: bool) -> BTreeMap<String, C> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../presets");
     let list = |folder: &Path| {
         let entries = fs::read_dir(folder).expect("a folder");
@@ -34,10 +36,13 @@ fn presets() -> BTreeMap<String, Config> {
         let mut table: toml::Table = text.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
         // What a search tries is no part of a run.
         table.remove("tune");
+        if (table["model"]["kind"].as_str() == Some("spike-detector")) != detectors {
+            return None;
+        }
         let config = table.try_into().unwrap_or_else(|e| panic!("{name}: {e}"));
-        (name, config)
+        Some((name, config))
     };
-    files.map(read).collect()
+    files.filter_map(read).collect()
 }
 
 /// Height, width and channels of the images, frames or time steps that a preset learns from, and
@@ -147,7 +152,7 @@ fn every_preset_builds_its_network() {
         ("spikegpt/tinyshakespeare", [1, 1, 1], 445_952),
         ("spikegpt/wikitext2", [1, 1, 1], 1_477_888),
     ];
-    let found: Vec<_> = presets()
+    let found: Vec<_> = presets::<Config>(false)
         .into_iter()
         .map(|(name, config)| (name, data_of(&config).0, parameters(&config)))
         .collect();
@@ -157,7 +162,7 @@ fn every_preset_builds_its_network() {
 
 #[test]
 fn every_preset_says_what_was_published_and_what_was_run() {
-    for (name, config) in presets() {
+    for (name, config) in presets::<Config>(false) {
         let about = config.about.unwrap_or_else(|| panic!("{name} has no [about]"));
         assert!(!about.summary.is_empty() && !about.source.is_empty(), "{name}");
         assert!(!about.published.is_empty(), "{name}: what was published?");
@@ -194,7 +199,7 @@ fn recipes_are_the_published_ones() {
             ("nf-resnet101", 6, 30, 256, 0.001, 0.0, 0.0, 0.0, OneHot, "69.26 %"),
         ),
     ];
-    let presets = presets();
+    let presets = presets::<Config>(false);
     for (name, row) in rows {
         let (network, steps, epochs, batch, lr, decay, dropout, mse, target, published) = row;
         let config = &presets[&format!("sltt/{name}")];
@@ -216,5 +221,19 @@ fn recipes_are_the_published_ones() {
         assert!(config.about.as_ref().expect("about").published.contains(published), "{name}");
         let stage1 = name.strip_suffix("-stage2").map(|net| format!("runs/sltt-{net}-stage1"));
         assert_eq!(train.init, stage1, "{name}");
+    }
+}
+
+#[test]
+fn detectors_are_made() {
+    let presets = presets::<DetectionConfig>(true);
+    assert!(!presets.is_empty());
+    for (name, config) in presets {
+        let DetectionModel::SpikeDetector(model) = &config.model;
+        let [height, width] = config.data.size;
+        let mut init = Init::new(0, &Device::flex());
+        let detector = Detector::new(model, [height, width, 3], 3, &mut init);
+        detector.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(config.about.is_some_and(|about| !about.summary.is_empty()), "{name}");
     }
 }

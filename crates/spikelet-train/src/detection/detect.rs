@@ -1,11 +1,12 @@
 //! What a detector finds, and how good that is.
 
-use super::learn::{borrowed, by_image, normalized, proposed};
+use super::learn::{Level, borrowed, by_image, normalized, proposed};
 use crate::{models::spike_detector::Detector, params};
 use burn::tensor::Device;
 use spikelet_data::{
     DataError,
-    coco_eval::{self, CocoFigures, ImageResult, Overlap},
+    coco_eval::{self, CocoFigures, Detection, ImageResult, Overlap, Truth},
+    rle::Rle,
     scenes::Scene,
     scenes_source::{DividedScenes, Seen},
 };
@@ -37,7 +38,7 @@ pub fn detect(detector: &Detector, seen: &[Seen], mean: &[f32], std: &[f32]) -> 
     let image = [height, width];
     let settings = &detector.detection;
     let Some(regions) = &settings.regions else {
-        let decide = |levels: &Vec<_>| {
+        let decide = |levels: &Vec<Level>| {
             let found = detection::decisions(settings, &borrowed(levels), detector.classes, image);
             found.into_iter().map(|found| Detected { found, mask: None }).collect()
         };

@@ -44,7 +44,7 @@ pub type Losses = Vec<(&'static str, f32)>;
 
 /// Pixels `[h, w, 3]` of several scenes as images: from 0 to 1, then by mean and deviation.
 pub fn normalized(pixels: &[&[u8]], mean: &[f32], std: &[f32], device: &Device) -> Tensor<2> {
-    let values = pixels.iter().map(|p| p.len()).next().unwrap_or(0);
+    let values = pixels.first().map_or(0, |pixels| pixels.len());
     let mut x = Vec::with_capacity(pixels.len() * values);
     for pixels in pixels {
         let channels = pixels
@@ -294,8 +294,8 @@ impl Work<'_> {
         }
         for &(region, scene, object) in found {
             let truth = &self.batch.scenes[scene];
-            let counted = truth.seen.objects.iter().filter(|(_, object)| object.counts());
-            let Some((_, annotated)) = counted.clone().nth(object) else { continue };
+            let mut counted = truth.seen.objects.iter().filter(|(_, object)| object.counts());
+            let Some((_, annotated)) = counted.nth(object) else { continue };
             let size = self.batch.scenes[scene].seen.size;
             let Some(mask) = annotated.mask(size[0], size[1]) else { continue };
             let target = mask_target(&mask?, &truth.seen.view, regions[region].rect, side);
@@ -355,8 +355,11 @@ pub(super) fn borrowed(levels: &[Level]) -> Vec<([usize; 2], &[f32], &[f32])> {
 /// Levels of every image.
 pub(super) fn by_image(detector: &Detector, first: &FirstStage) -> Vec<Vec<Level>> {
     let [images, anchors, kinds] = first.scores.dims();
-    let scores = params::values(first.scores.clone().inner());
-    let deltas = params::values(first.deltas.clone().inner());
+    let host = |values: &Tensor<3>| {
+        let values = values.clone();
+        params::values(if values.device().is_autodiff() { values.inner() } else { values })
+    };
+    let (scores, deltas) = (host(&first.scores), host(&first.deltas));
     let per_position = detector.detection.anchors.per_position();
     let levels = |image: usize| {
         let mut from = image * anchors;

@@ -31,8 +31,9 @@ use spikelet_data::{
 use spikelet_graph::{Graph, GraphError, Task};
 use std::{path::Path, time::Instant};
 
-/// Mean and deviation of the colours of photographs (ImageNet's).
+/// Mean of the colours of photographs (ImageNet's), from 0 to 1.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Their deviation.
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// A training run of a detector, as TOML.

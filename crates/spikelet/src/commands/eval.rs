@@ -1,6 +1,7 @@
 //! `spikelet eval`.
 
 use crate::{
+    detection,
     evaluate::evaluate,
     failure::{Outcome, Result},
     labelled,
@@ -22,6 +23,7 @@ Examples:
   spikelet eval model.safetensors --split all
   spikelet eval model.safetensors --data mine.csv --json
 
+A detector is measured by the average precision of its boxes, and of its masks if it has any.
 A CSV file needs the model's channels as columns and the class in the column `label`.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
@@ -58,6 +60,9 @@ struct Class {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
+    if model.graph.task.detection.is_some() {
+        return detection::eval(&model, &args.source, ui);
+    }
     let labelled = args.source.load(&model.graph)?;
     if let Some(masked) = labelled.samples.masked() {
         let found = segment::evaluate(&model.graph, masked, &labelled.index, labelled.values)?;

@@ -1,6 +1,7 @@
 //! `spikelet run`.
 
 use crate::{
+    detection,
     evaluate::{argmax, check_channels, normalise},
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
@@ -25,12 +26,15 @@ Examples:
   sensor | spikelet run model.safetensors --input - --stream --json
   spikelet run model.safetensors --input x.npy --output decisions.csv
   spikelet run nuclei.safetensors --input cells.png --draw painted.png
+  spikelet run runs/detector --input photo.jpg --draw found.png
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
 A decision is printed for every window of the model, or for every step if it has none.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
-from 0 to 1; a still image is repeated for all steps of the window.")]
+from 0 to 1; a still image is repeated for all steps of the window.
+The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first. So is that of a
+model that gives pixels classes; the share of each class is printed.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -40,12 +44,15 @@ pub struct Args {
     /// Print what the model says after every step, not only at the end of a window.
     #[arg(long)]
     stream: bool,
-    /// Of a model that gives the pixels of an image classes: paint them over the image (--input) and write this PNG.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "output"])]
-    draw: Option<PathBuf>,
     /// Write decisions to a file: CSV if its name says so, otherwise JSON lines.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Detectors: paint boxes and masks on a copy of the picture, a PNG file. Models that give pixels classes: paint these.
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
+    /// Detectors: leave out objects of a lower score.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.3)]
+    least: f32,
 }
 
 /// What the model says.
@@ -64,11 +71,14 @@ struct Decision<'a> {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
+    if model.graph.task.detection.is_some() {
+        return detection::run(&model, &args.input, args.draw.as_deref(), args.least, ui);
+    }
     if segment::shape(&model.graph).is_some() && is_image(&args.input) {
         return draw(args, &model, ui);
     }
     if args.draw.is_some() {
-        let problem = "--draw: for models that give the pixels of an image classes, and a PNG or JPEG as --input";
+        let problem = "--draw: for detectors, and for models that give the pixels of an image classes";
         return Err(Failure::usage(problem));
     }
     let task = &model.graph.task;

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Layer, Layers},
+    detection,
     failure::{Failure, Outcome, Result},
     training::{self, CONFIG_FILE, Watcher},
     ui::Ui,
@@ -78,6 +79,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     }
     if let Some(init) = &args.init {
         layers.push(Layer::option("--init", "train.init", init.as_str())?);
+    }
+    if detection::is_detector(&layers) {
+        return detection::train(layers, args.data.as_deref(), &folder, ui);
     }
     let config = training::configuration(layers)?;
     let stop = ui.catch_ctrl_c()?;

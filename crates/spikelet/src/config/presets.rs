@@ -38,6 +38,8 @@ pub const PRESETS: &[Preset] = presets![
     "l2mu/wisdm",
     "metaspikeformer/ade20k-15m",
     "metaspikeformer/ade20k-55m",
+    "metaspikeformer/bccd",
+    "metaspikeformer/bccd-relu",
     "metaspikeformer/fashion-mnist",
     "metaspikeformer/fashion-mnist-resnet",
     "metaspikeformer/imagenet-15m-stage1",

@@ -2,7 +2,10 @@
 
 use super::network::Network;
 use crate::neuron::Dynamics;
-use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    Param,
+};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 
@@ -142,3 +145,12 @@ impl Module for Convnet {
         }
     }
 }
+
+// As a part of another module.
+impl ModuleDisplayDefault for Convnet {
+    fn content(&self, content: Content) -> Option<Content> {
+        content.add_debug_attribute("layers", &self.network.layers.len()).optional()
+    }
+}
+
+impl ModuleDisplay for Convnet {}

@@ -342,9 +342,10 @@ impl<'a> Builder<'a> {
         let shape = [1, 1, inputs, 4 * channels];
         self.take(name, &shape)?;
         // PyTorch counts outputs as the fan-in of a transposed convolution.
-        let (weight, bias) = (self.init.torch_linear(4 * channels, shape), 4 * channels);
+        let fan_in = 4 * channels;
+        let weight = self.init.torch_linear(fan_in, shape);
         let weight = self.push_kernel(name, weight);
-        let bias = self.init.torch_linear(bias, [channels]);
+        let bias = self.init.torch_linear(fan_in, [channels]);
         let bias = self.push_vector(format!("{name}.bias"), bias);
         Ok(self.add(name, Op::Deconv { weight, bias }, &[from], [h, 4 * w, channels]))
     }

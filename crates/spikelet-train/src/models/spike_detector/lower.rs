@@ -28,7 +28,7 @@ pub fn lower(detector: &Detector, name: &str, task: Task) -> Result<Graph, Graph
     }
     let heads = [
         (&network.box_head, "box_region", &["classes", "boxes"][..]),
-        (&network.mask_head, "mask_region", &["masks"]),
+        (&network.mask_head, "mask_region", &["masks"][..]),
     ];
     for (head, input, outputs) in heads {
         let Some(head) = head else { continue };

@@ -1,0 +1,11 @@
+//! Detectors on the command line: figures over a data set, pictures, training.
+
+mod evaluate;
+mod picture;
+#[cfg(feature = "train")]
+mod training;
+
+pub use evaluate::eval;
+pub use picture::run;
+#[cfg(feature = "train")]
+pub use training::{is_detector, train};

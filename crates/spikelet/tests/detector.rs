@@ -1,0 +1,169 @@
+//! Detectors on the real binary: from pictures and annotations to boxes and masks.
+
+mod support;
+
+use serde_json::Value;
+use spikelet_data::picture::Picture;
+use std::{fmt::Write, fs, path::Path};
+use support::{Run, spikelet};
+
+/// Pictures with a bright square or a dark bar, as Pascal VOC's folders.
+fn voc(folder: &Path, count: usize) {
+    for name in ["JPEGImages", "Annotations"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    for index in 0..count {
+        let (rgb, objects) = picture(index);
+        let picture = Picture { width: 64, height: 48, rgb };
+        picture.save(&folder.join(format!("JPEGImages/{index:03}.png"))).unwrap();
+        let mut xml = format!(
+            "<annotation><filename>{index:03}.png</filename><size><width>64</width>\
+             <height>48</height><depth>3</depth></size>"
+        );
+        for (name, [left, top, right, bottom]) in objects {
+            write!(
+                xml,
+                "<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>{}</xmin>\
+                 <ymin>{}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>",
+                left + 1,
+                top + 1
+            )
+            .unwrap();
+        }
+        xml += "</annotation>";
+        fs::write(folder.join(format!("Annotations/{index:03}.xml")), xml).unwrap();
+    }
+}
+
+type Objects = Vec<(&'static str, [usize; 4])>;
+
+fn picture(index: usize) -> (Vec<u8>, Objects) {
+    let (x, y) = (index * 7 % 20, index * 5 % 12);
+    let square = ("square", [x, y, x + 16, y + 16]);
+    let bar = ("bar", [x + 20, y + 14, x + 44, y + 24]);
+    let objects = match index % 3 {
+        0 => vec![square],
+        1 => vec![bar],
+        _ => vec![square, bar],
+    };
+    let mut rgb = vec![120_u8; 64 * 48 * 3];
+    for (at, value) in rgb.iter_mut().enumerate() {
+        *value += (at * 31 % 11) as u8;
+        let (column, row) = (at / 3 % 64, at / 3 / 64);
+        for (name, [left, top, right, bottom]) in &objects {
+            if (*left..*right).contains(&column) && (*top..*bottom).contains(&row) {
+                *value = if *name == "square" { 250 } else { 5 };
+            }
+        }
+    }
+    (rgb, objects)
+}
+
+fn config(folder: &Path, head: &str, epochs: usize) -> String {
+    let path = folder.join("detector.toml");
+    let text = format!(
+        "[data]\ndataset = \"shapes\"\nsize = [48, 64]\naugment = {{ flip = true }}\n\
+         [model]\nkind = \"spike-detector\"\nchannels = 16\nlevels = [1, 2]\nnorm = true\n\
+         scales = [2.0]\nhead = {head}\n\
+         backbone = {{ widths = [8, 16, 16, 16], heads = 2 }}\n\
+         [train]\nepochs = {epochs}\nbatch_size = 4\nclip_norm = 10.0\n\
+         optimizer = {{ kind = \"adam_w\", lr = 5e-3 }}\n\
+         schedule = {{ kind = \"cosine\" }}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn json(run: Run) -> Value {
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", run.stdout))
+}
+
+const SINGLE: &str = "{ kind = \"single-stage\", convs = 1 }";
+
+#[test]
+fn a_detector_learns_shapes_and_paints_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    voc(&dir.path().join("shapes"), 40);
+    let config = config(dir.path(), SINGLE, 30);
+    let (data, run) = (at("shapes"), at("run"));
+    let train = ["train", &config, "--data", &data, "--out", &run, "--json"];
+    let result = json(spikelet(train));
+    let map = result["boxes"]["map50"].as_f64().unwrap();
+    assert!(map > 0.5, "mAP@0.5 {map}");
+    assert_eq!(result["images"], 8);
+    // The graph finds what the training form found.
+    let eval = json(spikelet(["eval", &run, "--data", &data, "--json"]));
+    assert!((eval["boxes"]["map50"].as_f64().unwrap() - map).abs() < 1e-3, "{eval} {map}");
+    let picture = at("shapes/JPEGImages/002.png");
+    let painted = at("painted.png");
+    let found = json(spikelet(["run", &run, "--input", &picture, "--draw", &painted, "--json"]));
+    assert!(!found["objects"].as_array().unwrap().is_empty(), "{found}");
+    let (before, after) = (Picture::load(picture.as_ref()), Picture::load(painted.as_ref()));
+    assert_ne!(before.unwrap().rgb, after.unwrap().rgb);
+}
+
+#[test]
+fn two_stages_and_a_run_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    voc(&dir.path().join("shapes"), 10);
+    let head = "{ kind = \"two-stage\", masks = false, hidden = 32, finest = 16.0, \
+                anchors_learned = 32, regions_learned = 16 }";
+    let config = config(dir.path(), head, 2);
+    let (data, run) = (at("shapes"), at("run"));
+    let train = ["train", &config, "--data", &data, "--out", &run, "--json"];
+    json(spikelet(train));
+    let more = ["train", "--resume", &run, "--data", &data, "--set", "train.epochs=3", "--json"];
+    let result = json(spikelet(more));
+    assert_eq!(result["epochs"], 3);
+    let lines = fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    let whole = at("whole");
+    let train =
+        ["train", &config, "--data", &data, "--out", &whole, "--set", "train.epochs=3", "--json"];
+    // The schedule knows of the third epoch only in one of them, so results may differ; both run.
+    json(spikelet(train));
+    json(spikelet(["eval", &run, "--data", &data, "--json"]));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    voc(&dir.path().join("shapes"), 5);
+    let config = config(dir.path(), SINGLE, 1);
+    let data = at("shapes");
+    let fails = |arguments: &[&str]| {
+        let run = spikelet(arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {}", run.stderr);
+        run.stderr
+    };
+    let run = at("run");
+    let train =
+        |set: &str| fails(&["train", &config, "--data", &data, "--out", &run, "--set", set]);
+    for (set, says) in [
+        ("data.size=[50, 64]", "multiples of 16"),
+        ("data.size=[4294967296, 64]", "multiples of 16"),
+        ("model.levels=[3, 1]", "levels"),
+        ("model.channels=1000000", "channels"),
+        ("model.scales=[0.0]", "anchors.scales"),
+        ("model.backbone.widths=[8, 16, 15, 16]", "widths"),
+        ("train.batch_size=0", "batch_size"),
+        ("model.headd=1", "headd"),
+    ] {
+        let error = train(set);
+        assert!(error.contains(says), "{set}: {error}");
+    }
+    json(spikelet(["train", &config, "--data", &data, "--out", &run, "--json"]));
+    let broken = at("broken.png");
+    fs::write(&broken, b"no picture").unwrap();
+    let error = fails(&["run", &run, "--input", &broken]);
+    assert!(error.contains("broken.png"), "{error}");
+    let annotation = dir.path().join("shapes/Annotations/000.xml");
+    let text = fs::read_to_string(&annotation).unwrap();
+    fs::write(&annotation, text.replace("square", "circle")).unwrap();
+    let error = fails(&["eval", &run, "--data", &data]);
+    assert!(error.contains("circle"), "{error}");
+}
