@@ -8,6 +8,7 @@ use spikelet_data::{
         CocoFigures, Detection, ImageResult, Overlap, Truth, evaluate as average_precision,
     },
     components::components,
+    draw::colour,
     mask_folders::MaskValues,
     masked::Masked,
     metrics::{Confusion, Segmentation},
@@ -24,8 +25,6 @@ use std::path::Path;
 
 /// Pixels of the smallest object.
 const LEAST: usize = 10;
-/// How much of a painted pixel is paint.
-const PAINT: f32 = 0.5;
 /// The class that is not painted.
 const BACKGROUND: &str = "background";
 
@@ -164,36 +163,21 @@ pub fn see(graph: &Graph, image: &Path) -> Result<(Vec<f64>, Picture)> {
     let scores = run(&Executor::new(graph)?, &x, task.window)?;
     let frame: Vec<u32> = scores.chunks_exact(classes).map(argmax).collect();
     let along = |at: usize, n: usize| (((at as f32 + 0.5) * view.scale) as usize).min(n - 1);
-    let mut counts = vec![0u64; classes];
     let columns = picture.width;
-    for (at, pixel) in picture.rgb.chunks_exact_mut(3).enumerate() {
-        let (y, x) = (along(at / columns, height), along(at % columns, width));
-        let class = frame[y * width + x] as usize;
-        counts[class] += 1;
-        if task.classes.get(class).is_none_or(|name| name != BACKGROUND) {
-            paint(pixel, class);
+    let found: Vec<usize> = (0..picture.rgb.len() / 3)
+        .map(|at| (along(at / columns, height), along(at % columns, width)))
+        .map(|(y, x)| frame[y * width + x] as usize)
+        .collect();
+    let mut shares = Vec::new();
+    for class in 0..classes {
+        let pixels: Vec<bool> = found.iter().map(|&other| other == class).collect();
+        let count = pixels.iter().filter(|set| **set).count();
+        shares.push(count as f64 / found.len().max(1) as f64);
+        if count > 0 && task.classes.get(class).is_none_or(|name| name != BACKGROUND) {
+            picture.tint(&pixels, colour(class));
         }
     }
-    let total = counts.iter().sum::<u64>().max(1) as f64;
-    let shares = counts.iter().map(|&n| n as f64 / total).collect();
     Ok((shares, picture))
-}
-
-fn paint(pixel: &mut [u8], class: usize) {
-    let colour = colour(class);
-    for (value, paint) in pixel.iter_mut().zip(colour) {
-        *value = ((1.0 - PAINT) * f32::from(*value) + PAINT * f32::from(paint)).round() as u8;
-    }
-}
-
-/// Colours that differ for neighbouring classes: steps of the golden angle around the circle of hues.
-fn colour(class: usize) -> [u8; 3] {
-    let sector = (class as f32 * 0.618_034).fract() * 6.0;
-    let channel = |n: f32| {
-        let k = (n + sector).rem_euclid(6.0);
-        (255.0 - 255.0 * k.min(4.0 - k).clamp(0.0, 1.0)).round() as u8
-    };
-    [channel(5.0), channel(3.0), channel(1.0)]
 }
 
 fn argmax(scores: &[f32]) -> u32 {
@@ -203,12 +187,6 @@ fn argmax(scores: &[f32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_differ() {
-        let all: Vec<_> = (0..20).map(colour).collect();
-        assert!((1..20).all(|i| !all[..i].contains(&all[i])), "{all:?}");
-    }
 
     #[test]
     fn objects_are_matched_by_their_pixels() {

@@ -78,7 +78,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return draw(args, &model, ui);
     }
     if args.draw.is_some() {
-        let problem = "--draw: for detectors, and for models that give the pixels of an image classes";
+        let problem =
+            "--draw: for detectors, and for models that give the pixels of an image classes";
         return Err(Failure::usage(problem));
     }
     let task = &model.graph.task;

@@ -35,15 +35,18 @@ type Result<T> = std::result::Result<T, ModelError>;
 pub struct SegmentationConfig {
     /// The backbone; it says for how many steps an image is shown.
     pub backbone: MetaSpikeformerConfig,
-    /// Channels of neck and head: 128 in the published 15M, 256 in the 55M.
-    #[serde(default = "neck")]
+    /// Channels of the neck: 128 in the published 15M, 256 in the 55M.
+    #[serde(default = "usual")]
     pub width: usize,
+    /// Channels of the head. With 128 the networks have as many parameters as published.
+    #[serde(default = "usual")]
+    pub head: usize,
     /// Fraction of the head's last spikes dropped in training.
     #[serde(default = "tenth")]
     pub dropout: f32,
 }
 
-fn neck() -> usize {
+fn usual() -> usize {
     128
 }
 
@@ -67,8 +70,10 @@ pub fn segmentation(
             return refuse(name, size as f32, "a multiple of 16");
         }
     }
-    if config.width == 0 {
-        return refuse("width", 0.0, "1 or more");
+    for (name, width) in [("width", config.width), ("head", config.head)] {
+        if width == 0 {
+            return refuse(name, 0.0, "1 or more");
+        }
     }
     if !(0.0..1.0).contains(&config.dropout) {
         return refuse("dropout", config.dropout, "from 0 to below 1");
@@ -77,7 +82,7 @@ pub fn segmentation(
     let mut builder = Builder::new(input, empty, MAX_WEIGHTS, Draw::FanIn, init);
     builder.scope(BACKBONE);
     let (builder, [half, first, second, _, fourth]) = backbone(builder, &config.backbone)?;
-    let mut parts = Parts { builder, width: config.width };
+    let mut parts = Parts { builder, width: config.width, head: config.head };
     parts.builder.scope("");
     let features = parts.averaged([half, first, second, fourth]);
     let levels = parts.neck(features)?;
@@ -106,6 +111,7 @@ pub fn with_backbone(
 struct Parts<'a> {
     builder: Builder<'a>,
     width: usize,
+    head: usize,
 }
 
 impl Parts<'_> {
@@ -150,7 +156,7 @@ impl Parts<'_> {
             for unit in 0..i.max(1) {
                 // Convolutions and the interpolations between them are counted together.
                 let name = format!("decode_head.scale_heads.{i}.{}", 2 * unit);
-                let size = ConvSize { bias: false, ..ConvSize::new(self.width, 3) };
+                let size = ConvSize { bias: false, ..ConvSize::new(self.head, 3) };
                 level = self.fire_and_convolve(&format!("{name}.1.0.conv"), level, size)?;
                 level = self.builder.batch_norm(&format!("{name}.1.0.bn"), level);
                 if i > 0 {
