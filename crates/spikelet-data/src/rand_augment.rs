@@ -5,6 +5,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
+use crate::split;
+
 /// Changes that are drawn for an image.
 const DRAWN: usize = 2;
 /// Deviation of the strength.
@@ -237,7 +239,7 @@ fn moved(image: &[u8], [height, width, channels]: [usize; 3], map: [[f32; 3]; 2]
 pub(crate) struct Erasure {
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
-    noise: ChaCha8Rng,
+    noise: u64,
 }
 
 /// Area of the rectangle, as a share of the image.
@@ -254,8 +256,7 @@ impl Erasure {
         [height, width, _]: [usize; 3],
         rng: &mut ChaCha8Rng,
     ) -> Option<Self> {
-        let mut noise = rng.clone();
-        noise.set_stream(rng.get_stream() ^ 1);
+        let noise = rng.next_u64();
         let uniform =
             |rng: &mut ChaCha8Rng| f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
         if uniform(rng) * 100.0 >= percent as f64 {
@@ -277,7 +278,7 @@ impl Erasure {
 
     /// Writes over the rectangle in a normalised frame `[height, width, channels]`.
     pub fn apply(&self, frame: &mut [f32], [_, width, channels]: [usize; 3]) {
-        let mut noise = self.noise.clone();
+        let mut noise = split::rng(self.noise, 0);
         for y in self.rows.clone() {
             let range = (y * width + self.columns.start) * channels
                 ..(y * width + self.columns.end) * channels;

@@ -163,7 +163,7 @@ pub fn with_model<W: WithModel>(
         return Err(SessionError::Rule { rule: config.train.rule.to_string() });
     }
     if let ModelConfig::MetaSpikeformer(c) = &config.model
-        && c.distilled != (config.train.distill.is_some())
+        && c.distilled != config.train.distill.is_some()
     {
         return Err(SessionError::Distill(
             "a teacher and the second head (`model.distilled = true`) go together",

@@ -19,7 +19,6 @@ use crate::{
     },
     params::{self, LoadError, Tensors},
 };
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 /// Spread of the first weights of the classes.
