@@ -12,7 +12,7 @@ pub enum Error {
     /// A node with state in the phase that runs once.
     #[error(
         "node `{node}` keeps state over time steps, but its phase is `sequence`: set it to `step`, or \
-         let its potentials decay at once"
+         let its potentials decay at once without a delayed reset"
     )]
     StateInSequence {
         /// The node.

@@ -173,9 +173,13 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Whether a population is at rest again after every step: its potentials decay at once.
+    /// Whether a population is at rest again after every step: its potentials decay at once, and no
+    /// reset waits for the next step.
     fn forgets(&self, node: &Node, neuron: &Neuron) -> Result<bool, Error> {
         let Membrane::Lif { beta, .. } = &neuron.membrane else { return Ok(false) };
+        if neuron.reset_delayed {
+            return Ok(false);
+        }
         let decays = self.graph.param(&node.name, beta)?;
         Ok(decays.iter().all(|decay| *decay == 0.0))
     }
