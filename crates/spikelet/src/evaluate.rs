@@ -118,6 +118,16 @@ pub fn normalise(task: &Task, x: &mut [f32]) {
 
 /// Runs the graph over prepared sequences.
 pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Evaluation> {
+    evaluate_seen(graph, samples, index, &mut |_| {})
+}
+
+/// The same; `seen` is shown the scores of some sequences at a time, in their order.
+pub fn evaluate_seen(
+    graph: &Graph,
+    samples: &Samples,
+    index: &[usize],
+    seen: &mut dyn FnMut(&[f32]),
+) -> Result<Evaluation> {
     let executor = Executor::new(graph)?;
     check_channels(graph, &executor, samples.values())?;
     let classes = samples.classes().len();
@@ -146,6 +156,7 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
             }
             None => executor.run_to_end(&mut states, &x, &mut out)?,
         }
+        seen(&out);
         let rows = || out.chunks_exact(classes);
         among_five += rows().zip(&found).filter(|(scores, y)| in_top(scores, **y, 5)).count();
         predicted.extend(rows().map(|scores| argmax(scores) as u32));

@@ -2,7 +2,7 @@
 
 use crate::{
     detection,
-    evaluate::evaluate,
+    evaluate::evaluate_seen,
     failure::{Outcome, Result},
     labelled,
     model::Model,
@@ -11,7 +11,10 @@ use crate::{
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::metrics::{ClassFigures, Confusion, Language};
+use spikelet_data::{
+    metrics::{ClassFigures, Confusion, Language},
+    npy,
+};
 use std::path::PathBuf;
 
 /// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text, overlap of
@@ -22,6 +25,7 @@ Examples:
   spikelet eval runs/braille                    on the part the model has not learned from
   spikelet eval model.safetensors --split all
   spikelet eval model.safetensors --data mine.csv --json
+  spikelet eval runs/teacher --split all --logits teacher.npy
 
 A detector is measured by the average precision of its boxes, and of its masks if it has any.
 A CSV file needs the model's channels as columns and the class in the column `label`.")]
@@ -30,6 +34,10 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     source: labelled::Source,
+    /// Write the scores of all samples as a NumPy file `[samples, classes]`: what a student learns from, with
+    /// `--split all` and `train.distill.teacher`.
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -70,7 +78,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         ui.print(|| report.text(), &report)?;
         return Ok(Outcome::Done);
     }
-    let evaluation = evaluate(&model.graph, &labelled.samples, &labelled.index)?;
+    let mut scores = Vec::new();
+    let mut seen = |some: &[f32]| {
+        if args.logits.is_some() {
+            scores.extend_from_slice(some);
+        }
+    };
+    let evaluation =
+        evaluate_seen(&model.graph, &labelled.samples, &labelled.index, &mut seen)?;
+    if let Some(path) = &args.logits {
+        let classes = labelled.samples.classes().len();
+        npy::save_f32(path, &[scores.len() / classes.max(1), classes], &scores)?;
+    }
     let mut report =
         Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
     report.top5 = evaluation.top5.filter(|_| labelled.samples.text().is_none());
