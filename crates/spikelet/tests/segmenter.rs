@@ -29,7 +29,9 @@ fn discs(folder: &Path, count: usize) {
             rgb[3 * at..3 * at + 3].fill(value as u8);
             mask[at] = number.map_or(0, |number| number as u8 + 1);
         }
-        Picture { width: 32, height: 32, rgb }.save(&folder.join(format!("images/{index}.png"))).unwrap();
+        Picture { width: 32, height: 32, rgb }
+            .save(&folder.join(format!("images/{index}.png")))
+            .unwrap();
         fs::write(folder.join(format!("masks/{index}.png")), grey(&mask)).unwrap();
     }
 }
@@ -84,14 +86,18 @@ fn from_masks_to_a_painted_picture() {
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-3, "{a} and {b}");
     // The runtime sees what training saw.
     near(found["mean_overlap"].as_f64().unwrap(), overlap);
-    assert_eq!((found["images"].as_u64(), found["classes"][1]["name"].as_str()), (Some(8), Some("disc")));
+    assert_eq!(
+        (found["images"].as_u64(), found["classes"][1]["name"].as_str()),
+        (Some(8), Some("disc"))
+    );
     assert!(found["otsu_overlap"].as_f64().unwrap() < 0.9);
     assert!(found["instances"]["ap50"].as_f64().unwrap() > 0.3, "{found}");
     let text = spikelet(["eval", &at("run")]).stdout;
     assert!(text.contains("by Otsu's threshold") && text.contains("mask AP"), "{text}");
 
     let image = at("discs/images/3.png");
-    let seen = json(spikelet(["run", &at("run"), "--input", &image, "--draw", &at("p.png"), "--json"]));
+    let seen =
+        json(spikelet(["run", &at("run"), "--input", &image, "--draw", &at("p.png"), "--json"]));
     let shares: f64 =
         seen["classes"].as_array().unwrap().iter().map(|c| c["share"].as_f64().unwrap()).sum();
     near(shares, 1.0);
@@ -117,7 +123,8 @@ fn what_does_not_fit_is_named() {
         assert_ne!(run.code, 0);
         run.stderr
     };
-    let segmenter = "kind = \"spike-segmenter\"\nbackbone = { widths = [8, 16, 16, 16], heads = 2 }";
+    let segmenter =
+        "kind = \"spike-segmenter\"\nbackbone = { widths = [8, 16, 16, 16], heads = 2 }";
     let said = train("kind = \"convnet\"\nnetwork = \"8C3-FC\"", "");
     assert!(said.contains("spike-segmenter"), "{said}");
     let said = train(segmenter, "rule = \"sltt\"");
@@ -151,13 +158,15 @@ fn a_teacher_asked_and_recorded() {
     };
     write("teacher.toml", "kind = \"convnet\"\nnetwork = \"4C3-P4-FC\"\nsteps = 2", "");
     json(spikelet(["train", &at("teacher.toml"), "--out", &at("teacher"), "--json"]));
-    let arguments = ["eval", &at("teacher"), "--split", "all", "--logits", &at("logits.npy"), "--json"];
+    let arguments =
+        ["eval", &at("teacher"), "--split", "all", "--logits", &at("logits.npy"), "--json"];
     json(spikelet(arguments));
     assert_eq!(npy::load(Path::new(&at("logits.npy"))).unwrap().shape, [40, 2]);
 
     let student = "kind = \"metaspikeformer\"\nwidths = [8, 8, 8, 8]\nheads = 2\ndistilled = true";
     let weights = |name: &str, teacher: &str, kind: &str| {
-        let distill = format!("distill = {{ teacher = \"{teacher}\", kind = {kind}, share = 0.5 }}");
+        let distill =
+            format!("distill = {{ teacher = \"{teacher}\", kind = {kind}, share = 0.5 }}");
         write(&format!("{name}.toml"), student, &distill);
         json(spikelet(["train", &at(&format!("{name}.toml")), "--out", &at(name), "--json"]));
         fs::read(dir.path().join(name).join("model.safetensors")).unwrap().len()

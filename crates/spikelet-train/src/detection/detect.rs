@@ -10,10 +10,6 @@ use spikelet_data::{
     scenes::Scene,
     scenes_source::{DividedScenes, Seen},
 };
-use spikelet_data::{
-    coco_eval::{Detection, Truth},
-    rle::Rle,
-};
 use spikelet_graph::detection::{self, Found, paste};
 use spikelet_kernels::roi_align::Region;
 

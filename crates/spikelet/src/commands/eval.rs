@@ -84,8 +84,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             scores.extend_from_slice(some);
         }
     };
-    let evaluation =
-        evaluate_seen(&model.graph, &labelled.samples, &labelled.index, &mut seen)?;
+    let evaluation = evaluate_seen(&model.graph, &labelled.samples, &labelled.index, &mut seen)?;
     if let Some(path) = &args.logits {
         let classes = labelled.samples.classes().len();
         npy::save_f32(path, &[scores.len() / classes.max(1), classes], &scores)?;
