@@ -203,7 +203,7 @@ pub fn cifar(data: &[u8]) {
 
 /// A PNG or JPEG image.
 pub fn image(data: &[u8]) {
-    let _ = image_file::decode(data, 16, "fuzz");
+    let _ = image_file::decode(data, 20, 16, "fuzz");
 }
 
 /// COCO's annotations; masks are run through, not painted.

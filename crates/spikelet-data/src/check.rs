@@ -170,7 +170,7 @@ impl Report {
         self.count("classes", listed.classes.len());
         self.parts(listed.official);
         for (path, _) in &listed.files {
-            if let Err(e) = image_file::load(path, 1) {
+            if let Err(e) = image_file::load(path, 1, 1) {
                 self.problems.push(e.to_string());
             }
         }

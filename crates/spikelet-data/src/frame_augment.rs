@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::rand_augment::{self, Erasure, ImageChange};
 use crate::resized_crop::Window;
 
 /// Which changes are made; all are off by default.
@@ -24,6 +25,12 @@ pub struct FrameAugmentConfig {
     /// the size of the frame before all other changes; 8 is usual for ImageNet, 0: none.
     #[serde(skip_serializing_if = "is_zero")]
     pub resized_crop: usize,
+    /// RandAugment of this strength, of 10 (images, grey or RGB; `rand-m9-mstd0.5-inc1` is 9), 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rand_augment: usize,
+    /// Random erasing: in so many of a hundred cases a rectangle becomes noise.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub erase: usize,
     /// Side of a square at a random place whose values become 0 after normalisation (Cutout, DeVries and Taylor
     /// 2017); at the border a part of it lies outside.
     pub cutout: usize,
@@ -40,7 +47,7 @@ pub struct FrameAugmenter {
 }
 
 /// What happens to one sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
     shape: [usize; 3],
     /// The part that is resized to the whole.
@@ -51,6 +58,9 @@ pub(crate) struct Change {
     wraps: [usize; 2],
     /// Rows and columns of the square of Cutout.
     hole: [std::ops::Range<usize>; 2],
+    /// Of RandAugment.
+    images: Vec<ImageChange>,
+    erasure: Option<Erasure>,
 }
 
 impl FrameAugmenter {
@@ -75,6 +85,18 @@ impl FrameAugmenter {
                 "data.frames.augment.resized_crop = {percent}: per cent of the frame, 0 to 100"
             )));
         }
+        if config.rand_augment > 10 || config.erase > 100 {
+            let FrameAugmentConfig { rand_augment, erase, .. } = config;
+            return Err(DataError::request(format!(
+                "data.frames.augment.rand_augment = {rand_augment}, erase = {erase}: up to 10 and 100"
+            )));
+        }
+        if config.rand_augment > 0 && ![1, 3].contains(&shape[2]) {
+            return Err(DataError::request(format!(
+                "data.frames.augment.rand_augment: for grey or RGB images, not for {} channels",
+                shape[2]
+            )));
+        }
         Ok(Self { config })
     }
 
@@ -84,7 +106,8 @@ impl FrameAugmenter {
             part.copy_from_slice(&number.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let FrameAugmentConfig { crop, flip, roll, resized_crop, cutout } = self.config;
+        let FrameAugmentConfig { crop, flip, roll, resized_crop, rand_augment, erase, cutout } =
+            self.config;
         // All are drawn always, so that turning one on does not change the others.
         let mut shift = |most: usize| [0, 1].map(|_| below(2 * most + 1, &mut rng) - most as i64);
         let (from, rolled) = (shift(crop), shift(roll));
@@ -97,7 +120,12 @@ impl FrameAugmenter {
         let wraps = [0, 1].map(|axis: usize| rolled[axis].rem_euclid(shape[axis] as i64) as usize);
         let window =
             (resized_crop > 0).then(|| Window::draw(shape[0], shape[1], resized_crop, &mut rng));
-        Change { shape, window, from, mirrored, wraps, hole }
+        let images = match rand_augment {
+            0 => Vec::new(),
+            magnitude => rand_augment::draw(magnitude, &mut rng),
+        };
+        let erasure = (erase > 0).then(|| Erasure::draw(erase, shape, &mut rng)).flatten();
+        Change { shape, window, from, mirrored, wraps, hole, images, erasure }
     }
 }
 
@@ -123,16 +151,23 @@ impl Change {
                     }
                 }
             }
+            for change in &self.images {
+                let changed = change.apply(target, self.shape);
+                target.copy_from_slice(&changed);
+            }
         }
     }
 
-    /// Sets the square of Cutout to 0 in one frame of a batch, `[height, width, channels]`.
+    /// Sets the square of Cutout to 0, and the rectangle of random erasing to noise, in one frame of a batch, `[height, width, channels]`.
     pub(crate) fn cut_out(&self, frame: &mut [f32]) {
         let [_, width, channels] = self.shape;
         let [rows, columns] = &self.hole;
         for y in rows.clone() {
             frame[(y * width + columns.start) * channels..(y * width + columns.end) * channels]
                 .fill(0.0);
+        }
+        if let Some(erasure) = &self.erasure {
+            erasure.apply(frame, self.shape);
         }
     }
 }
@@ -177,7 +212,15 @@ mod tests {
 
     #[test]
     fn all_epochs_differ_and_seeds_repeat() {
-        let all = FrameAugmentConfig { crop: 2, flip: true, roll: 3, resized_crop: 20, cutout: 2 };
+        let all = FrameAugmentConfig {
+            crop: 2,
+            flip: true,
+            roll: 3,
+            resized_crop: 20,
+            cutout: 2,
+            erase: 50,
+            ..Default::default()
+        };
         let draws: Vec<_> = (0..20).map(|epoch| changed(all, [1, epoch])).collect();
         assert_eq!(draws[7], changed(all, [1, 7]));
         let distinct = (0..20).filter(|&i| !draws[..i].contains(&draws[i])).count();
@@ -202,13 +245,21 @@ mod tests {
         assert!(said(FrameAugmentConfig { crop: 6, ..Default::default() }).contains("crop = 6"));
         let percent = FrameAugmentConfig { resized_crop: 101, ..Default::default() };
         assert!(said(percent).contains("resized_crop = 101"));
+        let random = FrameAugmentConfig { rand_augment: 9, ..Default::default() };
+        assert!(said(random).contains("not for 2 channels"));
+        assert!(FrameAugmenter::new(random, [6, 5, 3]).is_ok());
+        assert!(
+            said(FrameAugmentConfig { erase: 101, ..Default::default() }).contains("erase = 101")
+        );
         assert!(said(FrameAugmentConfig { cutout: 99, ..Default::default() }).contains("cutout"));
     }
 
     proptest! {
         #[test]
         fn both_time_steps_change_alike(seed: u64) {
-            let out = changed(FrameAugmentConfig { crop: 2, flip: true, roll: 2, resized_crop: 8, cutout: 3 }, [seed, 0]);
+            let out = changed(FrameAugmentConfig {
+                crop: 2, flip: true, roll: 2, resized_crop: 8, cutout: 3, ..Default::default()
+            }, [seed, 0]);
             prop_assert_eq!(&out[..60], &out[60..]);
         }
 

@@ -1,12 +1,15 @@
 //! Labelled images and event frames: bytes in memory or in a mapped file, floats only in a batch.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
 
 use crate::error::{DataError, Result};
 use crate::frame_augment::FrameAugmenter;
+use crate::frames_file::FramesWriter;
 use crate::normalize::Normalization;
+use crate::resized_crop::Window;
 
 /// Most classes a set of frames can have: ImageNet-21k has fewer.
 pub const MAX_CLASSES: usize = 1 << 16;
@@ -203,6 +206,19 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// Writes a file of the same samples with frames of `side` x `side`: linear interpolation between the middles of
+    /// pixels.
+    pub fn write_resized(&self, side: usize, path: &Path) -> Result<()> {
+        let [height, width, channels] = self.shape;
+        let mut writer = FramesWriter::create(path, [side, side, channels], self.time, self.scale)?;
+        let whole = Window::whole(height, width);
+        for i in 0..self.n {
+            let resized = whole.resized_to(self.sample(i), self.shape, [side, side]);
+            writer.push(&resized, self.y[i], self.group[i])?;
+        }
+        writer.finish(self.classes.clone(), self.official)
     }
 
     /// Classes of the samples of `index`.

@@ -22,9 +22,14 @@ use crate::{class_folders, event_sets, events, gestures, idx, image_file, regist
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FramesConfig {
-    /// Height and width that images of a folder are brought to; 0: 224. For recordings there is `events.size`.
+    /// Height and width that images are brought to; 0: 224 for those of a folder, their own for others. For
+    /// recordings there is `events.size`.
     #[serde(skip_serializing_if = "is_zero")]
     pub size: usize,
+    /// What the shorter side of images of a folder is scaled to before the middle of `size` is cut out; 0: `size`. The
+    /// official evaluation of ImageNet takes 256 and 224.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resize: usize,
     /// Mean of each channel to normalise with where `data.normalize` is on, of values from 0 to 1; empty: fitted
     /// on the training part.
     pub mean: Vec<f32>,
@@ -56,7 +61,7 @@ impl DataConfig {
     pub fn has_frames(&self) -> bool {
         match registry::by_name(&self.dataset) {
             Some(set) => set.holds == registry::Holds::Frames,
-            None => self.is_path() && Path::new(&self.dataset).is_dir(),
+            None => self.is_path() && Path::new(&self.dataset).is_dir() && !self.has_masks(),
         }
     }
 
@@ -80,9 +85,9 @@ impl DataConfig {
         };
         named_synthetic(name, &root)?;
         let mut frames = match name {
-            "mnist" | "fashion-mnist" => idx::frames(&root)?,
-            "cifar-10" => Cifar::Ten.load(&root)?,
-            "cifar-100" => Cifar::Hundred.load(&root)?,
+            "mnist" | "fashion-mnist" => self.resized(&root, idx::frames)?,
+            "cifar-10" => self.resized(&root, |root| Cifar::Ten.load(root))?,
+            "cifar-100" => self.resized(&root, |root| Cifar::Hundred.load(root))?,
             "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => self.recordings(&root)?,
             "dvs128-gesture" | "synthetic-gestures" => self.gestures(&root)?,
             "shd" | "ssc" => self.spoken(&root)?,
@@ -112,14 +117,37 @@ impl DataConfig {
             return self.recordings(root);
         }
         let side = if self.frames.size == 0 { 224 } else { self.frames.size };
+        let scaled = if self.frames.resize == 0 { side } else { self.frames.resize };
+        if scaled < side {
+            return Err(DataError::request(format!(
+                "data.frames.resize = {scaled}: below the size of {side}, which is cut out of it"
+            )));
+        }
         let listed = class_folders::list(root, &image_file::ENDINGS)?;
         let files = listed.files.iter().map(|(path, _)| path.as_path());
-        cached("images", &format!("side {side}"), root, files, |path| {
+        cached("images", &format!("side {side} of {scaled}"), root, files, |path| {
             let mut writer = FramesWriter::create(path, [side, side, 3], 1, 1.0 / 255.0)?;
             for (image, class) in &listed.files {
-                writer.push(&image_file::load(image, side)?, *class, 0)?;
+                writer.push(&image_file::load(image, scaled, side)?, *class, 0)?;
             }
             writer.finish(listed.classes.clone(), listed.official)
+        })
+    }
+
+    /// Images of one size in another, if one is asked for.
+    fn resized(&self, root: &Path, load: impl FnOnce(&Path) -> Result<Frames>) -> Result<Frames> {
+        let side = self.frames.size;
+        if side == 0 {
+            return load(root);
+        }
+        if side > 4096 {
+            return Err(DataError::request(format!("data.frames.size = {side}: up to 4096")));
+        }
+        let files = class_folders::entries(root)?;
+        let files: Vec<&Path> =
+            files.iter().map(PathBuf::as_path).filter(|p| p.is_file()).collect();
+        cached("resized", &format!("{} side {side}", self.dataset), root, files, |path| {
+            load(root)?.write_resized(side, path)
         })
     }
 
@@ -199,7 +227,7 @@ fn frames_folder() -> PathBuf {
 }
 
 impl SplitConfig {
-    fn divide_frames(&self, data: &Frames) -> Result<(Split, String)> {
+    pub(crate) fn divide_frames(&self, data: &Frames) -> Result<(Split, String)> {
         match *self {
             Self::Subject { fold, folds, validation, seed } => Ok((
                 by_group(&data.group, folds, fold, validation, seed)?,

@@ -123,6 +123,28 @@ impl Confusion {
     }
 }
 
+/// What a segmenting network makes of images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segmentation {
+    /// Mean over the classes of intersection over union (mIoU).
+    pub mean_overlap: f64,
+    /// Fraction of pixels right.
+    pub pixel_accuracy: f64,
+    /// Intersection over union of each class; nothing where it is neither there nor predicted.
+    pub overlaps: Vec<Option<f64>>,
+}
+
+impl Segmentation {
+    /// The figures of counts of pixels.
+    pub fn of(confusion: &Confusion) -> Self {
+        Self {
+            mean_overlap: confusion.mean_overlap(),
+            pixel_accuracy: confusion.accuracy(),
+            overlaps: confusion.overlaps(),
+        }
+    }
+}
+
 /// Whether `class` is among the `k` highest of `scores`; of equal scores the first is the higher.
 ///
 /// # Panics

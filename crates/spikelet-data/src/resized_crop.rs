@@ -37,12 +37,28 @@ impl Window {
         Self { top: 0, left: 0, height, width }
     }
 
+    /// All of a frame.
+    pub fn whole(height: usize, width: usize) -> Self {
+        Self { top: 0, left: 0, height, width }
+    }
+
     /// The window of every frame of `sample`, `[time, height, width, channels]`, in the size of the frame: linear
     /// interpolation between the middles of pixels.
-    pub fn resized(self, sample: &[u8], [height, width, channels]: [usize; 3]) -> Vec<u8> {
-        let rows = places(self.top, self.height, height);
-        let columns = places(self.left, self.width, width);
-        let mut out = Vec::with_capacity(sample.len());
+    pub fn resized(self, sample: &[u8], shape: [usize; 3]) -> Vec<u8> {
+        self.resized_to(sample, shape, [shape[0], shape[1]])
+    }
+
+    /// The same in another size.
+    pub fn resized_to(
+        self,
+        sample: &[u8],
+        [height, width, channels]: [usize; 3],
+        size: [usize; 2],
+    ) -> Vec<u8> {
+        let rows = places(self.top, self.height, size[0]);
+        let columns = places(self.left, self.width, size[1]);
+        let frames = sample.len() / (height * width * channels).max(1);
+        let mut out = Vec::with_capacity(frames * size[0] * size[1] * channels);
         for frame in sample.chunks_exact((height * width * channels).max(1)) {
             for &(y, below, v) in &rows {
                 for &(x, right, u) in &columns {
@@ -82,9 +98,11 @@ mod tests {
         // The right half of one row, twice as wide: 10, 20 at a quarter and three quarters.
         let window = Window { top: 0, left: 2, height: 1, width: 2 };
         assert_eq!(window.resized(&[0, 0, 10, 20], [1, 4, 1]), [10, 13, 18, 20]);
-        let whole = Window { top: 0, left: 0, height: 2, width: 2 };
+        let whole = Window::whole(2, 2);
         let sample = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
         assert_eq!(whole.resized(&sample, [2, 2, 2]), sample);
+        let wide = Window::whole(1, 2).resized_to(&[0, 100, 8, 16], [1, 2, 1], [1, 4]);
+        assert_eq!(wide, [0, 25, 75, 100, 8, 10, 14, 16], "two frames");
     }
 
     #[test]

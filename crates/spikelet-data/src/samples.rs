@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 
 use crate::frames::Frames;
+use crate::masked::Masked;
 use crate::sentences::Sentences;
 use crate::sequences::Sequences;
 use crate::text::Text;
 use crate::vocabulary::Vocabulary;
+
+/// The label of what has none: a pixel that is neither learnt nor counted.
+pub const NO_LABEL: u32 = u32::MAX;
 
 /// Labelled samples.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub enum Samples {
         /// How many times a still image is shown.
         shown: usize,
     },
+    /// Images, every pixel of which has a label of its own.
+    Masked(Masked),
     /// Sentences, each as long as it is.
     Sentences(Sentences),
     /// Windows of text, every token of which has a label of its own: the token after it.
@@ -38,6 +44,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => sequences.n,
             Self::Frames { frames, .. } => frames.n,
+            Self::Masked(masked) => masked.len(),
             Self::Sentences(sentences) => sentences.len(),
             Self::Text(text) => text.len(),
         }
@@ -53,6 +60,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => sequences.time,
             Self::Frames { frames, shown } => frames.time * self.repeats(*shown),
+            Self::Masked(masked) => masked.shown.max(1),
             Self::Sentences(sentences) => sentences.longest(),
             Self::Text(text) => text.window,
         }
@@ -76,6 +84,7 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => vec![sequences.channels],
             Self::Frames { frames, .. } => frames.shape.to_vec(),
+            Self::Masked(masked) => vec![masked.size, masked.size, 3],
             Self::Sentences(_) | Self::Text(_) => vec![1],
         }
     }
@@ -84,7 +93,7 @@ impl Samples {
     pub fn channel_names(&self) -> &[String] {
         match self {
             Self::Sequences(sequences) => &sequences.channel_names,
-            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => &[],
+            Self::Frames { .. } | Self::Masked(_) | Self::Sentences(_) | Self::Text(_) => &[],
         }
     }
 
@@ -92,7 +101,7 @@ impl Samples {
     pub fn step_ms(&self) -> f32 {
         match self {
             Self::Sequences(sequences) => sequences.step_ms,
-            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => 0.0,
+            Self::Frames { .. } | Self::Masked(_) | Self::Sentences(_) | Self::Text(_) => 0.0,
         }
     }
 
@@ -101,21 +110,31 @@ impl Samples {
         match self {
             Self::Sequences(sequences) => &sequences.classes,
             Self::Frames { frames, .. } => &frames.classes,
+            Self::Masked(masked) => masked.classes(),
             Self::Sentences(sentences) => &sentences.classes,
             Self::Text(text) => &text.names,
         }
     }
 
     /// Classes of some samples `[batch]`; of text, the tokens after those of some windows,
-    /// `[time, batch]`.
+    /// `[time, batch]`; of images with masks, those of their pixels, `[batch, height * width]`.
     pub fn labels_of(&self, index: &[usize]) -> Vec<u32> {
         let labels = match self {
             Self::Sequences(sequences) => &sequences.y,
             Self::Frames { frames, .. } => &frames.y,
+            Self::Masked(masked) => return masked.labels_of(index),
             Self::Sentences(sentences) => &sentences.y,
             Self::Text(text) => return text.targets(&text.starts(index)),
         };
         index.iter().map(|&i| labels[i]).collect()
+    }
+
+    /// The images with masks, if these are some.
+    pub fn masked(&self) -> Option<&Masked> {
+        match self {
+            Self::Masked(masked) => Some(masked),
+            _ => None,
+        }
     }
 
     /// The text, if these are windows of one.
@@ -148,7 +167,7 @@ impl Samples {
     pub fn is_binary(&self) -> bool {
         match self {
             Self::Sequences(sequences) => sequences.x.iter().all(|&v| v == 0.0 || v == 1.0),
-            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => false,
+            Self::Frames { .. } | Self::Masked(_) | Self::Sentences(_) | Self::Text(_) => false,
         }
     }
 
@@ -161,6 +180,10 @@ impl Samples {
                 frames.batch(index, out);
                 *out = out.repeat(self.repeats(*shown));
             }
+            Self::Masked(masked) => {
+                masked.batch(index, out);
+                *out = out.repeat(masked.shown.max(1));
+            }
             Self::Sentences(sentences) => *out = sentences.batch(index),
             Self::Text(text) => *out = text.inputs(&text.starts(index)),
         }
@@ -170,7 +193,7 @@ impl Samples {
     pub fn sample(&self, i: usize) -> Cow<'_, [f32]> {
         match self {
             Self::Sequences(sequences) => Cow::Borrowed(sequences.sample(i)),
-            Self::Frames { .. } | Self::Sentences(_) | Self::Text(_) => {
+            Self::Frames { .. } | Self::Masked(_) | Self::Sentences(_) | Self::Text(_) => {
                 let mut out = Vec::new();
                 self.batch(&[i], &mut out);
                 Cow::Owned(out)

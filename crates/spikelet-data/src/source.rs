@@ -9,6 +9,7 @@ use crate::csv::{self, CsvConfig};
 use crate::error::{DataError, Result};
 use crate::find::{find, find_shipped};
 use crate::frames_source::FramesConfig;
+use crate::masked::MasksConfig;
 use crate::sequences::Sequences;
 use crate::sequences_file;
 use crate::split::{Split, by_group, stratified, stratified_fold};
@@ -59,6 +60,9 @@ pub struct DataConfig {
     /// Images and event recordings only.
     #[serde(default, skip_serializing_if = "is_default")]
     pub frames: FramesConfig,
+    /// Images with masks only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub masks: MasksConfig,
     /// Text only.
     #[serde(default, skip_serializing_if = "is_default")]
     pub text: TextConfig,
@@ -203,6 +207,7 @@ impl DataConfig {
             normalize: false,
             augment: AugmentConfig::default(),
             frames: FramesConfig::default(),
+            masks: MasksConfig::default(),
             text: TextConfig::default(),
         }
     }

@@ -40,6 +40,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 #[derive(Clone, Debug)]
 pub struct GraphBuilder {
     graph: Graph,
+    phase: Phase,
 }
 
 /// Where an edge comes from: a node's name, or `(name, delay in steps)`.
@@ -70,13 +71,19 @@ impl<'a> From<(&'a str, usize)> for Feed<'a> {
 impl GraphBuilder {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        GraphBuilder { graph: Graph { name: name.into(), ..Graph::default() } }
+        let graph = Graph { name: name.into(), ..Graph::default() };
+        GraphBuilder { graph, phase: Phase::Step }
     }
 
-    /// A node of phase `step` whose shape is worked out at the end. Its tensors are added with
+    /// Nodes from here on run in this phase; without it, in phase `step`.
+    pub fn phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// A node whose shape is worked out at the end. Its tensors are added with
     /// [`GraphBuilder::tensor`], its edges with [`GraphBuilder::edge`].
     pub fn node(&mut self, name: &str, op: Op) {
-        let node = Node { name: name.into(), op, shape: Vec::new(), phase: Phase::Step };
+        let node = Node { name: name.into(), op, shape: Vec::new(), phase: self.phase };
         self.graph.nodes.push(node);
     }
 

@@ -311,6 +311,8 @@ impl Work<'_> {
                 let channels = self.node.shape.last().copied().unwrap_or(1) as u64;
                 reads(0).saturating_mul(reads(1)).saturating_mul(channels)
             }
+            // Two along the rows, one along the columns, each of two values.
+            Op::Interpolate2d { .. } => 6 * self.outputs(),
             Op::Add => self.outputs() * (self.sources.len() as u64).saturating_sub(1),
             Op::Readout { readout: Readout::Last } => 0,
             Op::Readout { .. } => self.outputs(),

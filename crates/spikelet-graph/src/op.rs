@@ -140,6 +140,12 @@ pub enum Op {
         /// Height, width of the output.
         size: [usize; 2],
     },
+    /// Bilinear interpolation between the middles of pixels (PyTorch's `interpolate` without aligned
+    /// corners).
+    Interpolate2d {
+        /// Height, width of the output.
+        size: [usize; 2],
+    },
     /// The sum of the edges into its port, under a name: for sums that have several readers.
     Add,
     /// To one axis. `[h, w, c]` is flattened in memory order.
@@ -291,6 +297,7 @@ impl Op {
             Op::Conv2d { .. } => "conv2d",
             Op::Pool2d { .. } => "pool2d",
             Op::AdaptivePool2d { .. } => "adaptive_pool2d",
+            Op::Interpolate2d { .. } => "interpolate2d",
             Op::Add => "add",
             Op::Flatten => "flatten",
             Op::Concat => "concat",
@@ -391,6 +398,7 @@ impl Op {
             | Op::Input { .. }
             | Op::Pool2d { .. }
             | Op::AdaptivePool2d { .. }
+            | Op::Interpolate2d { .. }
             | Op::Add
             | Op::Flatten
             | Op::Concat

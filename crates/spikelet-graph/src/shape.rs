@@ -75,7 +75,7 @@ pub fn infer(
         Op::Pool2d { kernel, stride, padding, .. } => {
             at.pooling(*kernel, *stride, *padding, input).map(Some)
         }
-        Op::AdaptivePool2d { size } => {
+        Op::AdaptivePool2d { size } | Op::Interpolate2d { size } => {
             let &[_, _, channels] = input else { return Err(at.image(input)) };
             if size.contains(&0) {
                 return Err(at.field("size", format!("{size:?} has no positions")));

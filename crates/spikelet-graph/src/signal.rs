@@ -63,9 +63,10 @@ fn output_signal(node: &Node, input: Option<Signal>) -> Signal {
         Op::Flatten | Op::Concat | Op::Slice { .. } | Op::Add | Op::Multiply | Op::Output => input,
         Op::Pool2d { pooling: Pooling::Max, .. } => input,
         Op::Pool2d { pooling: Pooling::Average | Pooling::Sum, .. } => at_least_graded,
-        Op::AdaptivePool2d { .. } | Op::TokenShift { .. } | Op::Scale { shift: None, .. } => {
-            at_least_graded
-        }
+        Op::AdaptivePool2d { .. }
+        | Op::Interpolate2d { .. }
+        | Op::TokenShift { .. }
+        | Op::Scale { shift: None, .. } => at_least_graded,
         Op::Activation { function: Function::ReluSquared } if input == Signal::Binary => input,
         Op::Activation { function: Function::ReluSquared } | Op::Egru { .. } => Signal::Graded,
         Op::Activation { function: Function::Relu } => input,

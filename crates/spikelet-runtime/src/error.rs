@@ -11,7 +11,8 @@ pub enum Error {
     Graph(#[from] GraphError),
     /// A node with state in the phase that runs once.
     #[error(
-        "node `{node}` keeps state over time steps, but its phase is `sequence`: set it to `step`"
+        "node `{node}` keeps state over time steps, but its phase is `sequence`: set it to `step`, or \
+         let its potentials decay at once without a delayed reset"
     )]
     StateInSequence {
         /// The node.

@@ -9,7 +9,7 @@ use crate::{
 use core::ops::Range;
 use spikelet_graph::{Function, Pooling, Readout};
 use spikelet_kernels::{
-    attention, cells, egru, events, layer_norm, math, neuron, pool, token_shift, wkv,
+    attention, cells, egru, events, interpolate, layer_norm, math, neuron, pool, token_shift, wkv,
 };
 
 impl Plan {
@@ -101,6 +101,10 @@ impl Plan {
             Instruction::AdaptivePool { input, output, channels, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);
                 pool::adaptive_average(*input, *output, *channels, from, to);
+            }
+            Instruction::Interpolate { input, output, channels, from, to } => {
+                let [from, to] = apart(values, [of(from), of(to)]);
+                interpolate::bilinear(*input, *output, *channels, from, to);
             }
             Instruction::Scale { factor, shift, from, to } => {
                 let [from, to] = apart(values, [of(from), of(to)]);

@@ -97,6 +97,8 @@ pub(crate) enum Instruction {
         from: Buffer,
         to: Buffer,
     },
+    /// Interpolates to a number of positions.
+    Interpolate { input: [usize; 2], output: [usize; 2], channels: usize, from: Buffer, to: Buffer },
     /// Puts a border of the values ([`Plan::vectors`]) around an image of this width.
     Frame { value: usize, width: usize, from: Buffer, to: Buffer },
     /// Attention of spikes of this many channels; `bits` and `counts` are its working memory.
@@ -164,6 +166,7 @@ impl Instruction {
             | Self::CopyChannels { from, to, .. }
             | Self::Pool { from, to, .. }
             | Self::AdaptivePool { from, to, .. }
+            | Self::Interpolate { from, to, .. }
             | Self::Scale { from, to, .. }
             | Self::Frame { from, to, .. }
             | Self::Apply { from, to, .. } => {

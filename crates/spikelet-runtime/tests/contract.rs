@@ -170,6 +170,31 @@ fn the_sequence_phase_follows_the_last_step() {
 
 #[test]
 fn state_in_the_sequence_phase_is_refused() {
-    let error = Executor::new(&classifier(Op::Neuron(lif()), "neurons")).unwrap_err();
-    assert!(error.to_string().contains("`neurons`"), "{error}");
+    let refused = |neuron| {
+        let error = Executor::new(&classifier(Op::Neuron(neuron), "neurons")).unwrap_err();
+        assert!(error.to_string().contains("`neurons`"), "{error}");
+    };
+    refused(lif());
+    let membrane = Membrane::Lif { beta: Param::Shared(0.0), input_decay: false };
+    refused(Neuron { membrane, ..lif() });
+}
+
+#[test]
+fn neurons_that_forget_may_run_once() {
+    let plain = Executor::new(&plain()).unwrap();
+    let x = spikes(9, 2);
+    let mut rates = Vec::new();
+    plain.run_to_end(&mut [plain.state(), plain.state()], &x, &mut rates).unwrap();
+    let largest = rates.iter().copied().fold(0.0, f32::max);
+    let membrane = Membrane::Lif { beta: Param::Shared(0.0), input_decay: false };
+    let threshold = Param::Shared(0.5 * largest);
+    let neuron = Neuron { membrane, threshold, reset_delayed: false, ..lif() };
+    let executor = Executor::new(&classifier(Op::Neuron(neuron), "neurons")).unwrap();
+    let mut last = Vec::new();
+    let mut states = [executor.state(), executor.state()];
+    executor.run_to_end(&mut states, &x, &mut last).unwrap();
+    let fires = |rate: &f32| if *rate > 0.5 * largest { 1.0 } else { 0.0 };
+    let expected: Vec<f32> = rates.iter().map(fires).collect();
+    assert_eq!(last, expected);
+    assert!(last.contains(&1.0) && last.contains(&0.0));
 }

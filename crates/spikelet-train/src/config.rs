@@ -1,8 +1,8 @@
 //! Everything a training run is made of, as TOML.
 
 use crate::{
-    loss::LossConfig, models::ModelConfig, optimizer::Optimizer, rule::LearningRule,
-    schedule::Schedule,
+    distillation::Distillation, loss::LossConfig, models::ModelConfig, optimizer::Optimizer,
+    rule::LearningRule, schedule::Schedule,
 };
 use serde::{Deserialize, Serialize};
 pub use spikelet_data::source::{DataConfig, SplitConfig};
@@ -86,12 +86,38 @@ pub struct TrainConfig {
     /// Start from the weights of this run or graph instead of fresh ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// Learn from a teacher too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// Fraction of each weight matrix kept at zero: magnitude pruning at the start, masked since.
     #[serde(default)]
     pub prune: f64,
     /// Train through weights rounded to this many bits (8 or 4); 0 for float.
     #[serde(default)]
     pub quantize_bits: u32,
+}
+
+/// A teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillConfig {
+    /// A graph or the folder of a run, which is asked once for every training image as it is, or recorded
+    /// logits: a NumPy file `[samples, classes]` (`.npy`) in the order of the data set.
+    pub teacher: String,
+    /// What is taken from its logits: `"hard"`, or `{ soft = { temperature = 3 } }`.
+    #[serde(default = "hard")]
+    pub kind: Distillation,
+    /// Weight of its loss; that of the labels has the rest.
+    #[serde(default = "half")]
+    pub share: f32,
+}
+
+fn hard() -> Distillation {
+    Distillation::Hard
+}
+
+fn half() -> f32 {
+    0.5
 }
 
 fn batch_size() -> usize {

@@ -124,6 +124,7 @@ pub fn of_samples(
                 config: train.loss,
                 logit_scale: train.logit_scale,
                 class_weights: train.class_weights.then(|| self.data.class_weights()),
+                teacher: None,
             };
             against_bptt(self.rule, &params::name_ids(model), x, targets, &loss)
         }

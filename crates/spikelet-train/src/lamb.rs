@@ -81,3 +81,51 @@ impl Optimizer for Lamb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lamb;
+    use crate::params;
+    use burn::optim::Optimizer;
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    const GRADIENTS: [[f32; 4]; 2] = [[0.1, -0.2, 0.3, 0.0], [0.05, 0.1, -0.4, 0.2]];
+
+    /// Two steps at the rate 0.1, worked out in double precision by the equations of timm's `Lamb`.
+    fn two_steps<const D: usize>(start: [f32; 4], shape: [usize; D]) -> [Vec<f32>; 2] {
+        let lamb = Lamb { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-6, weight_decay: 0.05 };
+        let tensor = |values: [f32; 4]| -> Tensor<D> {
+            Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+        };
+        let (mut weights, mut state) = (tensor(start), None);
+        GRADIENTS.map(|gradient| {
+            let (next, kept) = lamb.step(0.1, weights.clone(), tensor(gradient), state.take());
+            (weights, state) = (next, kept);
+            params::values(weights.clone())
+        })
+    }
+
+    fn near(found: &[f32], expected: [f64; 4]) {
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} and {expected}");
+        }
+    }
+
+    #[test]
+    fn steps_are_as_long_as_the_weights_are_large() {
+        let [first, second] = two_steps([0.5, -0.25, 0.125, 1.0], [2, 2]);
+        near(&first, [0.432809968, -0.183629039, 0.059038629, 0.996722405]);
+        near(&second, [0.350920095, -0.159974353, 0.075399111, 0.928555763]);
+        // Ten times the weights: the ratio of the norms is clipped at 1.
+        let [first, second] = two_steps([5.0, -2.5, 1.25, 10.0], [2, 2]);
+        near(&first, [4.875000999, -2.387500499, 1.143750333, 9.95]);
+        near(&second, [4.757409210, -2.348929462, 1.157382567, 9.825836843]);
+    }
+
+    #[test]
+    fn vectors_are_only_adapted() {
+        let [first, second] = two_steps([0.5, -0.25, 0.125, 1.0], [4]);
+        near(&first, [0.400000999, -0.150000499, 0.025000333, 1.0]);
+        near(&second, [0.306784215, -0.123366964, 0.044351319, 0.925586843]);
+    }
+}

@@ -1,7 +1,10 @@
 //! Losses of logits `[batch, classes]` against class indices `[batch]`.
 
-use crate::ops::{self, flex::is_f32_on_flex};
-use burn::tensor::{Int, Tensor, activation::log_softmax};
+use crate::{
+    distillation::Distillation,
+    ops::{self, flex::is_f32_on_flex},
+};
+use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 use serde::{Deserialize, Serialize};
 
 /// What a loss is made of and where it is taken.
@@ -50,16 +53,51 @@ pub struct Loss {
     pub logit_scale: f32,
     /// One weight a class, in the cross entropy.
     pub class_weights: Option<Vec<f32>>,
+    /// Who else says what the answer is.
+    pub teacher: Option<Teacher>,
+}
+
+/// A teacher's answers to a batch.
+#[derive(Clone, Debug)]
+pub struct Teacher {
+    /// Its logits, `[batch, classes]`.
+    pub logits: Tensor<2>,
+    /// What is taken from them.
+    pub kind: Distillation,
+    /// Weight of its loss; that of the labels has the rest.
+    pub share: f32,
 }
 
 impl Loss {
     /// A loss on logits as they are.
     pub fn new(config: LossConfig) -> Loss {
-        Loss { config, logit_scale: 1.0, class_weights: None }
+        Loss { config, logit_scale: 1.0, class_weights: None, teacher: None }
     }
 
-    /// The loss of logits `[batch, classes]` and targets `[batch]`.
+    /// The loss of logits `[batch, classes]` and targets `[batch]`. With a teacher there may be two
+    /// heads' logits side by side, of which the first learns from the labels, the second from the
+    /// teacher.
     pub fn of(&self, logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let Some(Teacher { logits: teacher, kind, share }) = &self.teacher else {
+            return self.of_labels(logits, targets);
+        };
+        let ([rows, width], [batch, classes]) = (logits.dims(), teacher.dims());
+        let (first, second) = match width == 2 * classes {
+            true => (logits.clone().narrow(1, 0, classes), logits.narrow(1, classes, classes)),
+            false => (logits.clone(), logits),
+        };
+        // Every step of a sequence has the same teacher.
+        let teacher = teacher.clone().repeat_dim(0, rows / batch);
+        let taught = kind.loss(second, teacher);
+        self.of_labels(first, targets).mul_scalar(1.0 - share) + taught.mul_scalar(*share)
+    }
+
+    /// Rows whose target is negative have none and do not count.
+    fn of_labels(&self, logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let Some((logits, targets)) = labelled(&logits, targets) else {
+            // Nothing is learned where there is no label at all.
+            return logits.sum().mul_scalar(0.0);
+        };
         let logits = logits.mul_scalar(self.logit_scale);
         let [_, classes] = logits.dims();
         let pull = if self.config.l2_wrap { L2_WRAP } else { 0.0 };
@@ -87,15 +125,32 @@ impl Loss {
     }
 
     /// The mean loss of the outputs `[time, batch, classes]` of all steps, with targets `[batch]`
-    /// for all of them or `[time * batch]`.
+    /// for all of them or `[time * batch]`; also of outputs `[1, batch, positions * classes]` with
+    /// targets `[batch * positions]`.
     pub fn of_steps(&self, outputs: Tensor<3>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let [time, batch, classes] = outputs.dims();
+        let [time, batch, values] = outputs.dims();
         let targets = match targets.dims()[0] == batch {
             true => targets.repeat_dim(0, time),
             false => targets,
         };
-        self.of(outputs.reshape([time * batch, classes]), targets)
+        let [rows] = targets.dims();
+        self.of(outputs.reshape([rows, time * batch * values / rows]), targets)
     }
+}
+
+/// The rows that have a target, and these; `None` if none has.
+fn labelled(logits: &Tensor<2>, targets: Tensor<1, Int>) -> Option<(Tensor<2>, Tensor<1, Int>)> {
+    let found: Vec<i64> = targets.to_data().iter::<i64>().collect();
+    if found.iter().all(|&target| target >= 0) {
+        return Some((logits.clone(), targets));
+    }
+    let rows: Vec<i32> = (0..).zip(found).filter(|(_, y)| *y >= 0).map(|(row, _)| row).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let shape = [rows.len()];
+    let index: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, shape), &targets.device());
+    Some((logits.clone().select(0, index.clone()), targets.select(0, index)))
 }
 
 /// Mean cross entropy; with class weights, the weighted mean (PyTorch's definition).

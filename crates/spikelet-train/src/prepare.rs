@@ -5,6 +5,7 @@ use spikelet_data::{
     DataError, Samples, Sequences, Split,
     augment::{AugmentConfig, Augmenter},
     frame_augment::{FrameAugmentConfig, FrameAugmenter},
+    mask_augment::MaskAugmentConfig,
     normalize::Normalization,
     source::{DataConfig, Divided},
     text_source::DividedText,
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub normalization: Option<Normalization>,
     /// The split in words, for reports.
     pub split_name: String,
+    /// Logits of a teacher for every sample, `[samples, classes]`, if there is one.
+    pub teacher: Option<Vec<f32>>,
     changes: Changes,
 }
 
@@ -32,6 +35,7 @@ enum Changes {
     None,
     Sequences(Augmenter),
     Frames(FrameAugmenter),
+    Masks(MaskAugmentConfig),
 }
 
 impl Prepared {
@@ -49,19 +53,51 @@ impl Prepared {
         if config.has_frames() {
             return Self::frames(config, folder, shown);
         }
+        if config.has_masks() {
+            let divided = config.load_masked(folder, shown)?;
+            let normalization = divided.masked.normalization().cloned();
+            let (dataset, samples) = (config.dataset.clone(), Samples::Masked(divided.masked));
+            let changes = Changes::Masks(config.masks.augment);
+            let (split, split_name) = (divided.split, divided.split_name);
+            return Ok(Prepared {
+                dataset,
+                samples,
+                split,
+                normalization,
+                split_name,
+                teacher: None,
+                changes,
+            });
+        }
         if config.has_sentences() {
             let divided = config.load_sentences(folder, None)?;
             let (dataset, samples) =
                 (config.dataset.clone(), Samples::Sentences(divided.sentences));
             let (changes, normalization) = (Changes::None, None);
             let (split, split_name) = (divided.split, divided.split_name);
-            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+            return Ok(Prepared {
+                dataset,
+                samples,
+                split,
+                normalization,
+                split_name,
+                teacher: None,
+                changes,
+            });
         }
         if config.has_text() {
             let DividedText { text, split, split_name } = config.load_text(folder, known)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
             let (changes, normalization) = (Changes::None, None);
-            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+            return Ok(Prepared {
+                dataset,
+                samples,
+                split,
+                normalization,
+                split_name,
+                teacher: None,
+                changes,
+            });
         }
         let Divided { mut sequences, split, split_name } = config.load(folder)?;
         let fitted = Normalization::fit(&sequences, &split.train)?;
@@ -76,7 +112,7 @@ impl Prepared {
         };
         let normalization = config.normalize.then_some(fitted);
         let (dataset, samples) = (config.dataset.clone(), sequences.into());
-        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
+        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher: None, changes })
     }
 
     fn frames(
@@ -93,15 +129,31 @@ impl Prepared {
         };
         let normalization = frames.normalization().cloned();
         let (dataset, samples) = (config.dataset.clone(), Samples::Frames { frames, shown });
-        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
+        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher: None, changes })
+    }
+
+    /// The teacher's logits for some samples, `[batch, classes]`.
+    pub(crate) fn taught(&self, index: &[usize], device: &Device) -> Option<Tensor<2>> {
+        let classes = self.samples.classes().len();
+        let teacher = self.teacher.as_ref()?;
+        let rows = index.iter().flat_map(|&i| &teacher[i * classes..(i + 1) * classes]);
+        let data = TensorData::new(rows.copied().collect::<Vec<f32>>(), [index.len(), classes]);
+        Some(Tensor::from_data(data, device))
     }
 
     /// Inverse frequency of each class in the training part, 1 on average over its samples.
     pub fn class_weights(&self) -> Vec<f32> {
-        let mut counts = vec![0usize; self.samples.classes().len()];
-        let labels = self.samples.labels_of(&self.split.train);
-        labels.iter().for_each(|&label| counts[label as usize] += 1);
-        let (n, classes) = (labels.len() as f32, counts.len() as f32);
+        let train = &self.split.train;
+        let counts = match &self.samples {
+            Samples::Masked(masked) => masked.class_counts(train),
+            samples => {
+                let mut counts = vec![0; samples.classes().len()];
+                let labels = samples.labels_of(train);
+                labels.iter().for_each(|&label| counts[label as usize] += 1);
+                counts
+            }
+        };
+        let (n, classes) = (counts.iter().sum::<u64>() as f32, counts.len() as f32);
         counts.into_iter().map(|c| if c > 0 { n / (classes * c as f32) } else { 0.0 }).collect()
     }
 
@@ -110,6 +162,7 @@ impl Prepared {
         let mut values = Vec::new();
         match &self.samples {
             Samples::Frames { frames, .. } => frames.batch(index, &mut values),
+            Samples::Masked(masked) => masked.batch(index, &mut values),
             samples => samples.batch(index, &mut values),
         }
         self.tensor(values, index.len(), device)
@@ -129,6 +182,10 @@ impl Prepared {
             let starts: Vec<usize> = index.iter().map(start).collect();
             let x = self.tensor(text.inputs(&starts), index.len(), device);
             return (x, text.targets(&starts));
+        }
+        if let (Samples::Masked(masked), Changes::Masks(augment)) = (&self.samples, &self.changes) {
+            let (x, labels) = masked.train_batch(index, augment, seed, epoch as u64);
+            return (self.tensor(x, index.len(), device), labels);
         }
         (self.changed_batch(index, seed, epoch, device), self.samples.labels_of(index))
     }

@@ -18,6 +18,12 @@ pub enum Schedule {
         #[serde(default)]
         warmup_epochs: f64,
     },
+    /// A straight line from the full rate to zero (`poly` of power 1).
+    Linear {
+        /// Epochs of linear warm-up from zero.
+        #[serde(default)]
+        warmup_epochs: f64,
+    },
     /// Multiplied by `factor` at each of the given epochs.
     Step {
         /// Epochs at which the rate drops.
@@ -43,6 +49,13 @@ impl Schedule {
                 let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos());
                 floor + (1.0 - floor) * cosine
             }
+            Schedule::Linear { warmup_epochs } => {
+                if epoch < *warmup_epochs {
+                    return epoch / warmup_epochs;
+                }
+                let left = (epochs - epoch) / (epochs - warmup_epochs).max(f64::EPSILON);
+                left.clamp(0.0, 1.0)
+            }
             Schedule::Step { epochs: drops, factor, warmup_epochs } => {
                 if epoch < *warmup_epochs {
                     return epoch / warmup_epochs;
@@ -65,6 +78,11 @@ mod tests {
         assert_eq!(cosine.factor(2.0, 10.0), 1.0);
         assert!((cosine.factor(6.0, 10.0) - 0.55).abs() < 1e-12);
         assert!((cosine.factor(10.0, 10.0) - 0.1).abs() < 1e-12);
+        let linear = Schedule::Linear { warmup_epochs: 2.0 };
+        assert_eq!(
+            [1.0, 2.0, 6.0, 10.0].map(|epoch| linear.factor(epoch, 10.0)),
+            [0.5, 1.0, 0.5, 0.0]
+        );
         let step = Schedule::Step { epochs: vec![5.0, 8.0], factor: 0.1, warmup_epochs: 0.0 };
         assert_eq!(step.factor(4.9, 10.0), 1.0);
         assert!((step.factor(8.0, 10.0) - 0.01).abs() < 1e-12);

@@ -24,6 +24,7 @@ use crate::{
     params::{self, LoadError, Tensors},
     prepare::Prepared,
     raise::RaiseError,
+    rule::LearningRule,
     run::Position,
     trainer::{End, Observer, TrainError, train},
 };
@@ -69,6 +70,28 @@ pub enum SessionError {
         model: &'static str,
         /// The data set.
         data: String,
+    },
+    /// A segmenting network and other data, or images with masks and another model.
+    #[error(
+        "`model.kind = \"{model}\"` cannot learn from `{data}`: images with masks are for models that give every \
+         pixel a class (spike-segmenter), and these for nothing else"
+    )]
+    Masks {
+        /// The kind of the model.
+        model: &'static str,
+        /// The data set.
+        data: String,
+    },
+    /// A second head that learns from nothing, or a share that is none.
+    #[error("`train.distill`: {0}")]
+    Distill(&'static str),
+    /// A rule that takes steps apart where the mean over all of them is needed.
+    #[error(
+        "`train.rule = \"{rule}\"`: a segmenting network learns from the mean over time, use \"bptt\""
+    )]
+    Rule {
+        /// As written.
+        rule: String,
     },
     /// Training failed.
     #[error(transparent)]
@@ -131,6 +154,24 @@ pub fn with_model<W: WithModel>(
         let (model, data) = (config.model.kind(), data.dataset.clone());
         return Err(SessionError::Tokens { model, data });
     }
+    let masked = data.samples.masked().is_some();
+    if masked != config.model.segments() {
+        let (model, data) = (config.model.kind(), data.dataset.clone());
+        return Err(SessionError::Masks { model, data });
+    }
+    if masked && config.train.rule != LearningRule::Bptt {
+        return Err(SessionError::Rule { rule: config.train.rule.to_string() });
+    }
+    if let ModelConfig::MetaSpikeformer(c) = &config.model
+        && c.distilled != config.train.distill.is_some()
+    {
+        return Err(SessionError::Distill(
+            "a teacher and the second head (`model.distilled = true`) go together",
+        ));
+    }
+    if config.train.distill.as_ref().is_some_and(|d| !(0.0..=1.0).contains(&d.share)) {
+        return Err(SessionError::Distill("`share` is 0 to 1"));
+    }
     match &config.model {
         ModelConfig::L2mu(c) => start(L2mu::new(c, inputs, classes, &mut init)?, initial, task),
         ModelConfig::Lmu(c) => start(Lmu::new(c, inputs, classes, &mut init)?, initial, task),
@@ -152,6 +193,18 @@ pub fn with_model<W: WithModel>(
         ModelConfig::MetaSpikeformer(c) => {
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
             start(metaspikeformer::network(c, shape, classes, &mut init)?, initial, task)
+        }
+        ModelConfig::SpikeSegmenter(c) => {
+            let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
+            let fresh = metaspikeformer::segmentation(c, shape, classes, &mut init)?;
+            match initial {
+                Some(Initial::Weights(weights))
+                    if !weights.keys().any(|name| name.starts_with("backbone.")) =>
+                {
+                    Ok(task.with(metaspikeformer::with_backbone(fresh, weights)?))
+                }
+                _ => start(fresh, initial, task),
+            }
         }
         ModelConfig::Spikegpt(c) => match sentences {
             None => start(SpikeGpt::new(c, classes, &mut init)?, initial, task),

@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     constraint::Constraint,
     evaluate::{Evaluation, evaluate},
-    loss::Loss,
+    loss::{Loss, Teacher},
     model::{SequenceModel, State},
     optimizer::{add_share, clip_norm},
     params::{self, LoadError},
@@ -17,7 +17,8 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use spikelet_data::{
-    metrics::Language,
+    metrics::{Language, Segmentation},
+    samples::NO_LABEL,
     split::{rng, shuffle},
 };
 use std::{
@@ -41,6 +42,9 @@ pub struct EpochReport {
     pub val_loss: f64,
     /// Accuracy on the validation part.
     pub val_accuracy: f64,
+    /// What a segmenting network makes of the validation part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Segmentation>,
     /// What a language model makes of the validation part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
@@ -212,6 +216,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
                 config: train.loss,
                 logit_scale: train.logit_scale,
                 class_weights: train.class_weights.then(|| data.class_weights()),
+                teacher: None,
             },
             position: Position::default(),
             best: params::Tensors::new(),
@@ -355,14 +360,22 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         let epoch = self.position.epoch;
         let (x, labels) = self.data.train_batch(part, train.seed, epoch, &self.device);
         let targets = targets(&labels, &self.device);
-        let outcome = train.rule.gradients(model, x, targets, &self.loss, seed);
+        let mut loss = self.loss.clone();
+        if let (Some(distill), Some(logits)) =
+            (&train.distill, self.data.taught(part, &self.device))
+        {
+            loss.teacher = Some(Teacher { logits, kind: distill.kind, share: distill.share });
+        }
+        let outcome = train.rule.gradients(model, x, targets, &loss, seed);
         let logits = scored(outcome.outputs.clone(), outcome.logits.clone(), labels.len());
+        let logits = one_head(logits, self.data.samples.classes().len());
         let predicted = logits.argmax(1).into_data();
         let predicted = predicted.iter::<i64>();
         self.position.correct +=
             predicted.zip(&labels).filter(|(p, y)| *p == i64::from(**y)).count();
-        self.position.loss_sum += f64::from(outcome.loss) * labels.len() as f64;
-        self.position.seen += labels.len();
+        let labelled = labels.iter().filter(|&&label| label != NO_LABEL).count();
+        self.position.loss_sum += f64::from(outcome.loss) * labelled as f64;
+        self.position.seen += labelled;
         outcome
     }
 
@@ -385,10 +398,10 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         // What a language model is asked for are probabilities.
         let best = match self.data.samples.text() {
             Some(_) => self.position.best_loss.is_none_or(|best| validation.loss < best),
-            None => self.position.best_accuracy.is_none_or(|best| validation.accuracy > best),
+            None => self.position.best_accuracy.is_none_or(|best| validation.score() > best),
         };
         if best {
-            self.position.best_accuracy = Some(validation.accuracy);
+            self.position.best_accuracy = Some(validation.score());
             self.position.best_loss = Some(validation.loss);
             self.position.best_epoch = self.position.epoch;
             self.best = params::collect(&self.model);
@@ -402,6 +415,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             train_accuracy: position.correct as f64 / seen,
             val_loss: validation.loss,
             val_accuracy: validation.accuracy,
+            segmentation: validation.segmentation,
             language: (self.data.samples.text())
                 .map(|text| Language::of(validation.loss, text.bytes_per_token)),
             lr: train.optimizer.lr()
@@ -431,12 +445,21 @@ fn stream(purpose: u64, index: usize) -> u64 {
 }
 
 /// What is compared with `labels` labels: the logits of the read-out, or the outputs of all steps
-/// where every step has a label.
+/// where every step, or every position of an image, has a label.
 pub(crate) fn scored(outputs: Tensor<3>, logits: Tensor<2>, labels: usize) -> Tensor<2> {
-    let [time, batch, classes] = outputs.dims();
+    let [time, batch, values] = outputs.dims();
     match labels == batch {
         true => logits,
-        false => outputs.reshape([time * batch, classes]),
+        false => outputs.reshape([labels, time * batch * values / labels]),
+    }
+}
+
+/// The mean of two heads side by side, `[rows, 2 * classes]`, where there are two.
+fn one_head(logits: Tensor<2>, classes: usize) -> Tensor<2> {
+    match logits.dims()[1] == 2 * classes {
+        true => (logits.clone().narrow(1, 0, classes) + logits.narrow(1, classes, classes))
+            .mul_scalar(0.5),
+        false => logits,
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::failure::{Failure, Result};
 use spikelet_data::{
     Frames, Samples, Sequences,
-    metrics::{Confusion, Language},
+    masked::Masked,
+    metrics::{Confusion, Language, in_top},
     nearest::suggest,
     normalize::Normalization,
     tokenizer::Tokenizer,
@@ -22,6 +23,8 @@ pub struct Evaluation {
     pub confusion: Confusion,
     /// Figures of a language model.
     pub language: Option<Language>,
+    /// Fraction whose class is among the five highest scores, where there are more than five.
+    pub top5: Option<f64>,
 }
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
@@ -77,6 +80,22 @@ pub fn prepare_frames(graph: &Graph, mut frames: Frames) -> Result<Samples> {
     Ok(Samples::Frames { frames, shown: task.window })
 }
 
+/// Brings images with masks into the form a graph wants: its normalisation, and as many steps as its window has.
+pub fn prepare_masked(graph: &Graph, mut masked: Masked) -> Result<Samples> {
+    let task = &graph.task;
+    let normalization = (!task.mean.is_empty())
+        .then(|| Normalization { mean: task.mean.clone(), std: task.std.clone() });
+    masked.normalize(normalization)?;
+    if !task.classes.is_empty() && task.classes != masked.classes() {
+        return Err(Failure::input(format!(
+            "the model's classes are {}, those of the data {}",
+            task.classes.join(", "),
+            masked.classes().join(", ")
+        )));
+    }
+    Ok(Samples::Masked(masked))
+}
+
 /// For every class of the data, its place among the classes of the graph.
 fn class_order(graph: &[String], data: &[String]) -> Result<Vec<u32>> {
     data.iter()
@@ -99,6 +118,16 @@ pub fn normalise(task: &Task, x: &mut [f32]) {
 
 /// Runs the graph over prepared sequences.
 pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Evaluation> {
+    evaluate_seen(graph, samples, index, &mut |_| {})
+}
+
+/// The same; `seen` is shown the scores of some sequences at a time, in their order.
+pub fn evaluate_seen(
+    graph: &Graph,
+    samples: &Samples,
+    index: &[usize],
+    seen: &mut dyn FnMut(&[f32]),
+) -> Result<Evaluation> {
     let executor = Executor::new(graph)?;
     check_channels(graph, &executor, samples.values())?;
     let classes = samples.classes().len();
@@ -111,7 +140,7 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
     }
     let (mut labels, mut predicted) = (Vec::new(), Vec::with_capacity(index.len()));
     let (mut x, mut out) = (Vec::new(), Vec::new());
-    let mut loss = 0.0;
+    let (mut loss, mut among_five) = (0.0, 0usize);
     // Sentences end at their own steps.
     let streams = if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS };
     for index in index.chunks(streams) {
@@ -127,12 +156,16 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
             }
             None => executor.run_to_end(&mut states, &x, &mut out)?,
         }
-        predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
+        seen(&out);
+        let rows = || out.chunks_exact(classes);
+        among_five += rows().zip(&found).filter(|(scores, y)| in_top(scores, **y, 5)).count();
+        predicted.extend(rows().map(|scores| argmax(scores) as u32));
         labels.extend(found);
     }
     let mean = loss / labels.len().max(1) as f64;
     let language = samples.text().map(|text| Language::of(mean, text.bytes_per_token));
-    Ok(Evaluation { confusion: Confusion::of(classes, &labels, &predicted), language })
+    let top5 = (classes > 5).then(|| among_five as f64 / labels.len().max(1) as f64);
+    Ok(Evaluation { confusion: Confusion::of(classes, &labels, &predicted), language, top5 })
 }
 
 /// Cross entropy of logits and the token that came, in nats.

@@ -2,13 +2,14 @@
 //! model was trained on.
 
 use crate::{
-    evaluate::{prepare, prepare_frames, sentence_vocabulary, vocabulary},
+    evaluate::{prepare, prepare_frames, prepare_masked, sentence_vocabulary, vocabulary},
     failure::{Failure, Result},
     ui::Ui,
 };
 use clap::ValueEnum;
 use spikelet_data::{
     Samples,
+    mask_folders::MaskValues,
     source::{DataConfig, SplitConfig},
 };
 use spikelet_graph::{Graph, Op, Signal};
@@ -53,6 +54,8 @@ pub struct Labelled {
     pub index: Vec<usize>,
     /// Data set, split and part in words.
     pub name: String,
+    /// What the values of masks mean, if these are images with masks.
+    pub values: MaskValues,
 }
 
 impl Source {
@@ -73,6 +76,9 @@ impl Source {
         } else if config.has_sentences() {
             let divided = config.load_sentences(folder, sentence_vocabulary(graph)?.as_ref())?;
             (Samples::Sentences(divided.sentences), divided.split, divided.split_name)
+        } else if config.has_masks() {
+            let divided = config.load_masked(folder, graph.task.window)?;
+            (prepare_masked(graph, divided.masked)?, divided.split, divided.split_name)
         } else if config.has_frames() {
             let divided = config.load_frames(folder)?;
             (prepare_frames(graph, divided.frames)?, divided.split, divided.split_name)
@@ -93,7 +99,7 @@ impl Source {
                 .help("choose another part with --split"));
         }
         let name = format!("{}, {}, {part}", config.dataset, split_name);
-        Ok(Labelled { samples, index, name })
+        Ok(Labelled { samples, index, name, values: config.mask_values() })
     }
 }
 
@@ -135,12 +141,14 @@ fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled>
             samples: Samples::Text(text),
             index,
             name: file.display().to_string(),
+            values: MaskValues::default(),
         });
     }
     let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
     let samples = prepare(graph, &config.file(file, &graph.task.classes)?)?;
     let index = (0..samples.len()).collect();
-    Ok(Labelled { samples, index, name: file.display().to_string() })
+    let (name, values) = (file.display().to_string(), MaskValues::default());
+    Ok(Labelled { samples, index, name, values })
 }
 
 /// The data configuration a graph remembers, or one made of its task record.

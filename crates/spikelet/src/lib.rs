@@ -45,7 +45,10 @@ pub mod memory;
 mod model;
 #[cfg(feature = "train")]
 mod report;
+mod segment;
 mod table;
+#[cfg(feature = "train")]
+mod teacher;
 #[cfg(feature = "train")]
 mod training;
 #[cfg(feature = "train")]

@@ -8,13 +8,15 @@ use crate::{
     files::AtomicFile,
     labelled::DATA_NOTE,
     model::{MODEL_FILE, Model},
-    training_report,
+    teacher, training_report,
     ui::Ui,
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use spikelet_data::{
-    checkpoint::Checkpoint as OfficialCheckpoint, metrics::Language, vocabulary::Vocabulary,
+    checkpoint::Checkpoint as OfficialCheckpoint,
+    metrics::{Language, Segmentation},
+    vocabulary::Vocabulary,
 };
 use spikelet_graph::Graph;
 use spikelet_train::{
@@ -56,6 +58,9 @@ pub struct RunResult {
     pub accuracy: f64,
     /// Its cross entropy.
     pub loss: f64,
+    /// Figures of a segmenting network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Segmentation>,
     /// Figures of a language model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
@@ -71,7 +76,7 @@ pub struct RunResult {
     pub parameters: usize,
     /// Sequences in the training part.
     pub train_sequences: usize,
-    /// Sequences in the part measured; of text, tokens.
+    /// Sequences in the part measured; of text, tokens; of images with masks, pixels.
     pub sequences: usize,
     /// Seconds of training.
     pub seconds: f64,
@@ -100,7 +105,10 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Finished> {
     let known = known_vocabulary(config)?;
-    let data = Prepared::new(&config.data, folder, config.model.steps(), known.as_ref())?;
+    let mut data = Prepared::new(&config.data, folder, config.model.steps(), known.as_ref())?;
+    if let Some(distill) = &config.train.distill {
+        data.teacher = Some(teacher::logits(Path::new(&distill.teacher), &data)?);
+    }
     let initial = match &config.train.init {
         Some(path) => Some(initial_weights(Path::new(path))?),
         None => None,
@@ -129,6 +137,7 @@ pub fn train(
         part: if data.split.test.is_empty() { "validation" } else { "test" }.to_owned(),
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,
+        segmentation: evaluation.segmentation.clone(),
         language: text_of.map(|text| Language::of(evaluation.loss, text.bytes_per_token)),
         val_accuracy: outcome.position.best_accuracy.unwrap_or_default(),
         best_epoch: outcome.position.best_epoch + 1,
@@ -136,7 +145,10 @@ pub fn train(
         end: outcome.end,
         parameters: outcome.parameters,
         train_sequences: data.split.train.len(),
-        sequences: evaluation.labels.len(),
+        sequences: match data.samples.masked() {
+            Some(_) => evaluation.pixels as usize,
+            None => evaluation.labels.len(),
+        },
         seconds: outcome.position.seconds,
     };
     write(&run.join(RESULT_FILE), serde_json::to_string_pretty(&result)?.as_bytes())?;
@@ -243,8 +255,10 @@ impl Observer for Watcher {
 
     fn epoch(&mut self, r: &EpochReport) {
         let bits = r.language.map(|l| format!(", {:.4} bits per token", l.bits_per_token));
+        let overlap =
+            r.segmentation.as_ref().map(|s| format!(", mIoU {:5.2} %", 100.0 * s.mean_overlap));
         let line = format!(
-            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}  {:.1} s",
+            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}{}  {:.1} s",
             self.name,
             r.epoch,
             self.epochs,
@@ -253,6 +267,7 @@ impl Observer for Watcher {
             100.0 * r.train_accuracy,
             100.0 * r.val_accuracy,
             bits.unwrap_or_default(),
+            overlap.unwrap_or_default(),
             if r.best { " (best)" } else { "" },
             r.seconds
         );

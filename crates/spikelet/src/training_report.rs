@@ -26,12 +26,12 @@ pub fn page(
 ) -> Result<String> {
     let classes = data.samples.classes();
     // Of thousands of tokens a matrix shows nothing.
-    let confusion =
-        data.samples.text().is_none().then(|| {
-            metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted)
-        });
+    let confusion = (data.samples.text().is_none() && data.samples.masked().is_none())
+        .then(|| metrics::Confusion::of(classes.len(), &evaluation.labels, &evaluation.predicted));
     let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
     let (rasters, rates) = match part.first() {
+        // Of hundred thousands of neurons a raster shows nothing.
+        Some(_) if data.samples.masked().is_some() => (vec![], vec![]),
         Some(&sample) => spikes(graph, data, sample)?,
         None => (vec![], vec![]),
     };
@@ -39,6 +39,7 @@ pub fn page(
         Some(_) if data.samples.text().is_some() => {
             format!("a window of the {} part", result.part)
         }
+        Some(_) if data.samples.masked().is_some() => String::new(),
         Some(&sample) => {
             let class = &classes[data.samples.labels_of(&[sample])[0] as usize];
             format!("a sequence of the {} part, class {class}", result.part)
@@ -67,6 +68,9 @@ fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
     let language = result.language.zip(data.samples.text()).map(|(language, text)| {
         (format!("{} part", result.part), language.text(text.vocabulary.unit().name()))
     });
+    let overlap = result.segmentation.as_ref().map(|found| {
+        (format!("mean overlap (mIoU), {} part", result.part), percent(found.mean_overlap))
+    });
     let figures = [
         (format!("accuracy, {} part", result.part), percent(result.accuracy)),
         ("best validation accuracy".into(), percent(result.val_accuracy)),
@@ -76,7 +80,7 @@ fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
         ("sequences".into(), format!("{} training", result.train_sequences)),
         ("seconds of training".into(), format!("{:.1}", result.seconds)),
     ];
-    language.into_iter().chain(figures).collect()
+    language.into_iter().chain(overlap).chain(figures).collect()
 }
 
 /// Accuracy on the validation part after every epoch of a run so far.

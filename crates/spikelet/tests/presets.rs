@@ -12,7 +12,7 @@ use spikelet_train::{
     models::{
         ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet,
         egru::Egru, egru_lm::EgruLm, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
-        spike_detector::Detector, spikegpt::SpikeGpt,
+        metaspikeformer, spike_detector::Detector, spikegpt::SpikeGpt,
     },
     optimizer::Optimizer,
     schedule::Schedule,
@@ -57,7 +57,10 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
         "cifar-10" => ([32, 32, 3], 10),
         "cifar-100" => ([32, 32, 3], 100),
         "imagenet" => ([frames.size, frames.size, 3], 1000),
+        "fashion-mnist" if frames.size > 0 => ([frames.size, frames.size, 1], 10),
         "fashion-mnist" => ([28, 28, 1], 10),
+        "dsb2018-nuclei" => ([frames.size, frames.size, 3], 2),
+        "ade20k" => ([frames.size, frames.size, 3], 150),
         "cifar10-dvs" => events(10),
         "dvs128-gesture" | "synthetic-gestures" => events(11),
         "wisdm-watch" => ([1, 1, 6], 7),
@@ -111,6 +114,14 @@ fn parameters(config: &Config) -> usize {
             EgruLm::new(c, classes, 64, &mut init).expect("a network").num_params()
         }
         ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
+        ModelConfig::MetaSpikeformer(c) => {
+            metaspikeformer::network(c, shape, classes, &mut init).expect("a network").num_params()
+        }
+        ModelConfig::SpikeSegmenter(c) => {
+            metaspikeformer::segmentation(c, shape, classes, &mut init)
+                .expect("a network")
+                .num_params()
+        }
         other => panic!("no preset has a {}", other.kind()),
     }
 }
@@ -130,6 +141,19 @@ fn every_preset_builds_its_network() {
         ("egru/tinyshakespeare", [1, 1, 1], 453_441),
         ("l2mu/braille", [1, 1, 12], 119_035),
         ("l2mu/wisdm", [1, 1, 6], 33_339),
+        // The paper says 16.5 and 58.9 million.
+        ("metaspikeformer/ade20k-15m", [512, 512, 3], 16_470_142),
+        ("metaspikeformer/ade20k-55m", [512, 512, 3], 58_992_278),
+        ("metaspikeformer/fashion-mnist", [64, 64, 1], 1_002_826),
+        ("metaspikeformer/fashion-mnist-resnet", [64, 64, 1], 989_549),
+        ("metaspikeformer/imagenet-15m-stage1", [224, 224, 3], 15_112_208),
+        ("metaspikeformer/imagenet-15m-stage2", [224, 224, 3], 15_112_208),
+        ("metaspikeformer/imagenet-31m-stage1", [224, 224, 3], 31_333_864),
+        ("metaspikeformer/imagenet-31m-stage2", [224, 224, 3], 31_333_864),
+        ("metaspikeformer/imagenet-55m-distilled", [224, 224, 3], 55_991_248),
+        ("metaspikeformer/imagenet-55m-stage1", [224, 224, 3], 55_350_248),
+        ("metaspikeformer/imagenet-55m-stage2", [224, 224, 3], 55_350_248),
+        ("metaspikeformer/nuclei", [256, 256, 3], 1_109_650),
         ("quick/fashion-mnist", [28, 28, 1], 87_434),
         ("quick/gestures", [32, 32, 2], 9_501_387),
         ("quick/synthetic", [1, 1, 6], 1_672),

@@ -106,6 +106,7 @@ fn groups(graph: &Graph, topology: &Topology, keep: &[&str]) -> Vec<Group> {
             | Op::Conv2d { .. }
             | Op::Pool2d { .. }
             | Op::AdaptivePool2d { .. }
+            | Op::Interpolate2d { .. }
             | Op::Add
             | Op::Flatten
             | Op::Concat

@@ -128,6 +128,7 @@ pub(super) fn parts(
         Op::TokenShift { .. } => no("token shift"),
         Op::Wkv { .. } => no("WKV recurrence"),
         Op::Multiply => no("product of values"),
+        Op::Interpolate2d { .. } => no("interpolation"),
         Op::Border { .. } => no("border of other values than zero"),
         Op::Attention { .. } => no("attention"),
         Op::Neuron(_) => no("place for a neuron among its layers"),

@@ -30,7 +30,9 @@ use alloc::{
     vec,
     vec::Vec,
 };
-use spikelet_graph::{Graph, Node, Op, Phase, Program, Readout, Signal, Topology};
+use spikelet_graph::{
+    Graph, Membrane, Neuron, Node, Op, Phase, Program, Readout, Signal, Topology,
+};
 use spikelet_kernels::{conv::Conv, window::Window};
 
 /// Compiles a graph; with `tables`, what embeddings add to the gates of a cell is worked out
@@ -143,10 +145,11 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.instructions.len();
         for index in sequence {
             let node = &self.graph.nodes[index];
-            let has_state = matches!(
-                node.op,
-                Op::Readout { .. } | Op::Neuron(_) | Op::Wkv { .. } | Op::Egru { .. }
-            ) || keeps_state(&node.op);
+            let has_state = match &node.op {
+                Op::Neuron(neuron) => !self.forgets(node, neuron)?,
+                Op::Wkv { .. } | Op::Egru { .. } => true,
+                op => keeps_state(op),
+            };
             if has_state {
                 return Err(Error::StateInSequence { node: node.name.clone() });
             }
@@ -168,6 +171,17 @@ impl<'a> Compiler<'a> {
         self.plan.sections = sections(&self.plan);
         self.plan.together = steps_together(&self.plan);
         Ok(())
+    }
+
+    /// Whether a population is at rest again after every step: its potentials decay at once, and no
+    /// reset waits for the next step.
+    fn forgets(&self, node: &Node, neuron: &Neuron) -> Result<bool, Error> {
+        let Membrane::Lif { beta, .. } = &neuron.membrane else { return Ok(false) };
+        if neuron.reset_delayed {
+            return Ok(false);
+        }
+        let decays = self.graph.param(&node.name, beta)?;
+        Ok(decays.iter().all(|decay| *decay == 0.0))
     }
 
     /// The first instruction behind all that touch what survives a step.
@@ -248,6 +262,14 @@ impl<'a> Compiler<'a> {
                 let (from, to) = (self.dense(value), self.own_dense(index));
                 let (input, output, channels) = ([source[0], source[1]], *size, node.shape[2]);
                 self.push(Instruction::AdaptivePool { input, output, channels, from, to });
+            }
+            Op::Interpolate2d { size } => {
+                let value = self.port(index, 0);
+                inputs.push(self.native(value));
+                let source = self.source_shape(index);
+                let (from, to) = (self.dense(value), self.own_dense(index));
+                let (input, output, channels) = ([source[0], source[1]], *size, node.shape[2]);
+                self.push(Instruction::Interpolate { input, output, channels, from, to });
             }
             Op::Flatten | Op::Add | Op::Output | Op::Readout { readout: Readout::Last } => {
                 let value = self.port(index, 0);

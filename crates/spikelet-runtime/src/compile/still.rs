@@ -17,6 +17,7 @@ impl Compiler<'_> {
             | Op::Conv2d { .. }
             | Op::Pool2d { .. }
             | Op::AdaptivePool2d { .. }
+            | Op::Interpolate2d { .. }
             | Op::Border { .. }
             | Op::Scale { .. }
             | Op::Activation { .. }

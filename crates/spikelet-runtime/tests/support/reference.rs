@@ -328,6 +328,29 @@ impl<'a> Reference<'a> {
                 };
                 self.port(index, 0).chunks(channels).flat_map(normalize).collect()
             }
+            Op::Interpolate2d { size } => {
+                let source = &self.graph.nodes[self.topology.sources[index][0].node].shape;
+                let x = self.port(index, 0);
+                // Both pixels along an axis, and how near the position is to the second.
+                let place = |axis: usize, o: usize| {
+                    let (n, m) = (source[axis], size[axis]);
+                    let at =
+                        ((o as f64 + 0.5) * n as f64 / m as f64 - 0.5).clamp(0.0, n as f64 - 1.0);
+                    (at as usize, (at as usize + 1).min(n - 1), at - at.floor())
+                };
+                let mut out = Vec::new();
+                for k in 0..node.len() {
+                    let (position, c) = (k / channels, k % channels);
+                    let (top, below, v) = place(0, position / size[1]);
+                    let (left, right, u) = place(1, position % size[1]);
+                    let value =
+                        |y: usize, column: usize| x[(y * source[1] + column) * channels + c];
+                    let upper = value(top, left) * (1.0 - u) + value(top, right) * u;
+                    let lower = value(below, left) * (1.0 - u) + value(below, right) * u;
+                    out.push(upper * (1.0 - v) + lower * v);
+                }
+                out
+            }
             Op::Border { value } => {
                 let value = tensor(value);
                 let (x, [height, width]) = (self.port(index, 0), [node.shape[0], node.shape[1]]);

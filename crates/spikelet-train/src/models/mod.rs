@@ -98,6 +98,8 @@ pub enum ModelConfig {
     /// Spiking transformer of images.
     #[serde(rename = "metaspikeformer")]
     MetaSpikeformer(metaspikeformer::MetaSpikeformerConfig),
+    /// Spiking transformer that gives every pixel a class.
+    SpikeSegmenter(metaspikeformer::SegmentationConfig),
     /// Event-based gated recurrent units.
     Egru(egru::EgruConfig),
     /// Language model of EGRU layers.
@@ -116,6 +118,7 @@ impl ModelConfig {
         match self {
             ModelConfig::Convnet(c) => c.steps,
             ModelConfig::MetaSpikeformer(c) => c.steps,
+            ModelConfig::SpikeSegmenter(c) => c.backbone.steps,
             _ => 1,
         }
     }
@@ -129,12 +132,18 @@ impl ModelConfig {
             ModelConfig::Gru(_) => "gru",
             ModelConfig::Convnet(_) => "convnet",
             ModelConfig::MetaSpikeformer(_) => "metaspikeformer",
+            ModelConfig::SpikeSegmenter(_) => "spike-segmenter",
             ModelConfig::Egru(_) => "egru",
             ModelConfig::EgruLm(_) => "egru-lm",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
             ModelConfig::BagOfWords(_) => "bag-of-words",
         }
+    }
+
+    /// Whether the model gives every pixel of an image a class.
+    pub fn segments(&self) -> bool {
+        matches!(self, ModelConfig::SpikeSegmenter(_))
     }
 
     /// Whether the model reads token numbers, one a step.

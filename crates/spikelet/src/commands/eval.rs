@@ -2,24 +2,30 @@
 
 use crate::{
     detection,
-    evaluate::evaluate,
+    evaluate::evaluate_seen,
     failure::{Outcome, Result},
     labelled,
     model::Model,
+    segment,
     table::Table,
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::metrics::{ClassFigures, Confusion, Language};
+use spikelet_data::{
+    metrics::{ClassFigures, Confusion, Language},
+    npy,
+};
 use std::path::PathBuf;
 
-/// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text
+/// Measure a model: accuracy, figures of every class, confusion matrix; bits per character of text, overlap of
+/// segmented images
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   spikelet eval runs/braille                    on the part the model has not learned from
   spikelet eval model.safetensors --split all
   spikelet eval model.safetensors --data mine.csv --json
+  spikelet eval runs/teacher --split all --logits teacher.npy
 
 A detector is measured by the average precision of its boxes, and of its masks if it has any.
 A CSV file needs the model's channels as columns and the class in the column `label`.")]
@@ -28,6 +34,10 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     source: labelled::Source,
+    /// Write the scores of all samples as a NumPy file `[samples, classes]`: what a student learns from, with
+    /// `--split all` and `train.distill.teacher`.
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +47,9 @@ struct Report {
     sequences: u64,
     correct: u64,
     accuracy: f64,
+    /// Fraction whose class is among the five highest scores, where there are more than five.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top5: Option<f64>,
     macro_f1: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<Language>,
@@ -59,9 +72,26 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return detection::eval(&model, &args.source, ui);
     }
     let labelled = args.source.load(&model.graph)?;
-    let evaluation = evaluate(&model.graph, &labelled.samples, &labelled.index)?;
+    if let Some(masked) = labelled.samples.masked() {
+        let found = segment::evaluate(&model.graph, masked, &labelled.index, labelled.values)?;
+        let report = Pixels::new(model.path, labelled.name, masked.classes(), found);
+        ui.print(|| report.text(), &report)?;
+        return Ok(Outcome::Done);
+    }
+    let mut scores = Vec::new();
+    let mut seen = |some: &[f32]| {
+        if args.logits.is_some() {
+            scores.extend_from_slice(some);
+        }
+    };
+    let evaluation = evaluate_seen(&model.graph, &labelled.samples, &labelled.index, &mut seen)?;
+    if let Some(path) = &args.logits {
+        let classes = labelled.samples.classes().len();
+        npy::save_f32(path, &[scores.len() / classes.max(1), classes], &scores)?;
+    }
     let mut report =
         Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
+    report.top5 = evaluation.top5.filter(|_| labelled.samples.text().is_none());
     let text = labelled.samples.text().zip(evaluation.language);
     if let Some((text, language)) = text {
         report.language = Some(language);
@@ -74,6 +104,77 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     Ok(Outcome::Done)
 }
 
+/// Figures of a graph that gives every pixel a class.
+#[derive(Serialize)]
+struct Pixels {
+    model: PathBuf,
+    data: String,
+    #[serde(flatten)]
+    figures: segment::Figures,
+    classes: Vec<PixelClass>,
+}
+
+#[derive(Serialize)]
+struct PixelClass {
+    name: String,
+    overlap: Option<f64>,
+    #[serde(flatten)]
+    figures: ClassFigures,
+}
+
+impl Pixels {
+    fn new(model: PathBuf, data: String, classes: &[String], figures: segment::Figures) -> Self {
+        let per_class = figures.confusion.per_class();
+        let classes =
+            classes.iter().zip(&figures.segmentation.overlaps).zip(per_class).map(
+                |((name, &overlap), figures)| PixelClass { name: name.clone(), overlap, figures },
+            );
+        Pixels { model, data, classes: classes.collect(), figures }
+    }
+
+    fn text(&self) -> String {
+        let percent = |value: f64| format!("{:.2} %", 100.0 * value);
+        let or_none = |value: Option<f64>| value.map_or("-".to_owned(), percent);
+        let found = &self.figures;
+        let mut text = format!(
+            "mean overlap (mIoU) {}, pixel accuracy {}, {} images\n{}\n",
+            percent(found.segmentation.mean_overlap),
+            percent(found.segmentation.pixel_accuracy),
+            found.images,
+            self.data
+        );
+        if let (Some(otsu), Some(class)) = (found.otsu_overlap, self.classes.last()) {
+            let overlap = or_none(class.overlap);
+            text += &format!(
+                "{}: overlap {overlap}, by Otsu's threshold {}\n",
+                class.name,
+                percent(otsu)
+            );
+        }
+        if let Some(objects) = &found.instances {
+            text += &format!(
+                "objects that touch nothing else: mask AP {}, AP at 0.50 {}, at 0.75 {}\n",
+                or_none(objects.ap),
+                or_none(objects.ap50),
+                or_none(objects.ap75)
+            );
+        }
+        text.push('\n');
+        let mut table = Table::new(["class", "overlap", "precision", "recall", "pixels"]);
+        for class in &self.classes {
+            let figures = &class.figures;
+            table.row([
+                class.name.clone(),
+                or_none(class.overlap),
+                percent(figures.precision),
+                percent(figures.recall),
+                figures.support.to_string(),
+            ]);
+        }
+        text + &table.text()
+    }
+}
+
 impl Report {
     fn new(model: PathBuf, data: String, classes: &[String], confusion: &Confusion) -> Self {
         let named = classes.iter().zip(confusion.per_class());
@@ -83,6 +184,7 @@ impl Report {
             sequences: confusion.total(),
             correct: confusion.correct(),
             accuracy: confusion.accuracy(),
+            top5: None,
             macro_f1: confusion.macro_f1(),
             language: None,
             classes: named.map(|(name, figures)| Class { name: name.clone(), figures }).collect(),
@@ -93,10 +195,11 @@ impl Report {
     fn text(&self) -> String {
         let percent = |value: f64| format!("{:.2} %", 100.0 * value);
         let mut text = format!(
-            "{} of {} right: accuracy {}, macro F1 {}\n{}\n\n",
+            "{} of {} right: accuracy {}{}, macro F1 {}\n{}\n\n",
             self.correct,
             self.sequences,
             percent(self.accuracy),
+            self.top5.map(|top5| format!(", among five {}", percent(top5))).unwrap_or_default(),
             percent(self.macro_f1),
             self.data
         );

@@ -6,10 +6,11 @@ use crate::{
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
     model::Model,
+    segment,
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::stream::TimeSteps;
+use spikelet_data::{image_file::ENDINGS, stream::TimeSteps};
 use spikelet_graph::Task;
 use spikelet_runtime::Executor;
 use std::{
@@ -24,6 +25,7 @@ Examples:
   spikelet run model.safetensors --input recording.csv
   sensor | spikelet run model.safetensors --input - --stream --json
   spikelet run model.safetensors --input x.npy --output decisions.csv
+  spikelet run nuclei.safetensors --input cells.png --draw painted.png
   spikelet run runs/detector --input photo.jpg --draw found.png
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
@@ -31,7 +33,8 @@ found by the names of the model's channels; values are normalised as the trainin
 A decision is printed for every window of the model, or for every step if it has none.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
 from 0 to 1; a still image is repeated for all steps of the window.
-The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first.")]
+The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first. So is that of a
+model that gives pixels classes; the share of each class is printed.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -44,7 +47,7 @@ pub struct Args {
     /// Write decisions to a file: CSV if its name says so, otherwise JSON lines.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Detectors: paint boxes and masks on a copy of the picture, a PNG file.
+    /// Detectors: paint boxes and masks on a copy of the picture, a PNG file. Models that give pixels classes: paint these.
     #[arg(long, value_name = "FILE")]
     draw: Option<PathBuf>,
     /// Detectors: leave out objects of a lower score.
@@ -71,8 +74,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     if model.graph.task.detection.is_some() {
         return detection::run(&model, &args.input, args.draw.as_deref(), args.least, ui);
     }
+    if segment::shape(&model.graph).is_some() && is_image(&args.input) {
+        return draw(args, &model, ui);
+    }
     if args.draw.is_some() {
-        return Err(Failure::usage("--draw: the model is no detector"));
+        let problem =
+            "--draw: for detectors, and for models that give the pixels of an image classes";
+        return Err(Failure::usage(problem));
     }
     let task = &model.graph.task;
     let executor = Executor::new(&model.graph)?;
@@ -100,6 +108,37 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             ui.note(format!("the last {rest} steps are no whole window of {}", task.window));
         }
     }
+    Ok(Outcome::Done)
+}
+
+fn is_image(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.contains(&ending.to_lowercase().as_str())
+}
+
+/// Share of the image that a class has.
+#[derive(Serialize)]
+struct Share<'a> {
+    class: &'a str,
+    share: f64,
+}
+
+/// What a segmenting model sees in one image.
+fn draw(args: &Args, model: &Model, ui: &Ui) -> Result {
+    let (shares, painted) = segment::see(&model.graph, &args.input)?;
+    if let Some(path) = &args.draw {
+        painted.save(path)?;
+    }
+    let named = model.graph.task.classes.iter().zip(shares);
+    let mut shares: Vec<Share> =
+        named.filter(|(_, n)| *n > 0.0).map(|(class, share)| Share { class, share }).collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let text = || {
+        let lines = shares.iter().map(|s| format!("{:6.2} %  {}\n", 100.0 * s.share, s.class));
+        let written = args.draw.iter().map(|path| format!("written: {}\n", path.display()));
+        lines.chain(written).collect()
+    };
+    ui.print(text, &serde_json::json!({ "classes": shares, "draw": args.draw }))?;
     Ok(Outcome::Done)
 }
 

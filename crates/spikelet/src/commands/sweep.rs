@@ -8,6 +8,7 @@ use crate::{
         results::Results,
     },
     failure::{Failure, Outcome, Result},
+    segment,
     training::{self, Finished, Watcher},
     ui::Ui,
 };
@@ -110,6 +111,21 @@ fn one(
         line["bits_per_token"] = language.bits_per_token.into();
         line["bits_per_byte"] = language.bits_per_byte.into();
         line["perplexity"] = language.perplexity.into();
+    }
+    if let Some(masked) = trained.data.samples.masked() {
+        let split = &trained.data.split;
+        let part = if split.test.is_empty() { &split.val } else { &split.test };
+        let values = config.data.mask_values();
+        let found = segment::evaluate(&trained.graph, masked, part, values)?;
+        line["mean_overlap"] = found.segmentation.mean_overlap.into();
+        line["otsu_overlap"] = found.otsu_overlap.into();
+        if let [_, foreground] = found.segmentation.overlaps[..] {
+            line["foreground_overlap"] = foreground.into();
+        }
+        if let Some(objects) = found.instances {
+            line["mask_ap"] = objects.ap.into();
+            line["mask_ap50"] = objects.ap50.into();
+        }
     }
     for smaller in &run.compress {
         let graph = compressed(&trained, smaller, run, folder, args, watcher)?;

@@ -67,7 +67,7 @@ pub(super) fn preact(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let classifier = weights.read("linear.weight", 2)?.shape;
     let positions = classifier[1] / widths.last().copied().unwrap_or(1).max(1);
     let side = (4 * positions.isqrt().max(1)) << blocks.len().saturating_sub(1).min(12);
-    let sizes = PreactResnet { widths, blocks };
+    let sizes = PreactResnet { widths, blocks, large: false };
     finish(weights, Architecture::PreactResnet(sizes), [side, side, inputs], classifier[0])
 }
 

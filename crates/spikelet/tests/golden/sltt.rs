@@ -75,6 +75,7 @@ fn model(config: &Value, golden: &Golden, device: &Device) -> Convnet {
         Some("preact") => Architecture::PreactResnet(PreactResnet {
             widths: sizes(&config["widths"]),
             blocks: vec![1, 2],
+            large: false,
         }),
         Some("nf") => Architecture::NfResnet(NfResnet {
             widths: sizes(&config["widths"]),

@@ -55,7 +55,8 @@ impl ConvnetConfig {
 }
 
 /// Layers of a network. In a file: `vgg11`, `resnet18`, `resnet34`, `nf-resnet34`, `nf-resnet50`,
-/// `nf-resnet101`, or a chain such as `32C3-P2-64C3-P2-FC` (see [`Chain`]).
+/// `nf-resnet101`, `resnet18@20` (with 20 channels in the first stage; `resnet18-large@20` for large
+/// images), or a chain such as `32C3-P2-64C3-P2-FC` (see [`Chain`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Architecture {
@@ -96,6 +97,8 @@ pub struct PreactResnet {
     pub widths: Vec<usize>,
     /// Blocks of every stage.
     pub blocks: Vec<usize>,
+    /// For large images: the first convolution and a pooling bring them to a quarter.
+    pub large: bool,
 }
 
 /// Sizes of a normaliser-free ResNet.
@@ -128,7 +131,8 @@ const LIMIT: usize = 1 << 16;
 fn named() -> [(&'static str, Architecture); 6] {
     let widths = || vec![64, 128, 256, 512];
     let preact = |blocks: [usize; 4]| {
-        Architecture::PreactResnet(PreactResnet { widths: widths(), blocks: blocks.to_vec() })
+        let blocks = blocks.to_vec();
+        Architecture::PreactResnet(PreactResnet { widths: widths(), blocks, large: false })
     };
     let nf = |blocks: [usize; 4], bottleneck| {
         let blocks = blocks.to_vec();
@@ -152,6 +156,38 @@ impl Chain {
             return Err("a chain ends in -FC, for example 32C3-P2-64C3-FC".to_owned());
         }
         layers.split('-').map(Link::parse).collect::<Result<_, _>>().map(Chain)
+    }
+}
+
+/// Blocks of the ResNets that a text can name.
+const RESNETS: [(&str, [usize; 4]); 2] = [("resnet18", [2, 2, 2, 2]), ("resnet34", [3, 4, 6, 3])];
+
+impl PreactResnet {
+    /// `resnet18@20`: 20 channels in the first of four stages, twice as many in each that follows.
+    fn parse(text: &str) -> Option<PreactResnet> {
+        let (name, width) = text.split_once('@')?;
+        let (name, large) = match name.strip_suffix(LARGE) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let (_, blocks) = RESNETS.into_iter().find(|(known, _)| *known == name)?;
+        let width = width.parse().ok().filter(|width| (1..=LIMIT / 8).contains(width))?;
+        let widths = (0..4).map(|stage| width << stage).collect();
+        Some(PreactResnet { widths, blocks: blocks.to_vec(), large })
+    }
+}
+
+/// After the name of a ResNet for large images.
+const LARGE: &str = "-large";
+
+impl fmt::Display for PreactResnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PreactResnet { widths, blocks, large } = self;
+        let large = if *large { LARGE } else { "" };
+        match (RESNETS.iter().find(|(_, known)| known[..] == blocks[..]), widths.first()) {
+            (Some((name, _)), Some(width)) => write!(f, "{name}{large}@{width}"),
+            _ => write!(f, "resnet{large} with widths {widths:?} and blocks {blocks:?}"),
+        }
     }
 }
 
@@ -185,10 +221,13 @@ impl FromStr for Architecture {
         if let Some((_, found)) = named().into_iter().find(|(name, _)| *name == text) {
             return Ok(found);
         }
+        if let Some(found) = PreactResnet::parse(text) {
+            return Ok(Architecture::PreactResnet(found));
+        }
         let names = named().map(|(name, _)| name).join(", ");
         Chain::parse(text).map(Architecture::Chain).map_err(|problem| ArchitectureError {
             text: text.to_owned(),
-            problem: format!("{problem}; or one of {names}"),
+            problem: format!("{problem}; or one of {names}; or resnet18@20, resnet18-large@20"),
         })
     }
 }
@@ -209,9 +248,7 @@ impl fmt::Display for Architecture {
                 }
                 f.write_str("FC")
             }
-            Architecture::PreactResnet(PreactResnet { widths, blocks }) => {
-                write!(f, "resnet with widths {widths:?} and blocks {blocks:?}")
-            }
+            Architecture::PreactResnet(sizes) => sizes.fmt(f),
             Architecture::NfResnet(NfResnet { widths, blocks, .. }) => {
                 write!(f, "nf-resnet with widths {widths:?} and blocks {blocks:?}")
             }

@@ -12,7 +12,12 @@ use crate::{
     },
 };
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
-use spikelet_kernels::{conv::Conv, mean_pool::Windows, window::Window};
+use spikelet_kernels::{
+    conv::Conv,
+    interpolate::{Place, places},
+    mean_pool::Windows,
+    window::Window,
+};
 
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
@@ -259,6 +264,34 @@ fn composed_pool(x: Tensor<4>, rows: &Windows, columns: &Windows) -> Tensor<4> {
     let x = rows.matmul(x.reshape([n, h, w * channels]));
     let x = columns.matmul(x.reshape([n * oh, w, channels]));
     x.reshape([n, oh, ow, channels])
+}
+
+/// Bilinear interpolation to `size`: rows and columns each are a matrix product.
+pub(super) fn interpolate(x: Tensor<4>, [oh, ow]: [usize; 2]) -> Tensor<4> {
+    let [n, h, w, channels] = x.dims();
+    let device = x.device();
+    let x = match oh == h {
+        true => x.reshape([n, h, w * channels]),
+        false => {
+            let rows = weights(&places(h, oh), h, &device).reshape([1, oh, h]);
+            rows.matmul(x.reshape([n, h, w * channels]))
+        }
+    };
+    if ow == w {
+        return x.reshape([n, oh, ow, channels]);
+    }
+    let columns = weights(&places(w, ow), w, &device).reshape([1, ow, w]);
+    let x = columns.matmul(x.reshape([n * oh, w, channels]));
+    x.reshape([n, oh, ow, channels])
+}
+
+fn weights(places: &[Place], inputs: usize, device: &Device) -> Tensor<2> {
+    let mut matrix = vec![0.0; places.len() * inputs];
+    for (place, row) in places.iter().zip(matrix.chunks_exact_mut(inputs)) {
+        row[place.first] += 1.0 - place.weight;
+        row[place.second] += place.weight;
+    }
+    Tensor::from_data(TensorData::new(matrix, [places.len(), inputs]), device)
 }
 
 fn matrix(windows: &Windows, device: &Device) -> Tensor<2> {

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{lower::tensor, params};
 use spikelet_graph::{
-    Function, GraphBuilder, Layout, Membrane, Neuron, Op as Node, Param, Pooling, Reset, Tensor,
+    Function, GraphBuilder, Layout, Membrane, Neuron, Op as Node, Param, Phase, Pooling, Readout,
+    Reset, Tensor,
 };
 use spikelet_kernels::neuron::{self, Model};
 
@@ -32,11 +33,16 @@ impl Lowered {
 /// Adds the network behind `input`; returns the nodes that give its outputs.
 pub(super) fn lower(model: &Convnet, graph: &mut GraphBuilder, input: &str) -> Vec<String> {
     let mut done: Vec<Lowered> = vec![Lowered::new(input)];
+    // Which layers run once for all steps, or give to those that do.
+    let mut once = vec![false];
     for layer in model.layers().iter().skip(1) {
         let from: Vec<Lowered> = layer.inputs.iter().map(|&id| done[id].clone()).collect();
         let inputs: Vec<Shape> = layer.inputs.iter().map(|&id| model.layers()[id].shape).collect();
-        let lowering =
-            Lowering { model, graph, name: &layer.name, channels: layer.shape[2], inputs: &inputs };
+        let after_mean = layer.inputs.iter().any(|&id| once[id]);
+        graph.phase(if after_mean { Phase::Sequence } else { Phase::Step });
+        once.push(after_mean || layer.op == Op::TimeMean);
+        let (name, channels) = (&layer.name, layer.shape[2]);
+        let lowering = Lowering { model, graph, name, channels, inputs: &inputs, after_mean };
         done.push(lowering.layer(&layer.op, &from, layer.shape));
     }
     model.network.outputs.iter().map(|&id| done[id].node.clone()).collect()
@@ -49,6 +55,8 @@ struct Lowering<'a> {
     channels: usize,
     /// Shapes of what the layer reads.
     inputs: &'a [Shape],
+    /// Whether the layer runs once for all steps.
+    after_mean: bool,
 }
 
 impl Lowering<'_> {
@@ -120,6 +128,14 @@ impl Lowering<'_> {
                 let op = Node::AdaptivePool2d { size: [shape[0], shape[1]] };
                 return self.passing(op, from, factor);
             }
+            Op::Interpolate => {
+                let op = Node::Interpolate2d { size: [shape[0], shape[1]] };
+                return self.passing(op, from, factor);
+            }
+            Op::TimeMean => {
+                let op = Node::Readout { readout: Readout::Mean };
+                return self.passing(op, from, factor);
+            }
             Op::SumPool => {
                 let kernel = [self.inputs[0][0], self.inputs[0][1]];
                 let op =
@@ -153,6 +169,12 @@ impl Lowering<'_> {
         let spec = dynamics.spec;
         let Model::Lif { input_decay } = spec.model else {
             unreachable!("networks of layers have LIF neurons")
+        };
+        // Neurons that see one step only start from rest: nothing of the potential is left then.
+        let (beta, input_decay, threshold) = match (self.after_mean, input_decay) {
+            (false, _) => (beta, input_decay, threshold),
+            (true, true) => (0.0, false, threshold / (1.0 - beta)),
+            (true, false) => (0.0, false, threshold),
         };
         Neuron {
             membrane: Membrane::Lif { beta: Param::Shared(beta), input_decay },

@@ -4,8 +4,8 @@ pub use super::module::Convnet;
 use super::{
     config::{Architecture, ConvnetConfig},
     functions::{
-        Affine, Population, Statistics, Steps, attention, border, conv, linear, normalize,
-        normalize_batch, normalized_step, of_zero, pool, standardized,
+        Affine, Population, Statistics, Steps, attention, border, conv, interpolate, linear,
+        normalize, normalize_batch, normalized_step, of_zero, pool, standardized,
     },
     module::Settings,
     network::{Builder, Draw, Layer, Op, ParamId, Shape, Threshold},
@@ -127,7 +127,7 @@ impl Convnet {
         seen: &mut dyn FnMut(&Layer, &Tensor<4>),
     ) -> (Tensor<3>, State) {
         let (out, pass) = self.pass(x, state, seen, Mode::default());
-        (first(out, pass.time), pass.next)
+        (first(out, pass.batch), pass.next)
     }
 
     /// All outputs `[time * batch, h, w, channels]` of `x` `[time, batch, values]` from a state.
@@ -165,7 +165,6 @@ impl Convnet {
         let mut pass = Pass {
             model: self,
             training: state.len() > self.network.count(Op::is_neurons),
-            time,
             batch,
             state: state.into_iter(),
             next: State::new(),
@@ -213,11 +212,11 @@ impl Convnet {
     }
 }
 
-/// The classes `[time, batch, classes]`, the first output `[time * batch, 1, 1, classes]`.
-fn first(mut outputs: Vec<Tensor<4>>, time: usize) -> Tensor<3> {
+/// The first output `[time * batch, h, w, channels]` as `[time, batch, values]`.
+fn first(mut outputs: Vec<Tensor<4>>, batch: usize) -> Tensor<3> {
     let out = outputs.swap_remove(0);
     let [rows, h, w, channels] = out.dims();
-    out.reshape([time, rows / time, h * w * channels])
+    out.reshape([rows / batch, batch, h * w * channels])
 }
 
 /// How the layers run.
@@ -233,7 +232,6 @@ struct Mode {
 struct Pass<'a> {
     model: &'a Convnet,
     training: bool,
-    time: usize,
     batch: usize,
     state: std::vec::IntoIter<Tensor<2>>,
     next: State,
@@ -259,7 +257,8 @@ impl Pass<'_> {
                 if !self.training {
                     return normalize(x, affine, model.vector(mean), model.vector(variance));
                 }
-                let groups = if model.settings.norm_over_time { 1 } else { self.time };
+                let time = x.dims()[0] / self.batch;
+                let groups = if model.settings.norm_over_time { 1 } else { time };
                 let running = [self.take(), self.take()].map(Tensor::inner);
                 let (out, running) = normalize_batch(x, affine, groups, running);
                 self.running = Some(running.clone());
@@ -294,7 +293,8 @@ impl Pass<'_> {
                 let mask = self.take();
                 self.next.push(mask.clone());
                 let [n, h, w, channels] = x.dims();
-                let x = x.reshape([self.time, self.batch, h * w * channels]) * mask.unsqueeze();
+                let time = n / self.batch;
+                let x = x.reshape([time, self.batch, h * w * channels]) * mask.unsqueeze();
                 x.reshape([n, h, w, channels])
             }
             Op::AveragePool { kernel, stride, padding } => {
@@ -305,6 +305,12 @@ impl Pass<'_> {
             Op::AdaptivePool => {
                 let [_, h, w, _] = x.dims();
                 pool(x, Windows::adaptive(h, shape[0]), Windows::adaptive(w, shape[1]))
+            }
+            Op::Interpolate => interpolate(x, [shape[0], shape[1]]),
+            Op::TimeMean => {
+                let [n, h, w, channels] = x.dims();
+                let by_time = x.reshape([n / self.batch, self.batch * h, w, channels]);
+                by_time.mean_dim(0).reshape([self.batch, h, w, channels])
             }
             Op::SumPool => x.sum_dim(1).sum_dim(2),
             Op::Linear { weight, bias } => {
@@ -362,7 +368,7 @@ impl Pass<'_> {
         let [_, h, w, channels] = shape;
         let rows = self.batch * h * w;
         let v = self.take().reshape([rows, channels]);
-        let current = current.reshape([self.time, rows, channels]);
+        let current = current.reshape([shape[0] / self.batch, rows, channels]);
         let settings = self.model.settings;
         let threshold = match self.rate {
             None => threshold,
@@ -464,12 +470,17 @@ impl SequenceModel for Convnet {
         };
         let mode = Mode { detached: true, ..Mode::default() };
         let (out, pass) = self.pass(x.unsqueeze(), state, &mut |_, _| {}, mode);
-        (first(out, 1).squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
+        (first(out, pass.batch).squeeze_dim(0), pass.next.into_iter().map(Tensor::inner).collect())
     }
 
-    /// Step by step: activations of all steps together would take as many times the memory.
+    /// Step by step: activations of all steps together would take as many times the memory. What
+    /// takes the mean over time needs them together.
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        step_by_step(self, x)
+        if !self.network.averages_time() {
+            return step_by_step(self, x);
+        }
+        let state = self.initial_state(x.dims()[1], &x.device());
+        self.run(x, state, &mut |_, _| {}).0
     }
 
     /// Layer by layer: backpropagation through time keeps all activations anyway.
@@ -481,7 +492,7 @@ impl SequenceModel for Convnet {
 
     /// The mean: its soft maximum is that of a step, and its largest value that of the sum.
     fn readout(&self) -> Readout {
-        Readout::Mean
+        if self.network.averages_time() { Readout::Last } else { Readout::Mean }
     }
 
     fn lower(&self, graph: &mut GraphBuilder, input: &str) -> String {

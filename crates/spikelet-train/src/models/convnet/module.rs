@@ -122,9 +122,9 @@ impl Module for Convnet {
         let running =
             |name: &str| name.ends_with(".running_mean") || name.ends_with(".running_var");
         let vectors = self.vectors.iter().filter(|p| !running(&p.name));
-        vectors.map(|p| p.param.num_params()).sum::<usize>()
-            + self.matrices.iter().map(|p| p.param.num_params()).sum::<usize>()
-            + self.kernels.iter().map(|p| p.param.num_params()).sum::<usize>()
+        vectors.map(|p| Module::num_params(&p.param)).sum::<usize>()
+            + self.matrices.iter().map(|p| Module::num_params(&p.param)).sum::<usize>()
+            + self.kernels.iter().map(|p| Module::num_params(&p.param)).sum::<usize>()
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {

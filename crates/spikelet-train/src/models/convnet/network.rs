@@ -103,6 +103,10 @@ pub enum Op {
     /// Means over as many overlapping windows as the output has positions (PyTorch's
     /// `AdaptiveAvgPool2d`), also to more positions than there are.
     AdaptivePool,
+    /// Bilinear interpolation to another size.
+    Interpolate,
+    /// The mean over time: what follows runs once, with neurons that start from rest.
+    TimeMean,
     /// The sum over all positions.
     SumPool,
     /// The sum of its inputs.
@@ -162,6 +166,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether a part of the network runs once for all steps.
+    pub(in crate::models) fn averages_time(&self) -> bool {
+        self.layers.iter().any(|layer| layer.op == Op::TimeMean)
+    }
+
     /// The layers of one kind.
     pub(in crate::models) fn count(&self, wanted: fn(&Op) -> bool) -> usize {
         self.layers.iter().filter(|layer| wanted(&layer.op)).count()
@@ -478,6 +487,20 @@ impl<'a> Builder<'a> {
     ) -> LayerId {
         let channels = self.shape(from)[2];
         self.add(name, Op::AdaptivePool, &[from], [h, w, channels])
+    }
+
+    pub(in crate::models) fn interpolate(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        [h, w]: [usize; 2],
+    ) -> LayerId {
+        let channels = self.shape(from)[2];
+        self.add(name, Op::Interpolate, &[from], [h, w, channels])
+    }
+
+    pub(in crate::models) fn time_mean(&mut self, name: &str, from: LayerId) -> LayerId {
+        self.add(name, Op::TimeMean, &[from], self.shape(from))
     }
 
     pub(in crate::models) fn sum_pool(&mut self, name: &str, from: LayerId) -> LayerId {

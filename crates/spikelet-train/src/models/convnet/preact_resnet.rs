@@ -14,8 +14,14 @@ pub(super) fn build(
     dropout: f32,
 ) -> Result<(), ModelError> {
     let first = sizes.widths.first().copied().unwrap_or(1);
-    let stem = ConvSize { bias: false, ..ConvSize::new(first, 3) };
-    let mut last = builder.conv("conv1", 0, stem)?;
+    let mut last = match sizes.large {
+        false => builder.conv("conv1", 0, ConvSize { bias: false, ..ConvSize::new(first, 3) })?,
+        true => {
+            let stem = ConvSize { bias: false, stride: 2, ..ConvSize::new(first, 7) };
+            let stem = builder.conv("conv1", 0, stem)?;
+            builder.pool("maxpool", stem, 3, 2, 1)?
+        }
+    };
     for (stage, (&width, &blocks)) in sizes.widths.iter().zip(&sizes.blocks).enumerate() {
         for block in 0..blocks {
             let stride = if block == 0 && stage > 0 { 2 } else { 1 };
@@ -25,7 +31,10 @@ pub(super) fn build(
     }
     let norm = builder.batch_norm("bn1", last);
     let spikes = builder.lif("relu1", norm);
-    let pooled = builder.pool("avgpool", spikes, 4, 4, 0)?;
+    let pooled = match sizes.large {
+        false => builder.pool("avgpool", spikes, 4, 4, 0)?,
+        true => builder.adaptive("avgpool", spikes, 1),
+    };
     let kept = builder.dropout("drop", pooled, dropout);
     let inputs: usize = builder.shape(kept).iter().product();
     // PyTorch's default has this deviation.

@@ -12,8 +12,10 @@
 mod checkpoint;
 mod config;
 mod model;
+mod segmentation;
 
 pub use checkpoint::{Sizes, graph_at_rate, official_graph, sizes};
 pub use config::{Attention, MetaSpikeformerConfig, Shortcut};
 pub use model::network;
 pub(in crate::models) use model::{backbone, settings};
+pub use segmentation::{SegmentationConfig, segmentation, with_backbone};
