@@ -39,6 +39,7 @@ fn compressed() -> Graph {
         mean: vec![0.1; 5],
         std: vec![1.5; 5],
         tokenizer: Some("{\"version\": \"1.0\"}".into()),
+        detection: None,
         notes: [("preset".into(), "l2mu/braille".into())].into(),
     };
     graph.validate().unwrap();

@@ -151,7 +151,7 @@ fn a_training_step() {
     // 255 is no class.
     let targets: Vec<i32> =
         targets.iter().map(|&y| if y == 255.0 { -1 } else { y as i32 }).collect();
-    let targets = TensorData::new(targets, [shape.iter().product()]);
+    let targets = TensorData::new(targets, [shape.iter().product::<usize>()]);
     let targets = Tensor::<1, Int>::from_data(targets, &device);
     let loss = Loss::new(LossConfig::default());
     let x = golden.images(&device);
