@@ -27,7 +27,7 @@ mod tests;
 mod weight_gradient;
 
 pub use dense_weights::DenseWeights;
-pub use forward::EventWeights;
+pub use forward::{EventWeights, Events};
 pub use lists::EventLists;
 
 use crate::{
