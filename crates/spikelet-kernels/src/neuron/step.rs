@@ -169,11 +169,14 @@ impl Sink for Events<'_> {
     fn done(&mut self, start: usize, len: usize) {
         // the rest of the last block holds spikes of the block before
         let mut left = spike_word(&self.spikes) & (u64::MAX >> (BLOCK - len));
+        // Copies, which the compiler keeps in registers.
+        let (list, mut count) = (&mut *self.list, self.count);
         while left != 0 {
-            self.list[self.count] = start as u32 + left.trailing_zeros();
-            self.count += 1;
+            list[count] = start as u32 + left.trailing_zeros();
+            count += 1;
             left &= left - 1;
         }
+        self.count = count;
     }
 }
 
