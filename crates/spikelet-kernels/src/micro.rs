@@ -5,10 +5,7 @@
 //! AVX2. On their own both came within a few per cent of the rate at which Zen 4 can multiply and
 //! add, 57.6 billion products a second at 3.6 GHz, so nothing is gained by packing the rows.
 
-use crate::{
-    rows::Row,
-    simd::{dispatch, has_avx512, has_fma},
-};
+use crate::{rows::Row, simd::dispatch_by_width};
 
 /// Rows worked on together.
 pub(crate) const ROWS: usize = 6;
@@ -24,19 +21,15 @@ pub(crate) trait Kernel {
 
 /// Runs a kernel over panels of `N` columns, compiled for the best instruction set.
 pub(crate) fn launch<const N: usize, K: Kernel>(kernel: K) -> K::Out {
-    if has_avx512() {
-        return dispatch(
-            #[inline(always)]
-            || kernel.run::<N, true>(),
-        );
-    }
-    match has_fma() {
-        true => dispatch(
-            #[inline(always)]
-            || kernel.run::<16, true>(),
-        ),
-        false => kernel.run::<16, false>(),
-    }
+    dispatch_by_width(
+        kernel,
+        #[inline(always)]
+        |kernel| kernel.run::<N, true>(),
+        #[inline(always)]
+        |kernel| kernel.run::<16, true>(),
+        #[inline(always)]
+        |kernel| kernel.run::<16, false>(),
+    )
 }
 
 /// `sums[r] += sum over k of a[r][k] * panel[k]`, at most [`ROWS`] rows of equal lengths.

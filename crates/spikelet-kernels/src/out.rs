@@ -42,7 +42,11 @@ impl<'a> Out<'a> {
         // writes there (the caller's promise).
         unsafe {
             let from = self.first.add(row * self.width + columns.start);
-            core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len());
+            // A length that is known is a few loads; else it is a call of memcpy.
+            match to.len() {
+                n if n == N => core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), N),
+                n => core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), n),
+            }
         }
         values
     }
@@ -103,7 +107,10 @@ impl Begin<'_> {
         let mut start = if self.add { unsafe { out.read(row, columns) } } else { Row::ZERO };
         if !self.bias.is_empty() {
             let bias = &self.bias[columns.clone()];
-            start.0[..columns.len()].iter_mut().zip(bias).for_each(|(s, b)| *s += b);
+            match <&[f32; N]>::try_from(bias) {
+                Ok(bias) => start.0.iter_mut().zip(bias).for_each(|(s, b)| *s += b),
+                Err(_) => start.0.iter_mut().zip(bias).for_each(|(s, b)| *s += b),
+            }
         }
         start
     }

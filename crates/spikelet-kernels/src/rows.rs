@@ -63,36 +63,56 @@ pub(crate) fn pack_transposed<const N: usize>(
 /// every row from memory would be a wait of its own.
 #[inline(always)]
 pub(crate) fn fetch<const N: usize>(rows: &[Row<N>]) {
-    let mut sum = 0.0;
+    // Bits: a sum of floats would wait for every addition.
+    let mut sum = 0;
     for row in rows {
         for line in (0..N).step_by(16) {
-            sum += row.0[line];
+            sum ^= row.0[line].to_bits();
         }
     }
     core::hint::black_box(sum);
 }
 
-/// `sum += values[k] * rows[events[k]]` over all events, in their order; without values every
-/// event counts 1.
+/// Asks for rows that will be read soon: weights that are used once in a step come from memory.
+#[inline(always)]
+pub(crate) fn prefetch<const N: usize>(rows: &[Row<N>]) {
+    #[cfg(target_arch = "x86_64")]
+    for row in rows {
+        for line in row.0.chunks_exact(16) {
+            use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: a prefetch reads nothing, and SSE is part of the baseline.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = rows;
+}
+
+/// `sum += values[k] * rows[events[k] + shift]` over all events, in their order; without values every
+/// event counts 1. The shift wraps: one below 2^32 lowers.
 #[inline(always)]
 pub(crate) fn gather<const N: usize, const FMA: bool>(
     sum: &mut [f32; N],
     rows: &[Row<N>],
     events: &[u32],
+    shift: u32,
     values: Option<&[f32]>,
 ) {
     match values {
         None => {
-            for &event in events {
-                let row = &rows[event as usize].0;
+            for event in events {
+                let row = &rows[event.wrapping_add(shift) as usize].0;
                 for (s, w) in sum.iter_mut().zip(row) {
                     *s += w;
                 }
             }
         }
         Some(values) => {
-            for (&event, &value) in events.iter().zip(values) {
-                let row = &rows[event as usize].0;
+            for (event, &value) in events.iter().zip(values) {
+                let row = &rows[event.wrapping_add(shift) as usize].0;
                 for (s, w) in sum.iter_mut().zip(row) {
                     *s = if FMA { value.mul_add(*w, *s) } else { *s + value * w };
                 }

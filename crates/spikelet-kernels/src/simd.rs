@@ -28,6 +28,71 @@ pub fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `fused`, whose products use fused multiply-adds, compiled for the best instruction set that has
+/// them, or else `rounded`. What [`dispatch`] says of closures holds here too.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub(crate) fn dispatch_fused<R>(fused: impl FnOnce() -> R, rounded: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if detects_avx512() {
+        // SAFETY: `with_avx512` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe { with_avx512(fused) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: `with_avx2` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe { with_avx2(fused) };
+    }
+    match has_fma() {
+        #[cfg(target_arch = "aarch64")]
+        true => fused(),
+        _ => rounded(),
+    }
+}
+
+/// Hands `value` to the first of these that the machine can run: `widest` is compiled for AVX-512,
+/// `fused` for other instruction sets with fused multiply-adds, `rounded` for the baseline.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub(crate) fn dispatch_by_width<T, R>(
+    value: T,
+    widest: impl FnOnce(T) -> R,
+    fused: impl FnOnce(T) -> R,
+    rounded: impl FnOnce(T) -> R,
+) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if detects_avx512() {
+        // SAFETY: `with_avx512` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe {
+            with_avx512(
+                #[inline(always)]
+                || widest(value),
+            )
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: `with_avx2` needs nothing but the features that were just detected.
+        #[allow(unsafe_code)]
+        return unsafe {
+            with_avx2(
+                #[inline(always)]
+                || fused(value),
+            )
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = widest;
+    match has_fma() {
+        #[cfg(target_arch = "aarch64")]
+        true => fused(value),
+        _ => rounded(value),
+    }
+}
+
 /// Whether a fused multiply-add is one instruction here. Where it is not, emulating it would cost
 /// more than the rounding it saves.
 #[cfg(feature = "std")]

@@ -14,7 +14,6 @@ use crate::{
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Range;
-use spikelet_kernels::conv::Conv;
 
 /// Instructions that run one after the other for all steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +88,7 @@ fn free(plan: &Plan, range: Range<usize>, sections: &mut Vec<Section>) {
             add(start..at, sections);
             start = at;
         }
-        if plan.batched(at).is_some() || plan.with_lanes(at).is_some() {
+        if plan.batched(at) || plan.with_lanes(at).is_some() {
             add(start..at, sections);
             sections.push(Section::Batch(at));
             start = at + 1;
@@ -127,27 +126,12 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
-/// A convolution of several steps.
-struct Batched<'a> {
-    weights: &'a Weights,
-    shape: &'a Conv,
-    input: Input,
-    bias: &'a [f32],
-    add: bool,
-    to: Buffer,
-}
-
 impl Plan {
-    /// The convolution that an instruction is, if it takes several steps as a batch.
-    fn batched(&self, at: usize) -> Option<Batched<'_>> {
-        let Instruction::Convolve { product, bias, add, to } = self.instructions[at] else {
-            return None;
-        };
-        let ProductKind::Convolution(weights, shape) = product.kind else { return None };
-        let (weights, shape) = (&self.weights[weights], &self.convolutions[shape]);
-        let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
-        let batched = Batched { weights, shape, input: product.input, bias, add, to };
-        weights.takes_batches().then_some(batched)
+    /// Whether an instruction is a convolution that several steps do one after the other.
+    fn batched(&self, at: usize) -> bool {
+        let Instruction::Convolve { product, .. } = &self.instructions[at] else { return false };
+        let ProductKind::Convolution(weights, _) = product.kind else { return false };
+        self.weights[weights].takes_batches()
     }
 
     /// The matrix product that an instruction is, if it takes several steps as a batch.
@@ -223,26 +207,16 @@ impl Plan {
 
     /// A product of several steps at once.
     fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
-        let copies: Vec<View> = memory.copies(self, steps.end).skip(steps.start).collect();
+        let copies = memory.copies(self, steps.end).skip(steps.start);
         if let Some((weights, input, to)) = self.with_lanes(at) {
-            let lanes = copies.into_iter().map(|view| self.lane(weights, view, input, to));
+            let lanes = copies.map(|view| self.lane(weights, view, input, to));
             return weights.add_products(lanes.collect(), &self.threads);
         }
-        let Some(Batched { weights, shape, input, bias, add, to }) = self.batched(at) else {
+        let Instruction::Convolve { product, bias, add, to } = &self.instructions[at] else {
             return;
         };
-        let arrivals = copies.iter().map(|view| self.arrival(input, view)).collect::<Vec<_>>();
-        let found = weights.convolve_batch(shape, &arrivals, bias);
-        drop(arrivals);
-        let found = found.chunks_exact(found.len() / steps.len());
-        let put = |(view, found): (View, &[f32])| {
-            let to = &mut view.values[self.places.moved(to, view.shift)];
-            match add {
-                true => to.iter_mut().zip(found).for_each(|(y, x)| *y += x),
-                false => to.copy_from_slice(found),
-            }
-        };
-        for_each(copies.into_iter().zip(found), true, put);
+        let bias = bias.map_or(&[][..], |bias| &self.vectors[bias]);
+        copies.for_each(|mut view| self.convolve(product, bias, *add, *to, &mut view));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the values of a stream lie: every buffer gets its place once, when a graph is compiled.
 //!
-//! Buffers that must survive a step come first, one after the other. The others share what
-//! follows: two lie in the same place when one is last used before the other is first used.
+//! Buffers that must survive a step come first, one after the other, and of these the potentials
+//! that are zero before the first step. The others share what follows: two lie in the same place when one is last used before the other is first used.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
@@ -25,6 +25,8 @@ struct Wish {
     content: Content,
     len: usize,
     keep: bool,
+    /// Zero at the start of a sequence, whatever lies in its memory.
+    at_rest: bool,
     /// First and last instruction that touches it.
     used: Option<(usize, usize)>,
 }
@@ -40,8 +42,15 @@ impl Wishes {
             Content::Events => len + 1,
             Content::Values | Content::Bits => len,
         };
-        self.0.push(Wish { content, len, keep, used: None });
+        self.0.push(Wish { content, len, keep, at_rest: false, used: None });
         Buffer(self.0.len() - 1)
+    }
+
+    /// A buffer for the potentials of spiking neurons, which their first step takes as zero.
+    pub(crate) fn add_potentials(&mut self, len: usize) -> Buffer {
+        let buffer = self.add(Content::Values, len, true);
+        self.0[buffer.0].at_rest = true;
+        buffer
     }
 
     /// Notes that an instruction uses a buffer.
@@ -73,16 +82,20 @@ impl Wishes {
             moves: self.0.iter().map(|wish| (!wish.keep).then_some(wish.content)).collect(),
             ..Places::default()
         };
-        for (index, wish) in self.0.iter().enumerate() {
-            if wish.keep {
-                let bank = places.bank(wish.content);
-                let start = bank.kept;
-                bank.kept += wish.len;
-                bank.total = bank.kept;
-                places.ranges[index] = start..start + wish.len;
-                if wish.content == Content::Events {
-                    places.kept_events.push(start..start + wish.len);
-                }
+        let mut kept: Vec<usize> = (0..self.0.len()).filter(|&i| self.0[i].keep).collect();
+        kept.sort_by_key(|&i| !self.0[i].at_rest);
+        for index in kept {
+            let wish = &self.0[index];
+            if wish.at_rest {
+                places.potentials += wish.len;
+            }
+            let bank = places.bank(wish.content);
+            let start = bank.kept;
+            bank.kept += wish.len;
+            bank.total = bank.kept;
+            places.ranges[index] = start..start + wish.len;
+            if wish.content == Content::Events {
+                places.kept_events.push(start..start + wish.len);
             }
         }
         // Large buffers first: small ones fit into the gaps that are left.
@@ -157,6 +170,8 @@ pub(crate) struct Places {
     moves: Vec<Option<Content>>,
     /// Event lists that survive a step.
     pub(crate) kept_events: Vec<Range<usize>>,
+    /// How many values, those in front, are potentials that are zero at the start of a sequence.
+    pub(crate) potentials: usize,
     /// 32-bit floats.
     pub(crate) values: Bank,
     /// Event lists and bits.

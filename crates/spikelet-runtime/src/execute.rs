@@ -37,13 +37,11 @@ impl Plan {
                 let [current, v, second] = apart(values, [of(current), v, second]);
                 let state = neuron::State { v, second };
                 let (count, list) = room(words, of(to));
-                let spikes = neuron::step_events(
-                    &population.spec,
-                    &population.params(),
-                    state,
-                    current,
-                    list,
-                );
+                let (spec, params) = (&population.spec, population.params());
+                let spikes = match steps {
+                    0 => neuron::first_step_events(spec, &params, state, current, list),
+                    _ => neuron::step_events(spec, &params, state, current, list),
+                };
                 *count = spikes as u32;
             }
             Instruction::Integrate { neuron, current, to } => {
@@ -261,7 +259,14 @@ impl Plan {
         }
     }
 
-    fn convolve(&self, product: &Product, bias: &[f32], add: bool, to: Buffer, memory: &mut View) {
+    pub(crate) fn convolve(
+        &self,
+        product: &Product,
+        bias: &[f32],
+        add: bool,
+        to: Buffer,
+        memory: &mut View,
+    ) {
         let View { values, words, shift, .. } = memory;
         let of = |buffer: Buffer| self.places.moved(buffer, *shift);
         let ProductKind::Convolution(weights, shape) = product.kind else {
@@ -295,7 +300,7 @@ impl Plan {
             }
             Input::Graded(_, from) | Input::Dense(from) => {
                 let [from, to] = apart(values, [of(from), of(to)]);
-                to.iter_mut().zip(from).for_each(|(y, x)| *y += *x);
+                add(to, from);
             }
         }
     }
@@ -392,6 +397,22 @@ fn frame(from: &[f32], value: &[f32], width: usize, to: &mut [f32]) {
         to[channels..channels + line].copy_from_slice(from);
         to[channels + line..].copy_from_slice(value);
     }
+}
+
+/// Values from which on a sum is worth several threads.
+#[cfg(feature = "std")]
+const PARALLEL: usize = 1 << 16;
+
+/// `to += from`.
+fn add(to: &mut [f32], from: &[f32]) {
+    #[cfg(feature = "std")]
+    if to.len() >= PARALLEL {
+        use rayon::prelude::*;
+        let parts = to.par_chunks_mut(PARALLEL / 2).zip(from.par_chunks(PARALLEL / 2));
+        parts.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(y, x)| *y += *x));
+        return;
+    }
+    to.iter_mut().zip(from).for_each(|(y, x)| *y += *x);
 }
 
 /// The events of a list.

@@ -8,7 +8,7 @@ use crate::{
     profile::Profiler,
     state::{State, fingerprint},
 };
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec, vec::Vec};
 use spikelet_graph::Graph;
 
 /// A graph ready to run. It holds all weights and can be shared between threads.
@@ -151,9 +151,13 @@ impl Executor {
     /// The potentials of a population as they are stored; `None` if there is no such node, it is no
     /// population of neurons, or the graph is integer-only
     /// ([`Executor::integer_potential`]).
-    pub fn potential<'a>(&self, state: &'a State, node: &str) -> Option<&'a [f32]> {
+    pub fn potential<'a>(&self, state: &'a State, node: &str) -> Option<Cow<'a, [f32]>> {
         let facts = self.plan.nodes.iter().find(|facts| facts.name == node)?;
-        Some(&state.memory.values[self.plan.places.of(facts.potential?)])
+        let range = self.plan.places.of(facts.potential?);
+        Some(match state.steps == 0 && range.end <= state.potentials {
+            true => Cow::Owned(vec![0.0; range.len()]),
+            false => Cow::Borrowed(&state.memory.values[range]),
+        })
     }
 
     /// The potentials of a population of an integer-only graph, in units of `2^-fraction`, and that

@@ -22,6 +22,9 @@ pub struct State {
     pub(crate) seen: Vec<f32>,
     fingerprint: u64,
     kept: [usize; 3],
+    /// So many values in front are potentials, which are zero before the first step whatever lies in
+    /// their memory.
+    pub(crate) potentials: usize,
 }
 
 /// The buffers of a stream.
@@ -85,7 +88,7 @@ impl Memory {
     }
 }
 
-const MAGIC: &[u8; 8] = b"SPKSTAT1";
+const MAGIC: &[u8; 8] = b"SPKSTAT2";
 /// Magic, fingerprint, steps.
 const HEADER: usize = 24;
 
@@ -104,14 +107,16 @@ impl State {
             seen: Vec::with_capacity(if plan.still > 0 { plan.input_len } else { 0 }),
             fingerprint: fingerprint(plan),
             kept: [values.kept, words.kept, integers.kept],
+            potentials: plan.places.potentials,
         }
     }
 
     /// Back to the start of a sequence.
     pub fn reset(&mut self) {
-        self.memory.values.fill(0.0);
-        self.memory.words.fill(0);
-        self.memory.integers.fill(0);
+        let [values, words, integers] = self.kept;
+        self.memory.values[self.potentials..values].fill(0.0);
+        self.memory.words[..words].fill(0);
+        self.memory.integers[..integers].fill(0);
         self.output.fill(0.0);
         self.seen.clear();
         self.steps = 0;
@@ -130,8 +135,9 @@ impl State {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.fingerprint.to_le_bytes());
         bytes.extend_from_slice(&self.steps.to_le_bytes());
-        for value in &self.memory.values[..values] {
-            bytes.extend_from_slice(&value.to_le_bytes());
+        for (at, value) in self.memory.values[..values].iter().enumerate() {
+            let at_rest = self.steps == 0 && at < self.potentials;
+            bytes.extend_from_slice(&if at_rest { 0.0 } else { *value }.to_le_bytes());
         }
         for word in &self.memory.words[..words] {
             bytes.extend_from_slice(&word.to_le_bytes());

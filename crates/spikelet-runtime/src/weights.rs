@@ -4,7 +4,7 @@ use crate::{plan::Input, threads::Threads};
 use alloc::{vec, vec::Vec};
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4, slab::Slab};
 #[cfg(feature = "std")]
-use spikelet_kernels::spike_conv::{DenseWeights, EventLists, EventWeights};
+use spikelet_kernels::spike_conv::{DenseWeights, EventWeights, Events};
 use spikelet_kernels::{
     conv,
     conv::Conv,
@@ -14,11 +14,10 @@ use spikelet_kernels::{
     sparse::SparseRows,
 };
 
-/// Kernels with fewer weights than this are left as they are: threads and rows of at least 16
-/// outputs take longer to set up than such a convolution takes.
+/// Kernels with fewer weights and dense products than these are left as they are: threads and rows of
+/// at least 16 outputs take longer to set up than such a convolution takes.
 #[cfg(feature = "std")]
 const PACKED: usize = 1 << 14;
-/// Convolutions of dense values with fewer products than this are left as they are.
 #[cfg(feature = "std")]
 const PRODUCTS: usize = 1 << 17;
 
@@ -180,7 +179,7 @@ impl Weights {
             let many = w.len().saturating_mul(positions) >= PRODUCTS;
             if many && (signal == Signal::Dense || DenseWeights::is_depthwise(shape)) {
                 self.store = Store::Panels(DenseWeights::new(shape, w));
-            } else if w.len() >= PACKED && shape.outputs / shape.groups >= 16 {
+            } else if (many || w.len() >= PACKED) && shape.outputs / shape.groups >= 16 {
                 self.store = Store::Packed(EventWeights::new(shape, w));
             }
         }
@@ -199,7 +198,8 @@ impl Weights {
         false
     }
 
-    /// Whether [`Weights::convolve_batch`] works.
+    /// Whether [`Weights::convolve`] is done for several steps one after the other, so that its weights
+    /// are read once.
     pub(crate) fn takes_batches(&self) -> bool {
         #[cfg(feature = "std")]
         return matches!(self.store, Store::Packed(_));
@@ -478,25 +478,13 @@ impl Weights {
     ) {
         match (&self.store, x) {
             #[cfg(feature = "std")]
-            (Store::Packed(w), x) => w.forward_into(shape, &listed(shape, x), bias, add, out),
+            (Store::Packed(w), x) => w.forward_into(shape, events_of(x), bias, add, out),
             #[cfg(feature = "std")]
             (Store::Panels(w), Arrival::Graded(_, x) | Arrival::Dense(x)) => {
                 w.forward_into(x, bias, add, out);
             }
             _ => unreachable!("packed weights take events or values, as they were packed for"),
         }
-    }
-
-    /// `W * x` plus a bias (or an empty one) of several inputs, `[batch, output]`.
-    pub(crate) fn convolve_batch(&self, shape: &Conv, xs: &[Arrival], bias: &[f32]) -> Vec<f32> {
-        #[cfg(feature = "std")]
-        if let Store::Packed(weights) = &self.store {
-            use rayon::prelude::*;
-            let lists = xs.par_iter().map(|x| listed(shape, *x)).collect();
-            return weights.forward(shape, &EventLists::join(lists), xs.len(), bias);
-        }
-        let _ = (shape, xs, bias);
-        unreachable!("asked for packed weights")
     }
 
     fn with_integers(&self, out: &mut [f32], sums: &mut Sums, add: impl FnOnce(&mut [i32])) {
@@ -540,14 +528,12 @@ fn turned(tensor: &Tensor) -> Tensor {
     tensor.permuted(&axes).expect("every axis once")
 }
 
-/// The events of an image, by pixel.
+/// The events of an image.
 #[cfg(feature = "std")]
-fn listed(shape: &Conv, x: Arrival) -> EventLists {
-    let (events, x) = match x {
-        Arrival::Spikes(events) => (events, None),
-        Arrival::Graded(events, x) => (events, Some(x)),
+fn events_of(x: Arrival) -> Events {
+    match x {
+        Arrival::Spikes(places) => Events { places, x: None },
+        Arrival::Graded(places, x) => Events { places, x: Some(x) },
         Arrival::Dense(_) => unreachable!("by input there are events"),
-    };
-    let pixels = shape.window.input[0] * shape.window.input[1];
-    EventLists::from_events(events, x, pixels, shape.inputs, shape.groups)
+    }
 }

@@ -13,7 +13,7 @@ fn noise(i: usize) -> f32 {
 }
 
 fn check(groups: usize, signal: Signal, keep: usize) {
-    let (size, inputs, outputs) = ([7, 5], 48, 96);
+    let (size, inputs, outputs) = ([7, 5], 48, 104);
     let per_group = inputs / groups;
     let weights: Vec<f32> = (0..9 * per_group * outputs).map(noise).collect();
     let window = Window {
@@ -48,7 +48,7 @@ fn check(groups: usize, signal: Signal, keep: usize) {
     graph.output("output", "conv");
     let graph = graph.finish().unwrap();
     let executor = Executor::new(&graph).unwrap();
-    // Rows of 64 columns, more than the 4 bytes of each weight.
+    // Rows are filled up to whole registers: more than the 4 bytes of each weight.
     assert!(executor.memory_plan().weights > 4 * weights.len(), "not packed");
 
     let events: Vec<u32> = (0..x.len() as u32).filter(|i| x[*i as usize] != 0.0).collect();

@@ -32,7 +32,7 @@ mod step;
 
 pub use backward::{ParamGradients, Run, backward};
 pub use sequence::{Saved, sequence};
-pub use step::{step, step_events};
+pub use step::{first_step_events, step, step_events};
 
 /// How the membrane integrates (equations in the [module](self)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

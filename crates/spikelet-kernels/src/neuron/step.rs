@@ -31,13 +31,42 @@ pub fn step_events(
     current: &[f32],
     events: &mut [u32],
 ) -> usize {
+    events_of(spec, params, state, current, events, false)
+}
+
+/// [`step_events`] of a population at rest: potentials start from zero, whatever lies in the state. Of a
+/// large one this spares a pass over its memory.
+///
+/// # Panics
+/// As [`step_events`].
+pub fn first_step_events(
+    spec: &NeuronSpec,
+    params: &Params,
+    state: State,
+    current: &[f32],
+    events: &mut [u32],
+) -> usize {
+    events_of(spec, params, state, current, events, true)
+}
+
+fn events_of(
+    spec: &NeuronSpec,
+    params: &Params,
+    state: State,
+    current: &[f32],
+    events: &mut [u32],
+    at_rest: bool,
+) -> usize {
     assert!(events.len() >= current.len(), "room for an event per neuron");
     #[cfg(feature = "std")]
     if current.len() >= PARALLEL
         && !spec.has_second()
         && Coefficients::shared(spec, params).is_some()
     {
-        return parts(spec, params, state.v, current, events);
+        return parts(spec, params, state.v, current, events, at_rest);
+    }
+    if at_rest {
+        state.v.fill(0.0);
     }
     run(spec, params, state, current, Events { list: events, count: 0, spikes: [0; BLOCK] }).count
 }
@@ -58,6 +87,7 @@ fn parts(
     v: &mut [f32],
     current: &[f32],
     events: &mut [u32],
+    at_rest: bool,
 ) -> usize {
     use rayon::prelude::*;
     assert_eq!(v.len(), current.len(), "one potential per neuron");
@@ -66,6 +96,9 @@ fn parts(
         .zip(current.par_chunks(PART))
         .zip(events.par_chunks_mut(PART))
         .map(|((v, current), list)| {
+            if at_rest {
+                v.fill(0.0);
+            }
             let sink = Events { list, count: 0, spikes: [0; BLOCK] };
             run(spec, params, State { v, second: &mut [] }, current, sink).count
         })
@@ -136,11 +169,14 @@ impl Sink for Events<'_> {
     fn done(&mut self, start: usize, len: usize) {
         // the rest of the last block holds spikes of the block before
         let mut left = spike_word(&self.spikes) & (u64::MAX >> (BLOCK - len));
+        // Copies, which the compiler keeps in registers.
+        let (list, mut count) = (&mut *self.list, self.count);
         while left != 0 {
-            self.list[self.count] = start as u32 + left.trailing_zeros();
-            self.count += 1;
+            list[count] = start as u32 + left.trailing_zeros();
+            count += 1;
             left &= left - 1;
         }
+        self.count = count;
     }
 }
 
@@ -244,6 +280,14 @@ mod tests {
         step(&spec, &params, State { v: &mut v, second: &mut [] }, &current, &mut spikes);
         let state = State { v: &mut same, second: &mut [] };
         let count = step_events(&spec, &params, state, &current, &mut events);
+        let want: Vec<u32> = (0..n as u32).filter(|i| spikes[*i as usize] == 1.0).collect();
+        assert!(count > n / 10 && events[..count] == want);
+        assert_eq!(v, same);
+
+        v.fill(0.0);
+        step(&spec, &params, State { v: &mut v, second: &mut [] }, &current, &mut spikes);
+        let state = State { v: &mut same, second: &mut [] };
+        let count = first_step_events(&spec, &params, state, &current, &mut events);
         let want: Vec<u32> = (0..n as u32).filter(|i| spikes[*i as usize] == 1.0).collect();
         assert!(count > n / 10 && events[..count] == want);
         assert_eq!(v, same);

@@ -17,8 +17,8 @@ use core::ops::Range;
 
 /// Channels worked on together.
 const CHANNELS: usize = 16;
-/// Sums in registers at once.
-const TOGETHER: usize = 8;
+/// Neighbours whose sums are in registers at once: of AVX2 14, with two for the weights all there are.
+const TOGETHER: usize = 7;
 /// Positions of a task, about.
 const POSITIONS: usize = 512;
 
@@ -40,27 +40,34 @@ pub(super) fn forward(
     #[allow(unsafe_code)]
     unsafe {
         collect(batch * height * width, conv.outputs, |out| {
-            fill(conv, x, batch, weights, Begin { bias, add: false }, out);
+            let kernels = kernels(conv, weights);
+            fill(conv, x, batch, &kernels, Begin { bias, add: false }, out);
         })
     }
 }
 
-/// [`forward`] over `out`, or added to it.
+/// [`forward`] over `out`, or added to it, with weights that [`kernels`] laid out.
 pub(super) fn forward_into(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    weights: &[f32],
+    kernels: &[Vec<Row<CHANNELS>>],
     begin: Begin,
     out: &mut [f32],
 ) {
-    fill(conv, x, batch, weights, begin, &Out::over(out, conv.outputs));
+    fill(conv, x, batch, kernels, begin, &Out::over(out, conv.outputs));
 }
 
 /// Writes all values, each in one task.
-fn fill(conv: &Conv, x: &[f32], batch: usize, weights: &[f32], begin: Begin, out: &Out) {
+fn fill(
+    conv: &Conv,
+    x: &[f32],
+    batch: usize,
+    kernels: &[Vec<Row<CHANNELS>>],
+    begin: Begin,
+    out: &Out,
+) {
     let [height, width] = conv.window.output;
-    let kernels = kernels(conv, weights);
     let lines = POSITIONS.div_ceil(width.max(1));
     let mut tasks = Vec::new();
     for image in 0..batch {
@@ -72,16 +79,12 @@ fn fill(conv: &Conv, x: &[f32], batch: usize, weights: &[f32], begin: Begin, out
     map(&tasks, |_, (image, lines, block)| {
         let (image, lines, block) = (*image, lines.clone(), *block);
         let task = Task { conv, kernel: &kernels[block], block, begin, image, out };
-        match simd::has_fma() {
-            true => simd::dispatch(
-                #[inline(always)]
-                || task.run::<true>(x, lines.clone()),
-            ),
-            false => simd::dispatch(
-                #[inline(always)]
-                || task.run::<false>(x, lines.clone()),
-            ),
-        }
+        simd::dispatch_fused(
+            #[inline(always)]
+            || task.run::<true>(x, lines.clone()),
+            #[inline(always)]
+            || task.run::<false>(x, lines.clone()),
+        )
     });
 }
 
@@ -152,7 +155,7 @@ fn columns(conv: &Conv, block: usize) -> Range<usize> {
 }
 
 /// By block of channels a row for every tap.
-fn kernels(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<CHANNELS>>> {
+pub(super) fn kernels(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<CHANNELS>>> {
     let blocks = 0..conv.outputs.div_ceil(CHANNELS);
     let taps = super::taps(conv);
     blocks
@@ -314,16 +317,12 @@ pub(super) fn weight_gradient(conv: &Conv, x: &[f32], batch: usize, d_out: &[f32
     let parts = map(&tasks, |_, (image, block)| {
         let (x, d_out) = (&x[image * inputs..][..inputs], &d_out[image * outputs..][..outputs]);
         let columns = columns(conv, *block);
-        match simd::has_fma() {
-            true => simd::dispatch(
-                #[inline(always)]
-                || correlate::<true>(conv, x, d_out, &columns),
-            ),
-            false => simd::dispatch(
-                #[inline(always)]
-                || correlate::<false>(conv, x, d_out, &columns),
-            ),
-        }
+        simd::dispatch_fused(
+            #[inline(always)]
+            || correlate::<true>(conv, x, d_out, &columns),
+            #[inline(always)]
+            || correlate::<false>(conv, x, d_out, &columns),
+        )
     });
     let mut sums = vec![0.0; super::taps(conv) * conv.outputs];
     for ((_, block), part) in tasks.iter().zip(&parts) {
@@ -382,7 +381,6 @@ fn add_line<const FMA: bool>(
                 4 => add_taps::<4, FMA>(rows, d, x, steps),
                 5 => add_taps::<5, FMA>(rows, d, x, steps),
                 6 => add_taps::<6, FMA>(rows, d, x, steps),
-                7 => add_taps::<7, FMA>(rows, d, x, steps),
                 _ => add_taps::<TOGETHER, FMA>(rows, d, x, steps),
             }
         }

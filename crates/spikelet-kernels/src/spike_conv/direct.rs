@@ -4,7 +4,7 @@
 //! Images share the taps of a position, so rows of several images are multiplied together, and
 //! what a window reads of the padding is no work.
 
-use super::{columns, forward::unpacked, links::Links, taps};
+use super::{columns, links::Links, taps};
 use crate::{
     batch::map,
     conv::Conv,
@@ -44,17 +44,6 @@ impl<const N: usize> Layout<N> {
         });
         Layout { links, columns, panels }
     }
-
-    /// The weights that [`new`](Self::new) was given.
-    pub(super) fn unpack(&self, conv: &Conv) -> Vec<f32> {
-        unpacked(&self.panels, conv.outputs, conv.groups)
-    }
-
-    /// Bytes in memory.
-    pub(super) fn bytes(&self) -> usize {
-        let panels = self.panels.iter().map(|panel| size_of_val(panel.as_slice()));
-        panels.sum::<usize>() + self.links.bytes()
-    }
 }
 
 /// `[batch, oh, ow, out]`: see [`super::forward`].
@@ -69,21 +58,6 @@ pub(super) fn forward<const N: usize>(
     let depth = conv.inputs / conv.groups;
     let begin = Begin { bias, add: false };
     Product { x, size, width: conv.inputs, depth, layout, begin }.run(batch, conv.outputs)
-}
-
-/// The same over `out`, or added to it.
-pub(super) fn forward_into<const N: usize>(
-    conv: &Conv,
-    x: &[f32],
-    batch: usize,
-    layout: &Layout<N>,
-    begin: Begin,
-    out: &mut [f32],
-) {
-    let size = conv.window.input[0] * conv.window.input[1];
-    let depth = conv.inputs / conv.groups;
-    let product = Product { x, size, width: conv.inputs, depth, layout, begin };
-    product.fill(batch, &Out::over(out, conv.outputs));
 }
 
 /// `[batch, h, w, in]`: see [`super::input_gradient`].

@@ -36,9 +36,4 @@ impl Links {
         let links = &self.links[first..self.ends[position]];
         links.iter().map(|&[tap, from]| (tap as usize, from as usize))
     }
-
-    /// Bytes in memory.
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.links.as_slice()) + size_of_val(self.ends.as_slice())
-    }
 }

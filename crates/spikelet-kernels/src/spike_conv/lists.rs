@@ -1,21 +1,19 @@
 //! The events of a batch of images: which channels are active where.
 
-use crate::batch::map;
-use alloc::vec::Vec;
+use crate::batch::{for_each_chunk, map};
+use alloc::{vec, vec::Vec};
 
 /// Channels of a block: 128 rows of 64 weights fill 32 KiB, most of a first-level cache.
 pub(crate) const BLOCK: usize = 128;
 
-/// Active channels by pixel, `[pixel, block]`, blocks being 128 channels of one group.
+/// Active places by pixel, `[pixel, block]`, blocks being 128 channels of one group.
 #[derive(Clone, Debug)]
 pub struct EventLists {
-    /// Where the list of a pixel and block starts; one more at the end.
-    starts: Vec<u32>,
-    /// The channel within its group.
-    channels: Vec<u32>,
-    /// The values, unless all are 1.
+    starts: Starts,
+    /// Places in `[pixel, channel]`, rising.
+    places: Vec<u32>,
+    /// Their values, unless all are 1.
     values: Option<Vec<f32>>,
-    blocks: usize,
 }
 
 impl EventLists {
@@ -26,118 +24,166 @@ impl EventLists {
     pub fn of(x: &[f32], channels: usize, groups: usize) -> EventLists {
         assert!(u32::try_from(x.len()).is_ok(), "at most 2^32 values");
         assert!(x.len().is_multiple_of(channels) && channels.is_multiple_of(groups), "shape");
-        let per_group = channels / groups;
-        let blocks = groups * per_group.div_ceil(BLOCK);
-        let parts: Vec<&[f32]> = x.chunks((PART / channels).max(1) * channels).collect();
-        let parts = map(&parts, |_, x| Part::of(x, channels, per_group));
+        let blocks = Blocks { channels, groups };
+        let size = (PART / channels).max(1) * channels;
+        let parts: Vec<&[f32]> = x.chunks(size).collect();
+        let parts = map(&parts, |index, x| Part::of(x, index * size, blocks));
         let binary = parts.iter().all(|part| part.binary);
-        let events = parts.iter().map(|part| part.channels.len()).sum();
-        let mut lists = EventLists {
-            starts: Vec::with_capacity(x.len() / channels * blocks + 1),
-            channels: Vec::with_capacity(events),
-            values: (!binary).then(|| Vec::with_capacity(events)),
-            blocks,
-        };
+        let events = parts.iter().map(|part| part.places.len()).sum();
+        let mut starts = Vec::with_capacity(x.len() / channels * blocks.count() + 1);
+        let mut places = Vec::with_capacity(events);
+        let mut values = (!binary).then(|| Vec::with_capacity(events));
         for part in parts {
-            let first = lists.channels.len() as u32;
-            lists.starts.extend(part.starts.iter().map(|start| first + start));
-            lists.channels.extend_from_slice(&part.channels);
-            if let Some(values) = &mut lists.values {
+            let first = places.len() as u32;
+            starts.extend(part.starts.iter().map(|start| first + start));
+            places.extend_from_slice(&part.places);
+            if let Some(values) = &mut values {
                 values.extend_from_slice(&part.values);
             }
         }
-        lists.starts.push(events as u32);
-        lists
-    }
-
-    /// The lists of events that are given as places in `[pixel, channel]`, in rising order; event
-    /// `e` has the value `x[e]`, or 1 if there are no values.
-    ///
-    /// # Panics
-    /// If an event lies outside.
-    pub fn from_events(
-        events: &[u32],
-        x: Option<&[f32]>,
-        pixels: usize,
-        channels: usize,
-        groups: usize,
-    ) -> EventLists {
-        let per_group = channels / groups;
-        let blocks = groups * per_group.div_ceil(BLOCK);
-        let mut starts = Vec::with_capacity(pixels * blocks + 1);
-        let mut listed = Vec::with_capacity(events.len());
-        let per_blocks = per_group.div_ceil(BLOCK);
-        // Events rise, so that the pixel of each is found without a division.
-        let (mut pixel, mut first) = (0, 0);
-        for (at, &event) in events.iter().enumerate() {
-            while pixel < pixels && event as usize >= first + channels {
-                (pixel, first) = (pixel + 1, first + channels);
-            }
-            assert!(pixel < pixels && event as usize >= first, "rising events of these pixels");
-            let channel = event as usize - first;
-            let (group, channel) = match groups {
-                1 => (0, channel),
-                _ => (channel / per_group, channel % per_group),
-            };
-            let place = pixel * blocks + group * per_blocks + channel / BLOCK;
-            if starts.len() <= place {
-                starts.resize(place + 1, at as u32);
-            }
-            listed.push(channel as u32);
-        }
-        starts.resize(pixels * blocks + 1, events.len() as u32);
-        let values = x.map(|x| events.iter().map(|event| x[*event as usize]).collect());
-        EventLists { starts, channels: listed, values, blocks }
-    }
-
-    /// The lists of several inputs as those of a batch.
-    ///
-    /// # Panics
-    /// If there are none, their channels differ, or there are 2^32 events or more.
-    pub fn join(parts: Vec<EventLists>) -> EventLists {
-        let mut parts = parts.into_iter();
-        let mut joined = parts.next().expect("lists to join");
-        for part in parts {
-            assert_eq!(part.blocks, joined.blocks, "blocks of channels");
-            let first = joined.starts.pop().expect("the end of the last list");
-            assert!(u32::try_from(joined.len() + part.len()).is_ok(), "at most 2^32 events");
-            if joined.values.is_some() || part.values.is_some() {
-                let ones = |count| alloc::vec![1.0; count];
-                let values = joined.values.get_or_insert_with(|| ones(joined.channels.len()));
-                values.extend(part.values.unwrap_or_else(|| ones(part.channels.len())));
-            }
-            joined.starts.extend(part.starts.iter().map(|start| first + start));
-            joined.channels.extend(part.channels);
-        }
-        joined
+        starts.push(events as u32);
+        EventLists { starts: Starts { starts, blocks }, places, values }
     }
 
     /// How many events there are.
     pub fn len(&self) -> usize {
-        self.channels.len()
+        self.places.len()
     }
 
     /// Whether nothing is active.
     pub fn is_empty(&self) -> bool {
-        self.channels.is_empty()
+        self.places.is_empty()
+    }
+
+    /// The lists to read.
+    pub(crate) fn view(&self) -> Lists<'_> {
+        Lists { starts: &self.starts, places: &self.places, values: self.values.as_deref() }
+    }
+}
+
+/// Event lists that lie anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lists<'a> {
+    starts: &'a Starts,
+    places: &'a [u32],
+    values: Option<&'a [f32]>,
+}
+
+impl<'a> Lists<'a> {
+    /// The places of events `[pixel, channel]`, and their values unless all are 1.
+    pub(crate) fn new(starts: &'a Starts, places: &'a [u32], values: Option<&'a [f32]>) -> Self {
+        Lists { starts, places, values }
     }
 
     /// Blocks of channels of a pixel, over all groups.
     pub(crate) fn blocks(&self) -> usize {
-        self.blocks
+        self.starts.blocks.count()
     }
 
-    /// The channels (in their group) and values of a pixel and block.
+    /// The places and values of a pixel and block.
     #[inline(always)]
-    pub(crate) fn list(&self, pixel: usize, block: usize) -> (&[u32], Option<&[f32]>) {
-        let at = pixel * self.blocks + block;
-        let range = self.starts[at] as usize..self.starts[at + 1] as usize;
-        (&self.channels[range.clone()], self.values.as_ref().map(|values| &values[range]))
+    pub(crate) fn list(&self, pixel: usize, block: usize) -> (&'a [u32], Option<&'a [f32]>) {
+        let at = pixel * self.starts.blocks.count() + block;
+        let range = self.starts.starts[at] as usize..self.starts.starts[at + 1] as usize;
+        (&self.places[range.clone()], self.values.map(|values| &values[range]))
+    }
+
+    /// The lists of a block of every `step`-th pixel from `pixel` on, each with those of the `pixels - 1`
+    /// that follow it, which is 0 where a pixel has several blocks.
+    #[inline(always)]
+    pub(crate) fn every(
+        &self,
+        pixel: usize,
+        block: usize,
+        pixels: usize,
+        step: usize,
+    ) -> Every<'a> {
+        let Lists { starts, places, values } = *self;
+        let count = self.blocks();
+        debug_assert!(count == 1 || pixels == 1, "neighbours have one block");
+        let starts = &starts.starts[pixel * count + block..];
+        Every { starts, places, values, reach: pixels, step: step * count }
     }
 
     /// Whether every value is 1.
     pub(crate) fn is_binary(&self) -> bool {
         self.values.is_none()
+    }
+}
+
+/// Lists at regular distances: the `k`-th has the events `starts[k * step]..starts[k * step + reach]`.
+pub(crate) struct Every<'a> {
+    pub(crate) starts: &'a [u32],
+    pub(crate) places: &'a [u32],
+    pub(crate) values: Option<&'a [f32]>,
+    pub(crate) reach: usize,
+    pub(crate) step: usize,
+}
+
+/// Where the events of every pixel and block start among all; one more at the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Starts {
+    starts: Vec<u32>,
+    blocks: Blocks,
+}
+
+/// How the channels of a pixel are cut.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    channels: usize,
+    groups: usize,
+}
+
+impl Blocks {
+    fn per_group(self) -> usize {
+        (self.channels / self.groups).div_ceil(BLOCK)
+    }
+
+    fn count(self) -> usize {
+        self.groups * self.per_group()
+    }
+
+    /// The first place of a block, counted over all pixels.
+    #[inline(always)]
+    fn first_place(self, index: usize) -> usize {
+        let (count, each) = (self.count(), self.per_group());
+        if count == 1 {
+            return index * self.channels;
+        }
+        let (pixel, block) = (index / count, index % count);
+        pixel * self.channels + block / each * (self.channels / self.groups) + block % each * BLOCK
+    }
+}
+
+/// Blocks whose starts one thread looks for.
+const SEARCHED: usize = 1 << 11;
+
+impl Starts {
+    /// Of events that are given as places in `[pixel, channel]`, in rising order.
+    ///
+    /// # Panics
+    /// If the last event lies outside.
+    pub(crate) fn of(places: &[u32], pixels: usize, channels: usize, groups: usize) -> Starts {
+        let blocks = Blocks { channels, groups };
+        let inside = places.last().is_none_or(|last| (*last as usize) < pixels * channels);
+        assert!(inside, "events of these pixels");
+        let mut starts = vec![0; pixels * blocks.count() + 1];
+        let search = |index: usize, starts: &mut [u32]| {
+            let first = index * SEARCHED;
+            let mut at = places.partition_point(|p| (*p as usize) < blocks.first_place(first));
+            for (index, start) in (first..).zip(starts) {
+                let place = blocks.first_place(index);
+                while at < places.len() && (places[at] as usize) < place {
+                    at += 1;
+                }
+                *start = at as u32;
+            }
+        };
+        match starts.len() <= SEARCHED {
+            true => search(0, &mut starts),
+            false => for_each_chunk(&mut starts, SEARCHED, search),
+        }
+        Starts { starts, blocks }
     }
 }
 
@@ -147,34 +193,34 @@ const PART: usize = 1 << 16;
 /// The lists of some pixels.
 struct Part {
     starts: Vec<u32>,
-    channels: Vec<u32>,
+    places: Vec<u32>,
     values: Vec<f32>,
     binary: bool,
 }
 
 impl Part {
-    fn of(x: &[f32], channels: usize, per_group: usize) -> Part {
+    /// Of the pixels `x`, whose first value has the place `first`.
+    fn of(x: &[f32], first: usize, blocks: Blocks) -> Part {
         // Written without a branch: the next event overwrites what was no event.
         let mut part = Part {
             starts: Vec::new(),
-            channels: alloc::vec![0; x.len() + 1],
-            values: alloc::vec![0.0; x.len() + 1],
+            places: vec![0; x.len() + 1],
+            values: vec![0.0; x.len() + 1],
             binary: true,
         };
-        let mut count = 0;
-        for pixel in x.chunks_exact(channels) {
-            for group in pixel.chunks_exact(per_group) {
-                for (first, block) in group.chunks(BLOCK).enumerate() {
-                    part.starts.push(count as u32);
-                    for (channel, &value) in block.iter().enumerate() {
-                        part.channels[count] = (first * BLOCK + channel) as u32;
-                        part.values[count] = value;
-                        count += usize::from(value != 0.0);
-                    }
+        let (mut place, mut count) = (first as u32, 0);
+        for group in x.chunks_exact(blocks.channels / blocks.groups) {
+            for block in group.chunks(BLOCK) {
+                part.starts.push(count as u32);
+                for &value in block {
+                    part.places[count] = place;
+                    part.values[count] = value;
+                    count += usize::from(value != 0.0);
+                    place = place.wrapping_add(1);
                 }
             }
         }
-        part.channels.truncate(count);
+        part.places.truncate(count);
         part.values.truncate(count);
         part.binary = part.values.iter().all(|value| *value == 1.0);
         part

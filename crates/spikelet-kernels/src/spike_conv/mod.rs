@@ -3,10 +3,10 @@
 //!
 //! Forward, every active input adds one row of weights to every output it reaches; the weight
 //! gradient adds, for every active input, rows of the output gradient. Both are the same loop:
-//! a sum of the rows that a list of events names, `rows::gather`. Rows are 64 outputs wide
-//! (four AVX-512 registers), packed and aligned, and walked so that the rows in use stay in the
-//! first-level cache: one tap and 128 channels at a time forward, a group of images at a time in
-//! the weight gradient.
+//! a sum of the rows that a list of events names, `rows::gather`. Rows are up to 96 outputs wide
+//! (what the registers of AVX2 hold), packed and aligned, and walked so that the rows in use stay in
+//! the first-level cache: forward a block of 128 channels of one tap, or neighbouring taps with fewer
+//! channels, at a time; a group of images at a time in the weight gradient.
 //!
 //! The input gradient has dense operands. It, and inputs with too few zeros, go through tiles that
 //! take fewer products (`winograd`) where the window allows it, else through the products of
@@ -27,7 +27,7 @@ mod tests;
 mod weight_gradient;
 
 pub use dense_weights::DenseWeights;
-pub use forward::EventWeights;
+pub use forward::{EventWeights, Events};
 pub use lists::EventLists;
 
 use crate::{

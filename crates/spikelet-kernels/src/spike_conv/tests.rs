@@ -69,12 +69,19 @@ fn check(conv: &Conv, batch: usize, seed: u64, least: f32, binary: bool) {
         d_x[i] += weights[w] * d_out[o];
     });
     let lists = EventLists::of(&x, conv.inputs, conv.groups);
-    let places: Vec<u32> = (0..x.len() as u32).filter(|i| x[*i as usize] != 0.0).collect();
-    let pixels = x.len() / conv.inputs;
-    let values = (!lists.is_binary()).then_some(&x[..]);
-    let same = EventLists::from_events(&places, values, pixels, conv.inputs, conv.groups);
-    assert_eq!(EventWeights::new(conv, &weights).unpack(), weights);
-    for input in [Input::Events(&lists), Input::Events(&same), Input::Dense(&x)] {
+    let packed = EventWeights::new(conv, &weights);
+    assert_eq!(packed.unpack(), weights);
+    for (x, out) in x.chunks(input_len(conv)).zip(out.chunks(output_len(conv))) {
+        let places: Vec<u32> = (0..x.len() as u32).filter(|i| x[*i as usize] != 0.0).collect();
+        let events = Events { places: &places, x: (!binary).then_some(x) };
+        let mut found = vec![1.0; out.len()];
+        packed.forward_into(conv, events, &bias, false, &mut found);
+        assert_eq!(found, out);
+        packed.forward_into(conv, events, &[], true, &mut found);
+        let twice = out.iter().zip(bias.iter().cycle()).map(|(y, b)| 2.0 * y - b);
+        assert_eq!(found, twice.collect::<Vec<_>>());
+    }
+    for input in [Input::Events(&lists), Input::Dense(&x)] {
         assert_eq!(forward(conv, input, batch, &weights, &bias), out);
         assert_eq!(weight_gradient(conv, input, batch, &d_out), d_weights);
     }

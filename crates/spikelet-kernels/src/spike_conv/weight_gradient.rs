@@ -5,7 +5,11 @@
 //! an event adds for a tap lies at a distance that depends on the tap alone. With strides only
 //! some inputs meet a tap: events are listed apart by the remainder of their position.
 
-use super::{columns, lists::EventLists, taps};
+use super::{
+    columns,
+    lists::{EventLists, Lists},
+    taps,
+};
 use crate::{
     batch::{for_each_chunk, map},
     conv::Conv,
@@ -37,6 +41,7 @@ pub(super) fn run<const N: usize>(
         .step_by(lines)
         .map(|first| first..(batch * height).min(first + lines))
         .collect();
+    let lists = lists.view();
     let by_channel = map(&chunks, |_, lines| ByChannel::new(conv, &grid, lists, lines.clone()));
     let packed = packed::<N>(conv, &grid, &columns, batch, d_out);
 
@@ -58,16 +63,12 @@ pub(super) fn run<const N: usize>(
                 let (columns, channels) = (&columns[*c].1, channels.clone());
                 let (grid, by_channel) = (&grid, &by_channel[..]);
                 let task = Task { conv, grid, by_channel, d_out, columns, channels, out };
-                match simd::has_fma() {
-                    true => simd::dispatch(
-                        #[inline(always)]
-                        || task.run::<true>(),
-                    ),
-                    false => simd::dispatch(
-                        #[inline(always)]
-                        || task.run::<false>(),
-                    ),
-                }
+                simd::dispatch_fused(
+                    #[inline(always)]
+                    || task.run::<true>(),
+                    #[inline(always)]
+                    || task.run::<false>(),
+                )
             });
         })
     }
@@ -129,7 +130,7 @@ struct ByChannel {
 }
 
 impl ByChannel {
-    fn new(conv: &Conv, grid: &Grid, lists: &EventLists, lines: Range<usize>) -> ByChannel {
+    fn new(conv: &Conv, grid: &Grid, lists: Lists, lines: Range<usize>) -> ByChannel {
         let w = &conv.window;
         let image = lines.start / w.input[0];
         let mut starts = vec![0_u32; conv.inputs * w.stride[0] * w.stride[1] + 1];
@@ -165,13 +166,13 @@ impl ByChannel {
 #[inline(always)]
 fn for_each_event(
     conv: &Conv,
-    lists: &EventLists,
+    lists: Lists,
     lines: Range<usize>,
     mut visit: impl FnMut(usize, (usize, usize, usize), f32),
 ) {
     let w = &conv.window;
     let remainders = w.stride[0] * w.stride[1];
-    let (per_group, blocks) = (conv.inputs / conv.groups, lists.blocks());
+    let blocks = lists.blocks();
     for line in lines {
         let y = line % w.input[0] + w.padding[0];
         for x in 0..w.input[1] {
@@ -180,10 +181,9 @@ fn for_each_event(
             let remainder = y % w.stride[0] * w.stride[1] + x % w.stride[1];
             let at = (line, y / w.stride[0], x / w.stride[1]);
             for block in 0..blocks {
-                let first = block / (blocks / conv.groups) * per_group;
-                let (channels, values) = lists.list(pixel, block);
-                for (k, channel) in channels.iter().enumerate() {
-                    let key = (first + *channel as usize) * remainders + remainder;
+                let (places, values) = lists.list(pixel, block);
+                for (k, place) in places.iter().enumerate() {
+                    let key = (*place as usize - pixel * conv.inputs) * remainders + remainder;
                     visit(key, at, values.map_or(1.0, |values| values[k]));
                 }
             }
@@ -221,7 +221,7 @@ impl<const N: usize> Task<'_, '_, N> {
                     let (rows, values) = lists.list(channel * remainders + remainder);
                     // A copy, which the compiler keeps in registers.
                     let mut registers = sum.0;
-                    gather::<N, FMA>(&mut registers, &d_out[shift..], rows, values);
+                    gather::<N, FMA>(&mut registers, &d_out[shift..], rows, 0, values);
                     sum.0 = registers;
                 }
             }

@@ -51,7 +51,10 @@ impl<'a> Compiler<'a> {
             reset_delayed: neuron.reset_delayed,
             fires_at_threshold: neuron.fires_at_threshold,
         };
-        let v = self.wishes.add(Content::Values, node.len(), true);
+        let v = match model {
+            Model::Li => self.wishes.add(Content::Values, node.len(), true),
+            _ => self.wishes.add_potentials(node.len()),
+        };
         let second = spec.has_second().then(|| self.wishes.add(Content::Values, node.len(), true));
         self.plan.nodes[index].potential = Some(v);
         let population = Population { spec, threshold, beta, second_decay, gain, v, second };

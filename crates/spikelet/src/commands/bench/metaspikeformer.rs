@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spikelet_graph::Graph;
-use spikelet_runtime::{Executor, Output};
+use spikelet_runtime::{Executor, Output, State};
 use spikelet_train::{
     models::metaspikeformer::{MetaSpikeformerConfig, graph_at_rate},
     rule::LearningRule,
@@ -104,14 +104,15 @@ fn inference(file: &Path, steps: usize) -> Result<Rows> {
     let mut rows: Rows =
         vec![("time", 1e3 * times[REPEATS / 2], "ms"), ("fastest", 1e3 * times[0], "ms")];
     rows.extend(memory);
-    rows.extend(rates(&executor, &x, steps)?);
+    state.reset();
+    rows.extend(rates(&executor, state, &x.repeat(steps))?);
     Ok(rows)
 }
 
 /// The least, the mean and the highest firing rate of a population.
-fn rates(executor: &Executor, x: &[f32], steps: usize) -> Result<Rows> {
+fn rates(executor: &Executor, state: State, x: &[f32]) -> Result<Rows> {
     let mut fired: BTreeMap<usize, [usize; 2]> = BTreeMap::new();
-    executor.run_observed(&mut [executor.state()], &x.repeat(steps), &mut Vec::new(), |node| {
+    executor.run_observed(&mut [state], x, &mut Vec::new(), |node| {
         if let Output::Spikes(events) = node.output {
             let [spikes, neurons] = fired.entry(node.node).or_default();
             *spikes += events.len();
