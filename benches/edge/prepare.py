@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Readings for a model, as C and as Rust, and what `spikelet run` makes of them.
 
-    prepare.py SPIKELET MODEL FOLDER STEPS [BRAILLE]
+    prepare.py SPIKELET MODEL FOLDER STEPS [READINGS]
 
-writes samples.h, samples.rs and expected.txt into FOLDER. BRAILLE is a file of the data set; other
-models get readings made up from a fixed sequence. Needs no package.
+writes samples.h, samples.rs and expected.txt into FOLDER. READINGS is a file of the Braille data set,
+images of Fashion-MNIST (*-idx3-ubyte.gz), or a CSV with the model's channels; without one, readings are
+made up from a fixed sequence. Needs no package.
 """
-import json, math, pathlib, struct, subprocess, sys
+import csv, gzip, json, math, pathlib, struct, subprocess, sys
 
 spikelet, model, folder, steps = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), int(sys.argv[4])
 raw = open(model, "rb").read()
@@ -31,6 +32,32 @@ def braille(path):
             yield float(packed[k // 8] >> (k % 8) & 1)
 
 
+def images(path):
+    """Every image for all steps of a window, from 0 to 1."""
+    with gzip.open(path) as file:
+        _, _, height, width = struct.unpack(">4I", file.read(16))
+        while image := file.read(height * width):
+            pixels = [struct.unpack("f", struct.pack("f", v / 255))[0] for v in image]
+            for _ in range(task["window"]):
+                yield from pixels
+
+
+def recording(path):
+    """The model's channels of a CSV, from the start again where it ends."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    while True:
+        for row in rows:
+            for name in task["channels"]:
+                yield struct.unpack("f", struct.pack("f", float(row[name])))[0]
+
+
+def read(path):
+    if path.endswith(".csv"):
+        return recording(path)
+    return images(path) if path.endswith(".gz") else braille(path)
+
+
 def made_up():
     """Numbers of a linear congruence: spikes of rate 0.2, or values around the mean."""
     seed = 1
@@ -48,7 +75,7 @@ def made_up():
         k += 1
 
 
-source = braille(sys.argv[5]) if len(sys.argv) > 5 else made_up()
+source = read(sys.argv[5]) if len(sys.argv) > 5 else made_up()
 x = [next(source) for _ in range(steps * width)]
 names = task.get("channels") or [f"c{k}" for k in range(width)]
 rows = [x[k:k + width] for k in range(0, len(x), width)]

@@ -48,7 +48,8 @@ fn add_scaled_row(to: &mut [i32], sums: &[i32], factor: &[i32], shift: u32) {
     }
 }
 
-/// `sums += x W` with rows by input; what is zero adds nothing.
+/// `sums += x W` with rows by input; what is zero adds nothing. Sums that leave 32 bits wrap: only
+/// those of a state that was tampered with do.
 pub fn add_rows_graded(sums: &mut [i32], rows: &[i8], x: &[i32]) {
     dispatch(
         #[inline(always)]
@@ -56,7 +57,7 @@ pub fn add_rows_graded(sums: &mut [i32], rows: &[i8], x: &[i32]) {
             for (x, row) in x.iter().zip(rows.chunks_exact(sums.len())) {
                 if *x != 0 {
                     for (y, w) in sums.iter_mut().zip(row) {
-                        *y += *x * i32::from(*w);
+                        *y = y.wrapping_add(x.wrapping_mul(i32::from(*w)));
                     }
                 }
             }
@@ -190,6 +191,47 @@ impl Population<'_> {
     }
 }
 
+/// Fraction bits of what tables of gates give.
+const GATE: u32 = 15;
+
+/// The units of an event-based GRU: [`egru`].
+#[derive(Clone, Copy, Debug)]
+pub struct Units<'a> {
+    /// One a unit, in the fraction of the states, `2^(GATE + lift)`.
+    pub threshold: &'a [i32],
+    /// What zoneout leaves of a change, in units of `2^-DECAY`; `None` without it.
+    pub share: Option<i32>,
+    /// Tables of tanh and of the logistic function, of 15 bits.
+    pub tables: [Table<'a>; 2],
+    /// Fraction bits of the states beyond those of a gate.
+    pub lift: u32,
+    /// Fraction bits of the states beyond those of the events.
+    pub drop: u32,
+}
+
+/// Advances the units by one step: `a` and `b` are `[3, hidden]`, what the input and the events add
+/// to the gates; `h` is updated, `y` written (0: no event).
+///
+/// # Panics
+/// When lengths do not fit.
+pub fn egru(p: &Units, a: &[i32], b: &[i32], h: &mut [i32], y: &mut [i32]) {
+    let n = h.len();
+    assert!(a.len() == 3 * n && b.len() == 3 * n && y.len() == n, "egru: three gates a unit");
+    let [tanh, sigmoid] = p.tables;
+    for (j, (h, y)) in h.iter_mut().zip(y).enumerate() {
+        let z = sigmoid.look_up(a[j].wrapping_add(b[j]));
+        let r = sigmoid.look_up(a[n + j].wrapping_add(b[n + j]));
+        let g = tanh.look_up(a[2 * n + j].wrapping_add(scale(b[2 * n + j], r, GATE))) << p.lift;
+        let mut c = g + scale(*h - g, z, GATE);
+        if let Some(share) = p.share {
+            c = *h + scale(c - *h, share, DECAY);
+        }
+        let fired = c > p.threshold[j];
+        *y = if fired { shifted(c, -(p.drop as i32)) } else { 0 };
+        *h = if fired { c - p.threshold[j] } else { c };
+    }
+}
+
 /// A table over `-range..range` of values whose distance is `2^step` units of the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a> {
@@ -293,6 +335,39 @@ mod tests {
             }
         }
         assert!(fired > 200, "{fired} spikes");
+    }
+
+    /// Against the layer in floats: as close as tables of 15 bits allow.
+    #[test]
+    fn event_based_grus_follow_floats() {
+        let step = 11;
+        let table = |function: fn(f32) -> f32| -> Vec<i32> {
+            (0..513).map(|k| (function(k as f32 / 32.0 - 8.0) * 32768.0).round() as i32).collect()
+        };
+        let tables = [table(crate::math::tanh), table(crate::math::sigmoid)];
+        let tables = [0, 1].map(|k| Table { values: &tables[k], step });
+        for (share, exact) in [(None, 1.0), (Some(49152), 0.75)] {
+            let p = Units { threshold: &[1 << 22, 1 << 23], share, tables, lift: 9, drop: 8 };
+            let (mut h, mut y) = ([0; 2], [0; 2]);
+            let (mut hf, mut yf) = ([0.0; 2], [0.0; 2]);
+            let mut events = 0;
+            for t in 0..200 {
+                let gate = |k: usize| ((t * 7 + k * 13) % 41) as f32 / 8.0 - 2.0;
+                let a: Vec<f32> = (0..6).map(gate).collect();
+                let b: Vec<f32> = (6..12).map(gate).collect();
+                let [ai, bi] = [&a, &b]
+                    .map(|x| -> Vec<i32> { x.iter().map(|x| (x * 65536.0) as i32).collect() });
+                egru(&p, &ai, &bi, &mut h, &mut y);
+                crate::egru::step(&a, &b, &[0.25, 0.5], exact, &mut hf, &mut yf);
+                for j in 0..2 {
+                    let [state, event] = [h[j] as f32 / 16_777_216.0, y[j] as f32 / 65536.0];
+                    assert!((state - hf[j]).abs() < 2e-3, "h {j} of step {t}: {state} {}", hf[j]);
+                    assert!((event - yf[j]).abs() < 2e-3, "y {j} of step {t}: {event} {}", yf[j]);
+                }
+                events += y.iter().filter(|y| **y != 0).count();
+            }
+            assert!(events > 50, "{events} events");
+        }
     }
 
     #[test]

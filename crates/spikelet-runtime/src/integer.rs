@@ -7,8 +7,8 @@ use spikelet_graph::{
     Function, Pooling, Program, Readout, int4,
     neuron::Reset,
     program::{
-        BufferId, Constant, Content, Convolution, Factor, Model, Population, Source, Step, Weights,
-        Window, fixed as format,
+        BufferId, Constant, Content, Convolution, Factor, Model, Population, Source, Step, Units,
+        Weights, Window, fixed as format,
     },
 };
 use spikelet_kernels::{conv, fixed, gather, neuron, window};
@@ -60,10 +60,11 @@ impl Integers {
         };
         let shapes = program.steps.iter().map(shape).collect();
         let table = |wanted: Function| {
-            let used = program
-                .steps
-                .iter()
-                .any(|step| matches!(step, Step::Apply { function, .. } if *function == wanted));
+            let used = program.steps.iter().any(|step| match step {
+                Step::Apply { function, .. } => *function == wanted,
+                Step::Egru { .. } => true,
+                _ => false,
+            });
             if used { format::table(wanted == Function::Tanh) } else { Vec::new() }
         };
         let tables = [table(Function::Tanh), table(Function::Sigmoid)];
@@ -107,8 +108,10 @@ impl Integers {
             Step::Fire { population, .. } | Step::Integrate { population, .. }
                 if population.name == node =>
             {
-                let fraction = self.program.buffers[population.v].fraction;
-                Some((self.places[population.v].clone(), fraction))
+                Some((self.of(population.v), self.fraction(population.v)))
+            }
+            Step::Egru { units, .. } if units.name == node => {
+                Some((self.of(units.h), self.fraction(units.h)))
             }
             _ => None,
         })
@@ -136,6 +139,21 @@ impl Integers {
 
     fn fraction(&self, buffer: BufferId) -> u32 {
         self.program.buffers[buffer].fraction
+    }
+
+    /// Of tanh and of the logistic function.
+    fn tables(&self) -> [fixed::Table<'_>; 2] {
+        [0, 1].map(|k| fixed::Table { values: &self.tables[k], step: format::TABLE_STEP })
+    }
+
+    fn units<'a>(&'a self, units: &'a Units, to: BufferId) -> fixed::Units<'a> {
+        fixed::Units {
+            threshold: units.threshold.integers(),
+            share: units.share,
+            tables: self.tables(),
+            lift: format::STATE - format::TABLE_OUT,
+            drop: format::STATE - self.fraction(to),
+        }
     }
 
     fn execute(
@@ -258,16 +276,15 @@ impl Integers {
                 fixed::add_scaled(to, from, factor.values.integers(), factor.shift);
             }
             Step::Apply { function, from, to } => {
-                let table = |values| fixed::Table { values, step: format::TABLE_STEP };
                 let [from, to] = pair(integers, *from, *to);
                 let values = to.iter_mut().zip(from);
                 match function {
                     Function::Tanh => {
-                        let table = table(&self.tables[0]);
+                        let [table, _] = self.tables();
                         values.for_each(|(y, x)| *y = table.look_up(*x));
                     }
                     Function::Sigmoid => {
-                        let table = table(&self.tables[1]);
+                        let [_, table] = self.tables();
                         values.for_each(|(y, x)| *y = table.look_up(*x));
                     }
                     Function::Relu | Function::ReluSquared => {
@@ -286,6 +303,14 @@ impl Integers {
                 let ranges = [self.of(*current), self.of(population.v), self.of(*to)];
                 let [current, v, to] = integers.get_disjoint_mut(ranges).expect(APART);
                 fixed::integrate(&kernel(population), v, current, to);
+            }
+            Step::Egru { units, gates: [a, b], to } => {
+                let ranges = [self.of(*a), self.of(*b), self.of(units.h), self.of(*to)];
+                let [a, b, h, y] = integers.get_disjoint_mut(ranges).expect(APART);
+                if units.restart.is_some_and(|after| steps.is_multiple_of(after as u64)) {
+                    h.fill(0);
+                }
+                fixed::egru(&self.units(units, *to), a, b, h, y);
             }
             Step::Reduce { readout, from, sum, to } => {
                 self.reduce(*readout, *from, *sum, *to, words, integers, steps);

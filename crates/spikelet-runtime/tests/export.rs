@@ -6,7 +6,9 @@ mod graphs;
 #[path = "support/native.rs"]
 mod native;
 
-use graphs::{SPIKES, VALUES, convolutional, input, integers, matrix, neurons, recurrent};
+use graphs::{
+    SPIKES, VALUES, convolutional, event_based, input, integers, matrix, neurons, recurrent,
+};
 use native::{Built, built};
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Signal,
@@ -38,7 +40,7 @@ fn compare(name: &str, graph: &Graph, x: &[f32]) {
 
 #[test]
 fn integers_give_the_bits_of_the_runtime() {
-    let mut graphs = vec![recurrent(), convolutional(), neurons(&SPIKES)];
+    let mut graphs = vec![recurrent(), convolutional(), event_based(), neurons(&SPIKES)];
     graphs.extend(VALUES.iter().map(|readout| neurons(&[*readout])));
     for (index, graph) in graphs.iter().enumerate() {
         let [_, integers] = integers(graph);
@@ -93,12 +95,28 @@ fn what_cannot_be_exported_is_refused_by_name() {
     assert!(error.contains("`square`"), "{error}");
 }
 
+/// More events than a half of a word counts, and rows that do not fill whole words.
+#[test]
+fn long_lists_of_events_add_up() {
+    let mut g = GraphBuilder::new("wide");
+    g.input("x", Signal::Binary, &[600]);
+    for (name, outputs) in [("w", 19), ("v", 8)] {
+        g.linear(name, "x", &matrix(&[outputs, 600], outputs), None, Layout::ByOutput);
+        g.readout(&format!("{name} sum"), name, spikelet_graph::Readout::Sum);
+        g.output(&format!("{name} y"), &format!("{name} sum"));
+    }
+    let [_, graph] = integers(&g.finish().unwrap());
+    let x: Vec<f32> = (0..600 * 12).map(|k| f32::from(u8::from(k % 600 <= k / 11))).collect();
+    compare("wide", &graph, &x);
+}
+
 /// Readings that are none, and a state that is saved, damaged and restored.
 #[test]
 fn bad_readings_and_power_loss_are_defined() {
     for (graph, name) in [
         (recurrent(), "recurrent-bad-float"),
         (integers(&recurrent())[1].clone(), "recurrent-bad-int8"),
+        (integers(&event_based())[1].clone(), "event-based-bad-int8"),
     ] {
         for target in [Target::C99, Target::RustNoStd] {
             native::check_power_loss(name, &graph, target);

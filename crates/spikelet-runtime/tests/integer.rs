@@ -3,7 +3,7 @@
 #[path = "support/graphs.rs"]
 mod graphs;
 
-use graphs::{convolutional, input, integers, matrix, recurrent};
+use graphs::{convolutional, event_based, input, integers, matrix, recurrent};
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Signal,
     compress::{Bits, integer_only, quantize},
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 #[test]
 fn integers_agree_with_floats() {
-    for (graph, tolerance) in [(recurrent(), 0.0), (convolutional(), 0.02)] {
+    for (graph, tolerance) in [(recurrent(), 0.0), (convolutional(), 0.02), (event_based(), 0.02)] {
         let [floats, integers] = integers(&graph);
         let [floats, integers] = [&floats, &integers].map(|graph| Executor::new(graph).unwrap());
         // The bits of the potentials last for a few halvings.
@@ -87,6 +87,49 @@ fn what_has_no_integer_form_is_refused_by_name() {
     let mut states = [executor.state()];
     let run = executor.run_observed(&mut states, &[0.0; 3], &mut Vec::new(), |_| {});
     assert!(matches!(run, Err(Error::IntegerOnly { .. })));
+}
+
+#[test]
+fn what_event_based_grus_cannot_be_is_refused_by_name() {
+    let [floats, _] = integers(&event_based());
+    let problem = |change: &dyn Fn(&mut Graph)| {
+        let mut graph = floats.clone();
+        change(&mut graph);
+        integer_only(&graph, &BTreeMap::new()).unwrap_err().to_string()
+    };
+    let negative = problem(&|graph| {
+        let values = vec![-0.1; 20];
+        graph.tensors.insert("e1.t".into(), spikelet_graph::Tensor::f32(&[20], values).unwrap());
+    });
+    assert!(negative.contains("`e1`") && negative.contains("threshold"), "{negative}");
+    let large = problem(&|graph| {
+        let values = vec![1e5; 60];
+        graph.tensors.insert("e0.b".into(), spikelet_graph::Tensor::f32(&[60], values).unwrap());
+    });
+    assert!(large.contains("`e0`") && large.contains("tables"), "{large}");
+    let error = spikelet_graph::export::export(&event_based(), spikelet_graph::export::Target::C99);
+    assert!(error.unwrap_err().to_string().contains("--integer-only"));
+}
+
+/// The states of event-based GRUs are saved with their events, whatever a damaged copy holds.
+#[test]
+fn states_of_event_based_grus_survive() {
+    let [_, graph] = integers(&event_based());
+    let executor = Executor::new(&graph).unwrap();
+    let (mut whole, mut cut) = (executor.state(), executor.state());
+    for (t, x) in input(3, 40).chunks(3).enumerate() {
+        if t == 17 {
+            cut = executor.restore(&cut.to_bytes()).unwrap();
+        }
+        let want = executor.step(&mut whole, x).unwrap();
+        assert_eq!(executor.step(&mut cut, x).unwrap(), want);
+    }
+    let (h, fraction) = executor.integer_potential(&whole, "e1").unwrap();
+    assert!(h.len() == 20 && fraction == 24 && h.iter().all(|h| h.abs() <= 1 << 24));
+    let mut bytes = whole.to_bytes();
+    bytes[24..].fill(0x7f);
+    let mut damaged = executor.restore(&bytes).unwrap();
+    executor.step(&mut damaged, &[0.0; 3]).unwrap();
 }
 
 #[test]

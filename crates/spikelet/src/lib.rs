@@ -25,6 +25,7 @@ pub use spikelet_runtime as runtime;
 #[cfg(feature = "train")]
 pub use spikelet_train as train;
 
+mod board;
 mod budget;
 pub mod cli;
 mod commands;

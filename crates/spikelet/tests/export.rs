@@ -76,6 +76,40 @@ fn export_writes_a_whole_folder_or_none() {
 }
 
 #[test]
+fn boards_with_linux_get_the_model_and_how_to_build_its_program() {
+    let folder = Folder::new();
+    let model = folder.name("model.safetensors");
+    for (target, triple) in [
+        ("linux-aarch64", "aarch64-unknown-linux-gnu"),
+        ("linux-armv7", "armv7-unknown-linux-gnueabihf"),
+    ] {
+        let out = folder.name(target);
+        let report =
+            json(&spikelet(["export", &model, "--target", target, "--out", &out, "--json"]));
+        assert!(report["weights"].as_u64().is_some_and(|bytes| bytes > 0), "{report}");
+        let out = Path::new(&out);
+        let copy = Graph::load(&out.join("model.safetensors")).expect("a graph");
+        assert_eq!(copy, Graph::load(Path::new(&model)).expect("a graph"));
+        let build = fs::read_to_string(out.join("build")).expect("a script");
+        assert!(build.contains(triple) && !build.contains("TRIPLE"), "{build}");
+        let readme = fs::read_to_string(out.join("README.md")).expect("a readme");
+        assert!(readme.contains("left or right") && readme.contains("a, b"), "{readme}");
+        // Without sources it says what to do.
+        let built = std::process::Command::new(out.join("build"))
+            .env("SPIKELET_SOURCE", folder.name("nothing"))
+            .output()
+            .expect("the script runs");
+        assert!(!built.status.success());
+        assert!(String::from_utf8_lossy(&built.stderr).contains("set SPIKELET_SOURCE"));
+    }
+    let out = folder.name("small");
+    let limits = ["--out", &out, "--budget", "ram=1K"];
+    let run = spikelet(["export", &model, "--target", "linux-aarch64"].into_iter().chain(limits));
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("--budget"), "{}", run.stderr);
+}
+
+#[test]
 fn budgets_are_kept_or_refused_with_numbers() {
     let folder = Folder::new();
     let (model, data) = (folder.name("model.safetensors"), folder.name("data.csv"));
@@ -99,17 +133,40 @@ fn budgets_are_kept_or_refused_with_numbers() {
     assert_eq!(export("wrong", "rom=5").code, 2);
 }
 
+/// The published network needs 468 KB in floats: less flash takes bits, then weights.
+#[test]
+fn the_search_takes_as_few_bits_as_fit() {
+    let folder = Folder::new();
+    let floats = published();
+    let model = folder.name("braille.safetensors");
+    floats.save(Path::new(&model)).expect("saved");
+    for (flash, bits, pruned) in [(512, 32, false), (256, 8, false), (96, 8, true)] {
+        let (out, budget) =
+            (folder.name(&format!("of-{flash}")), format!("flash={flash}K,ram=16K"));
+        let rest = ["--target", "c99", "--out", &out, "--budget", &budget, "--json"];
+        let report = json(&spikelet(["export", &model].into_iter().chain(rest)));
+        assert_eq!(report["search"]["bits"], bits, "{flash}K: {report}");
+        assert_eq!(report["search"]["pruned"].as_f64() > Some(0.0), pruned, "{flash}K: {report}");
+        assert!(report["flash"].as_u64().is_some_and(|bytes| bytes <= flash << 10), "{report}");
+        assert!(report["ram"].as_u64().is_some_and(|bytes| bytes <= 16 << 10), "{report}");
+    }
+}
+
+/// The checkpoint of its authors as a graph.
+fn published() -> Graph {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/l2mu_braille");
+    let checkpoint = golden.join("l2mu_braille7_best.safetensors");
+    let checkpoint = Checkpoint::open(&checkpoint).unwrap_or_else(|e| panic!("{e}"));
+    spikelet::convert::convert(&checkpoint, Some("l2mu")).unwrap_or_else(|e| panic!("{e}")).0
+}
+
 /// The published network, 8 bits, integers alone: the decisions of its authors' code on their
 /// samples, and in C the scores of the runtime after every step.
 #[test]
 fn the_published_braille_network_decides_as_in_floats() {
     let Some(folder) = find::for_test("braille") else { return };
     let data = braille::load(&folder).unwrap_or_else(|e| panic!("{e}")).sequences;
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/l2mu_braille");
-    let checkpoint = golden.join("l2mu_braille7_best.safetensors");
-    let checkpoint = Checkpoint::open(&checkpoint).unwrap_or_else(|e| panic!("{e}"));
-    let (floats, _) =
-        spikelet::convert::convert(&checkpoint, Some("l2mu")).unwrap_or_else(|e| panic!("{e}"));
+    let floats = published();
     let (small, _) = quantize(&floats, Bits::Eight, &[]).expect("weights");
     let integers = integer_only(&small, &BTreeMap::new()).expect("an integer form");
     let index: Vec<usize> = (0..data.n).step_by(data.n / 100).collect();

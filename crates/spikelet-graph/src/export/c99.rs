@@ -137,8 +137,8 @@ fn source(graph: &Graph, code: &Code) -> String {
         used.remove("scale");
     }
     let helpers = text::helpers(HELPERS, &used);
-    if helpers.contains("LIMIT") {
-        let _ = writeln!(out, "#define LIMIT {}", crate::program::fixed::LIMIT);
+    for (name, value, _) in text::NUMBERS.iter().filter(|(name, ..)| helpers.contains(name)) {
+        let _ = writeln!(out, "#define {name} {value}");
     }
     for constant in &code.constants {
         out += &table(code, constant);

@@ -1,15 +1,15 @@
 //! A program as calls of helper functions on constants and arrays, the same in every language.
 
+use super::products;
 use crate::{
     error::GraphError,
     graph::Graph,
-    op::{Function, Layout, Pooling, Readout},
+    op::{Function, Pooling, Readout},
     program::{
-        BufferId, Constant, Content, Convolution, Factor, Program, Source, Step, Weights, Window,
-        fixed,
+        BufferId, Constant, Content, Convolution, Factor, Program, Source, Step, Window, fixed,
     },
 };
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
 /// Float convolutions with at least as many weights run in another order on a host.
 const PACKED: usize = 1 << 14;
@@ -113,7 +113,8 @@ impl Code {
             slots: Vec::new(),
             program: program.clone(),
         };
-        code.place();
+        let fused = products::fused(&program);
+        code.place(&fused);
         let normal = (!graph.task.mean.is_empty()).then(|| {
             let mut named = |name: &str, values: &Vec<f32>| {
                 let values = Constant::F32(values.clone());
@@ -121,14 +122,20 @@ impl Code {
             };
             [named("mean", &graph.task.mean), named("deviation", &graph.task.std)]
         });
-        for (index, step) in program.steps.iter().enumerate() {
-            code.step(graph, index, step, normal)?;
+        let mut steps = program.steps.iter().enumerate();
+        while let Some((index, step)) = steps.next() {
+            if fused.contains_key(&index) {
+                code.product(&program.steps[index..]);
+                steps.nth(1);
+            } else {
+                code.step(graph, index, step, normal)?;
+            }
         }
         Ok(code)
     }
 
     /// Gives buffers that survive a field, and the others a slot of their kind.
-    fn place(&mut self) {
+    fn place(&mut self, fused: &BTreeMap<usize, BufferId>) {
         let buffers = &self.program.buffers;
         let mut lives: Vec<Option<[usize; 2]>> = vec![None; buffers.len()];
         for (time, step) in self.program.steps.iter().enumerate() {
@@ -137,6 +144,8 @@ impl Code {
                 life[1] = time;
             });
         }
+        // Their sums stay in registers.
+        fused.values().for_each(|sums| lives[*sums] = None);
         for output in &self.program.outputs {
             if let Some(life) = &mut lives[*output] {
                 life[1] = self.program.steps.len();
@@ -167,21 +176,21 @@ impl Code {
         self.places = places;
     }
 
-    fn constant(&mut self, name: &str, what: &str, values: Constant) -> usize {
+    pub(super) fn constant(&mut self, name: &str, what: &str, values: Constant) -> usize {
         self.data(name, what, Data::Constant(values))
     }
 
-    fn data(&mut self, name: &str, what: &str, values: Data) -> usize {
+    pub(super) fn data(&mut self, name: &str, what: &str, values: Data) -> usize {
         let name = format!("{}_{}", super::identifier(name), self.constants.len());
         self.constants.push(Named { name, what: String::from(what), values });
         self.constants.len() - 1
     }
 
-    fn call(&mut self, name: &'static str, args: &[Arg]) {
+    pub(super) fn call(&mut self, name: &'static str, args: &[Arg]) {
         self.calls.push(Call::Helper { name, args: args.to_vec() });
     }
 
-    fn name(&self, buffer: BufferId) -> String {
+    pub(super) fn name(&self, buffer: BufferId) -> String {
         self.program.buffers[buffer].name.clone()
     }
 
@@ -324,12 +333,24 @@ impl Code {
                 self.call("relu", &[Arg::To(*to), Arg::Read(*from)]);
             }
             Step::Apply { function, from, to } if integer => {
-                let values = fixed::table(*function == Function::Tanh);
-                let intervals = Arg::Signed(values.len() as i32 - 1);
-                let table = self.constant(&self.name(*to), "table", Constant::I32(values));
-                let args = [Arg::To(*to), Arg::Read(*from), Arg::Constant(table), intervals];
-                let step = Arg::Unsigned(fixed::TABLE_STEP);
-                self.call("look_up", &[args.as_slice(), &[step]].concat());
+                let table = self.table(*function == Function::Tanh);
+                self.call("look_up", &[Arg::To(*to), Arg::Read(*from), Arg::Constant(table)]);
+            }
+            Step::Egru { units, gates: [a, b], to } => {
+                let threshold = self.constant(&units.name, "thresholds", units.threshold.clone());
+                let tables = [true, false].map(|is_tanh| Arg::Constant(self.table(is_tanh)));
+                let args = [
+                    &[Arg::To(*to), Arg::Into(units.h), Arg::Read(*a), Arg::Read(*b)],
+                    &[Arg::Constant(threshold)] as &[Arg],
+                    &tables,
+                    &[
+                        Arg::Signed(units.share.unwrap_or(1 << fixed::DECAY)),
+                        Arg::Unsigned(fixed::STATE - self.fraction(*to)),
+                        Arg::Unsigned(units.restart.unwrap_or(0) as u32),
+                        Arg::Steps { with_this: false },
+                    ],
+                ];
+                self.call("egru", &args.concat());
             }
             Step::Apply { to, .. } => {
                 let problem = String::from("this function needs an integer-only graph");
@@ -361,53 +382,12 @@ impl Code {
         Ok(())
     }
 
-    fn matrix(&mut self, weights: &Weights, from: Source, to: BufferId) {
-        let values = &weights.values;
-        if let (Constant::I8(values), Source::Events(from)) = (values, from)
-            && let Some((starts, places, values)) = sparse(values, weights.outputs)
-        {
-            let name = &weights.name;
-            let starts = self.data(name, "where the rows begin", Data::U32(starts));
-            let places = self.data(name, "places in a row", Data::Places(places));
-            let values = self.constant(name, "weights that are not zero", Constant::I8(values));
-            let rows = [starts, places, values].map(Arg::Constant);
-            let args = [&[Arg::To(to)], rows.as_slice(), &[Arg::Events(from)]].concat();
-            self.call("rows_sparse", &args);
-            return;
-        }
-        let rows = self.constant(&weights.name, "weights", values.clone());
-        let (to, rows) = (Arg::To(to), Arg::Constant(rows));
-        match from {
-            Source::Events(from) => {
-                let name = match values {
-                    Constant::I8(_) => "rows_i8",
-                    Constant::I4(_) => "rows_i4",
-                    _ => "rows_f32",
-                };
-                self.call(name, &[to, rows, Arg::Events(from)]);
-            }
-            Source::Values(from) => {
-                let name = match (values, weights.layout) {
-                    (Constant::I8(_), _) => "values_i8",
-                    (Constant::I4(_), _) => "values_i4",
-                    (_, Layout::ByInput) => "values_f32",
-                    (_, Layout::ByOutput) => "dot_f32",
-                };
-                self.call(name, &[to, rows, Arg::From(from)]);
-            }
-        }
-    }
-
-    fn finish(&mut self, factor: &Factor, from: BufferId, to: BufferId) {
-        let constant = self.constant(&self.name(to), "factors", factor.values.clone());
-        let args = [Arg::To(to), Arg::Read(from), Arg::Channels(constant)];
-        match self.program.integer {
-            true => {
-                let shift = Arg::Unsigned(factor.shift);
-                self.call("finish_fixed", &[args.as_slice(), &[shift]].concat());
-            }
-            false => self.call("finish_float", &args),
-        }
+    /// The table of tanh or of the logistic function; one for all that use it.
+    fn table(&mut self, is_tanh: bool) -> usize {
+        let name = if is_tanh { "tanh" } else { "sigmoid" };
+        let there = self.constants.iter().position(|named| named.what == name);
+        let values = || Constant::I32(fixed::table(is_tanh));
+        there.unwrap_or_else(|| self.constant("table", name, values()))
     }
 
     fn shape(&mut self, shape: Convolution) -> usize {
@@ -473,29 +453,6 @@ impl Code {
             }
         }
     }
-}
-
-/// The weights that are not zero, if storing them with their places takes no more room: where rows
-/// begin, places, values.
-fn sparse(values: &[i8], row: usize) -> Option<(Vec<u32>, Vec<u32>, Vec<i8>)> {
-    if row > 1 << 16 {
-        return None;
-    }
-    let width = if row <= 256 { 1 } else { 2 };
-    let rows = values.len() / row.max(1);
-    let found = values.iter().filter(|w| **w != 0).count();
-    if found * (1 + width) + 4 * (rows + 1) > values.len() + values.len() / 8 {
-        return None;
-    }
-    let (mut starts, mut places, mut kept) = (vec![0], Vec::new(), Vec::new());
-    for weights in values.chunks(row) {
-        for (place, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0) {
-            places.push(place as u32);
-            kept.push(*weight);
-        }
-        starts.push(kept.len() as u32);
-    }
-    Some((starts, places, kept))
 }
 
 impl Named {

@@ -1,8 +1,14 @@
 //! scale
-/* x * factor / 2^shift, rounded half up; shifts to the right keep the sign. */
+/* x * factor / 2^shift, rounded half up, for shifts from 1 to 31; in halves where registers are,
+   because compilers make a branch of a shift of 64 bits there. */
 static inline int32_t scale(int32_t x, int32_t factor, uint32_t shift)
 {
-    return (int32_t)(((int64_t)x * factor + ((int64_t)1 << (shift - 1u))) >> shift);
+    const int64_t y = (int64_t)x * factor + ((int64_t)1 << (shift - 1u));
+#if UINTPTR_MAX > 0xFFFFFFFFu
+    return (int32_t)(y >> shift);
+#else
+    return (int32_t)(((uint32_t)((uint64_t)y >> 32) << (32u - shift)) | ((uint32_t)y >> shift));
+#endif
 }
 
 //! limited
@@ -121,6 +127,98 @@ static void rows_i8(int32_t *to, uint32_t len, const int8_t *rows, const index_t
     }
 }
 
+//! finish_four: scale
+/* Four outputs of a product: of sums of words, and of sums of their odd bytes in halves. */
+static inline void finish_four(num *to, uint32_t len, uint32_t words, uint32_t odd, int32_t surplus,
+                               const int32_t *factor, uint32_t each, uint32_t shift)
+{
+    const uint32_t even = words - (odd << 8);
+    to[0] += scale((int32_t)(even & 0xFFFFu) - surplus, factor[0], shift);
+    if (len > 1u) {
+        to[1] += scale((int32_t)(odd & 0xFFFFu) - surplus, factor[each], shift);
+    }
+    if (len > 2u) {
+        to[2] += scale((int32_t)(even >> 16) - surplus, factor[2u * each], shift);
+    }
+    if (len > 3u) {
+        to[3] += scale((int32_t)(odd >> 16) - surplus, factor[3u * each], shift);
+    }
+}
+
+//! product_i8: finish_four
+/* Adds a product with events. A word holds four weights plus 128: sums of 16 bits hold 256 events. */
+static void product_i8(num *to, uint32_t len, const uint32_t *rows, const index_type *list,
+                       uint32_t count, const int32_t *factor, uint32_t channels, uint32_t shift)
+{
+    const uint32_t bytes = 0x00FF00FFu;
+    const uint32_t width = (len + 3u) / 4u;
+    const uint32_t each = (channels == 1u) ? 0u : 1u;
+    const int32_t surplus = (int32_t)(128u * count);
+    uint32_t word = 0u;
+    uint32_t k;
+    if (count > 256u) {
+        for (word = 0u; word < len; ++word) {
+            int32_t sum = -surplus;
+            for (k = 0u; k < count; ++k) {
+                const uint32_t four = rows[(uint32_t)list[k] * width + word / 4u];
+                sum += (int32_t)((four >> (8u * (word % 4u))) & 255u);
+            }
+            to[word] += scale(sum, factor[each * word], shift);
+        }
+        return;
+    }
+    while ((word < width) && (count != 0u)) {
+        const uint32_t *row = &rows[word];
+        const int32_t *f = &factor[4u * word * each];
+        const uint32_t left = len - 4u * word;
+        num *y = &to[4u * word];
+        uint32_t sum_a = 0u, odd_a = 0u;
+        if (left > 12u) {
+            uint32_t sum_b = 0u, odd_b = 0u, sum_c = 0u, odd_c = 0u, sum_d = 0u, odd_d = 0u;
+            for (k = 0u; k < count; ++k) {
+                const uint32_t *at = &row[(uint32_t)list[k] * width];
+                sum_a += at[0];
+                odd_a += (at[0] >> 8) & bytes;
+                sum_b += at[1];
+                odd_b += (at[1] >> 8) & bytes;
+                sum_c += at[2];
+                odd_c += (at[2] >> 8) & bytes;
+                sum_d += at[3];
+                odd_d += (at[3] >> 8) & bytes;
+            }
+            finish_four(&y[4], 4u, sum_b, odd_b, surplus, &f[4u * each], each, shift);
+            finish_four(&y[8], 4u, sum_c, odd_c, surplus, &f[8u * each], each, shift);
+            finish_four(&y[12], left - 12u, sum_d, odd_d, surplus, &f[12u * each], each, shift);
+            word += 4u;
+        } else {
+            for (k = 0u; k < count; ++k) {
+                const uint32_t four = row[(uint32_t)list[k] * width];
+                sum_a += four;
+                odd_a += (four >> 8) & bytes;
+            }
+            word += 1u;
+        }
+        finish_four(y, left, sum_a, odd_a, surplus, f, each, shift);
+    }
+}
+
+//! product_values: scale
+/* Adds a product with a few values. */
+static void product_values(num *to, uint32_t len, const int8_t *rows, const int32_t *x,
+                           uint32_t inputs, const int32_t *factor, uint32_t channels,
+                           uint32_t shift)
+{
+    uint32_t i;
+    uint32_t j;
+    for (j = 0u; j < len; ++j) {
+        int32_t sum = 0;
+        for (i = 0u; i < inputs; ++i) {
+            sum += x[i] * rows[i * len + j];
+        }
+        to[j] += scale(sum, factor[(channels == 1u) ? 0u : j], shift);
+    }
+}
+
 //! nibble
 /* A 4-bit weight; the even one of a byte is in its low half. */
 static inline int32_t nibble(uint8_t byte, uint32_t index)
@@ -155,6 +253,22 @@ static void rows_sparse(int32_t *to, uint32_t len, const uint32_t *starts, const
         const uint32_t end = starts[list[k] + 1u];
         for (i = starts[list[k]]; i < end; ++i) {
             to[places[i]] += values[i];
+        }
+    }
+}
+
+//! values_sparse
+/* The same for values. */
+static void values_sparse(int32_t *to, uint32_t len, const uint32_t *starts,
+                          const place_type *places, const int8_t *values, const int32_t *x,
+                          uint32_t inputs)
+{
+    uint32_t k;
+    uint32_t i;
+    (void)len;
+    for (k = 0u; k < inputs; ++k) {
+        for (i = starts[k]; i < starts[k + 1u]; ++i) {
+            to[places[i]] += x[k] * values[i];
         }
     }
 }
@@ -498,21 +612,51 @@ static void relu(num *to, uint32_t len, const num *from)
     }
 }
 
-//! look_up
-/* Straight lines between the points of a table; beyond its ends, the value there. */
-static void look_up(num *to, uint32_t len, const num *from, const int32_t *table,
-                    int32_t intervals, uint32_t step)
+//! point
+/* The value of a table at x, on a straight line between two of its points; beyond its ends, the
+   value there. */
+static inline int32_t point(const int32_t *table, int32_t x)
+{
+    const int32_t inside = (x < -TABLE_HALF) ? -TABLE_HALF
+                                             : ((x >= TABLE_HALF) ? (TABLE_HALF - 1) : x);
+    const uint32_t at = (uint32_t)(inside + TABLE_HALF);
+    const int32_t rest = (int32_t)(at & ((1u << TABLE_STEP) - 1u));
+    const int32_t low = table[at >> TABLE_STEP];
+    const int32_t rise = (table[(at >> TABLE_STEP) + 1u] - low) * rest;
+    return low + ((rise + (1 << (TABLE_STEP - 1u))) >> TABLE_STEP);
+}
+
+//! look_up: point
+static void look_up(num *to, uint32_t len, const num *from, const int32_t *table)
 {
     uint32_t i;
     for (i = 0u; i < len; ++i) {
-        const int64_t end = ((int64_t)intervals << step) - 1;
-        int64_t at = (int64_t)from[i] + ((int64_t)intervals << (step - 1u));
-        int32_t rest;
-        int32_t low;
-        at = (at < 0) ? 0 : ((at > end) ? end : at);
-        rest = (int32_t)(at & (((int64_t)1 << step) - 1));
-        low = table[at >> step];
-        to[i] = low + (((table[(at >> step) + 1] - low) * rest + (1 << (step - 1u))) >> step);
+        to[i] = point(table, from[i]);
+    }
+}
+
+//! egru: scale point
+/* The units of an event-based GRU; a and b are what the input and the events add to the gates. */
+static void egru(num *to, uint32_t len, num *h, const num *a, const num *b,
+                 const int32_t *threshold, const int32_t *tangent, const int32_t *logistic,
+                 int32_t share, uint32_t drop, uint32_t restart, uint32_t steps)
+{
+    uint32_t j;
+    const int is_start = (restart != 0u) && (steps % (restart + (restart == 0u)) == 0u);
+    for (j = 0u; j < len; ++j) {
+        const int32_t before = (is_start != 0) ? 0 : h[j];
+        const int32_t z = point(logistic, a[j] + b[j]);
+        const int32_t r = point(logistic, a[len + j] + b[len + j]);
+        const int32_t g = STATE_LIFT * point(tangent, a[2u * len + j] + scale(b[2u * len + j], r, 15u));
+        const int32_t mixed = g + scale(before - g, z, 15u);
+        const int32_t c = before + scale(mixed - before, share, 16u);
+        if (c > threshold[j]) {
+            to[j] = scale(c, 1, drop);
+            h[j] = c - threshold[j];
+        } else {
+            to[j] = 0;
+            h[j] = c;
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod c99;
 mod code;
 mod memory;
 mod population;
+mod products;
 mod rust;
 mod text;
 mod wasm;

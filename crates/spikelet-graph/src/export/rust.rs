@@ -68,14 +68,17 @@ fn library(graph: &Graph, code: &Code) -> String {
          pub const WINDOW: Option<u32> = {window};\n\
          /// Scores stand for `score / 2^FRACTION`.\npub const FRACTION: u32 = {fraction};\n\
          /// Bytes of a saved state.\npub const SAVED_BYTES: usize = {saved};\n\
-         /// Names of the classes.\npub const CLASSES: &[&str] = &{classes:?};\n\n\
-         type Num = {number};\ntype Index = {index};\n",
+         /// Names of the classes.\npub const CLASSES: &[&str] = &{classes:?};\n\
+         /// What fires: names and numbers of neurons.\n\
+         pub const POPULATIONS: &[(&str, usize)] = &{populations:?};\n\n\
+         type Num = {number};\n#[allow(dead_code)]\ntype Index = {index};\n",
         summary = text::summary(graph, code),
         inputs = code.program.inputs,
         outputs = text::outputs(code),
         fraction = text::score_fraction(code),
         saved = text::saved_bytes(code),
         classes = graph.task.classes,
+        populations = text::populations(code),
         number = number(code),
     );
     if code.constants.iter().any(|constant| matches!(constant.values, Data::Places(_))) {
@@ -102,8 +105,8 @@ fn library(graph: &Graph, code: &Code) -> String {
         used.remove("scale");
     }
     let helpers = text::helpers(HELPERS, &used);
-    if helpers.contains("LIMIT") {
-        let _ = writeln!(out, "const LIMIT: i32 = {};", crate::program::fixed::LIMIT);
+    for (name, value, kind) in text::NUMBERS.iter().filter(|(name, ..)| helpers.contains(name)) {
+        let _ = writeln!(out, "const {name}: {kind} = {value};");
     }
     out += &state(code);
     out += &step(code);
@@ -361,10 +364,23 @@ fn checksum(bytes: &[u8; SAVED_BYTES]) -> u32 {{
     )
 }
 
+const STEP: &str = "
+/// One time step.
+pub fn step(state: &mut State, x: &[f32; INPUTS]) -> Output {
+    step_watched(state, x, |_, _| {})
+}
+
+/// One time step; `spike` is told the population and the neuron of everything that fires.
+#[allow(unused_mut, unused_variables)]
+pub fn step_watched(
+    state: &mut State,
+    x: &[f32; INPUTS],
+    mut spike: impl FnMut(usize, usize),
+) -> Output {
+";
+
 fn step(code: &Code) -> String {
-    let mut text = String::from(
-        "\n/// One time step.\npub fn step(state: &mut State, x: &[f32; INPUTS]) -> Output {\n",
-    );
+    let mut text = String::from(STEP);
     for (slot, (content, len)) in code.slots.iter().enumerate() {
         let (kind, zero) = (element(*content), zero(code, *content));
         let _ = writeln!(text, "    let mut slot_{slot}: [{kind}; {len}] = [{zero}; {len}];");
@@ -374,14 +390,32 @@ fn step(code: &Code) -> String {
             let _ = writeln!(text, "    let mut count_{index} = 0;");
         }
     }
+    let mut watched = 0;
     for call in &code.calls {
         match call {
             Call::Helper { name, args } => {
-                let args: Vec<String> = args.iter().map(|arg| argument(code, arg)).collect();
-                let _ = writeln!(text, "    {name}({});", args.join(", "));
+                let words: Vec<String> = args.iter().map(|arg| argument(code, arg)).collect();
+                let _ = writeln!(text, "    {name}({});", words.join(", "));
+                if let ("egru", Some(Arg::To(events))) = (*name, args.first()) {
+                    let events = argument(code, &Arg::Read(*events));
+                    let _ = writeln!(
+                        text,
+                        "    for (neuron, y) in ({events}).iter().enumerate() {{\n        \
+                         if *y != 0 {{\n            spike({watched}, neuron);\n        }}\n    }}"
+                    );
+                    watched += 1;
+                }
             }
             Call::Population { step, .. } => {
                 let _ = writeln!(text, "    {}", population_call(code, *step));
+                if let Step::Fire { to, .. } = &code.program.steps[*step] {
+                    let list = argument(code, &Arg::Events(*to));
+                    let _ = writeln!(
+                        text,
+                        "    ({list}).iter().for_each(|neuron| spike({watched}, *neuron as usize));"
+                    );
+                    watched += 1;
+                }
             }
         }
     }

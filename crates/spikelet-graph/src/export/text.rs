@@ -1,9 +1,20 @@
 //! What the files of all languages share: numbers, the parts of helper files, the fingerprint.
 
 use super::code::{Call, Code, Data, Named};
-use crate::{graph::Graph, program::Constant};
+use crate::{
+    graph::Graph,
+    program::{Constant, Step, fixed},
+};
 use alloc::{collections::BTreeSet, format, string::String, string::ToString, vec::Vec};
 use core::fmt::Write;
+
+/// Numbers that helpers use, with their types in Rust.
+pub(super) const NUMBERS: [(&str, i32, &str); 4] = [
+    ("LIMIT", fixed::LIMIT, "i32"),
+    ("TABLE_HALF", fixed::TABLE_RANGE << fixed::TABLE_IN, "i32"),
+    ("TABLE_STEP", fixed::TABLE_STEP as i32, "u32"),
+    ("STATE_LIFT", 1 << (fixed::STATE - fixed::TABLE_OUT), "i32"),
+];
 
 /// The parts of a helper file that are used, in its order. A part begins with `//! name: needs`.
 pub(super) fn helpers(file: &str, used: &BTreeSet<&str>) -> String {
@@ -109,6 +120,20 @@ pub(super) fn summary(graph: &Graph, code: &Code) -> String {
 /// The fraction bits of the scores.
 pub(super) fn score_fraction(code: &Code) -> u32 {
     code.program.outputs.first().map_or(0, |output| code.program.buffers[*output].fraction)
+}
+
+/// Names and sizes of what fires, in the order of the calls.
+pub(super) fn populations(code: &Code) -> Vec<(&str, usize)> {
+    let mut populations = Vec::new();
+    for step in &code.program.steps {
+        let (name, states) = match step {
+            Step::Fire { population, .. } => (&population.name, population.v),
+            Step::Egru { units, .. } => (&units.name, units.h),
+            _ => continue,
+        };
+        populations.push((name.as_str(), code.program.buffers[states].len));
+    }
+    populations
 }
 
 /// Values of all outputs.

@@ -35,6 +35,7 @@ pub(super) fn files(graph: &Graph, code: &Code) -> Vec<File> {
     let wrapper = WRAPPER
         .replace("FRACTION", &text::score_fraction(code).to_string())
         .replace("INTEGER", &code.program.integer.to_string())
+        .replace("POPULATIONS", &serde_json::json!(text::populations(code)).to_string())
         .replace("CLASSES", &names(&graph.task.classes))
         .replace("CHANNELS", &names(&graph.task.channels));
     let mut files = Vec::from([

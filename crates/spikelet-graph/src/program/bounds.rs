@@ -26,21 +26,21 @@ pub(super) struct Formats {
     pub(super) output: Vec<u32>,
     /// Of the sum at its port 0.
     pub(super) port: Vec<u32>,
-    /// The largest magnitude of that sum, as a real number.
-    pub(super) arriving: Vec<f64>,
+    /// The largest magnitudes of the sums at ports 0 and 1, as real numbers.
+    pub(super) arriving: Vec<[f64; 2]>,
 }
 
 impl Formats {
-    /// Whether a product may read values of this many fraction bits at its port.
+    /// Whether a product may read values of this many fraction bits at a port.
     pub(super) fn check(
         &self,
         graph: &Graph,
-        index: usize,
+        (index, port): (usize, usize),
         weight: &Weight,
         fraction: u32,
     ) -> Result<(), GraphError> {
         let node = &graph.nodes[index];
-        if fraction <= most(graph, node, weight, self.arriving[index])? {
+        if fraction <= most(graph, node, weight, self.arriving[index][port])? {
             return Ok(());
         }
         Err(unsupported(node, "its sums leave 32 bits: read a mean, not a sum over time"))
@@ -59,14 +59,16 @@ pub(super) fn formats(graph: &Graph, topology: &Topology) -> Result<Formats, Gra
         let limit = |bound: f64| {
             fixed::fraction(bound, VALUE_BITS, cap.unwrap_or(MOST)).ok_or_else(too_large)
         };
-        let arriving = formats.arriving[index];
+        let [arriving, _] = formats.arriving[index];
         formats.port[index] = match &node.op {
             Op::Neuron(neuron) => {
                 let threshold = graph.param(&node.name, &neuron.threshold)?;
                 let threshold = threshold.iter().fold(0.0, |most: f64, t| most.max(abs(*t)));
                 limit(arriving.max(threshold).max(bounds[index]))?
             }
-            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
+            Op::Linear { weight, .. }
+            | Op::Conv2d { weight, .. }
+            | Op::Egru { weight_input: weight, .. } => {
                 let most = most(graph, node, weight, arriving)?;
                 fixed::fraction(arriving, VALUE_BITS, most).ok_or_else(too_large)?
             }
@@ -118,7 +120,13 @@ fn cap(
         for link in &topology.targets[from] {
             let target = &graph.nodes[link.node];
             match &target.op {
-                Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
+                Op::Egru { weight_hidden: weight, .. } if link.port == 1 => {
+                    let most = most(graph, target, weight, bounds[index])?;
+                    cap = Some(cap.map_or(most, |cap| cap.min(most)));
+                }
+                Op::Linear { weight, .. }
+                | Op::Conv2d { weight, .. }
+                | Op::Egru { weight_input: weight, .. } => {
                     let most = most(graph, target, weight, bounds[index])?;
                     cap = Some(cap.map_or(most, |cap| cap.min(most)));
                 }
@@ -139,17 +147,19 @@ fn most(graph: &Graph, node: &Node, weight: &Weight, bound: f64) -> Result<u32, 
 }
 
 /// The largest magnitude of every node's output and of the sum at its port 0.
-fn bounds(graph: &Graph, topology: &Topology) -> Result<(Vec<f64>, Vec<f64>), GraphError> {
+fn bounds(graph: &Graph, topology: &Topology) -> Result<(Vec<f64>, Vec<[f64; 2]>), GraphError> {
     let mut bounds: Vec<Option<f64>> = graph
         .nodes
         .iter()
         .map(|node| match &node.op {
             Op::Neuron(neuron) if neuron.membrane.is_spiking() => Some(1.0),
             Op::Activation { function: Function::Tanh | Function::Sigmoid } => Some(1.0),
+            // Its state is a mean of values of tanh, less a threshold that is not negative.
+            Op::Egru { .. } => Some(1.0),
             _ => None,
         })
         .collect();
-    let mut arriving = vec![0.0; graph.nodes.len()];
+    let mut arriving = vec![[0.0; 2]; graph.nodes.len()];
     for &index in &topology.order {
         let node = &graph.nodes[index];
         let mut ports = [0.0, 0.0];
@@ -161,7 +171,7 @@ fn bounds(graph: &Graph, topology: &Topology) -> Result<(Vec<f64>, Vec<f64>), Gr
             };
             ports[(*port).min(1)] += bound;
         }
-        arriving[index] = ports[0];
+        arriving[index] = ports;
         if bounds[index].is_none() {
             bounds[index] = Some(output_bound(graph, node, ports)?);
         }

@@ -9,6 +9,10 @@
 //! CuBa-LIF     i = decay(i') + I;  v = decay(v') + i
 //! adaptive     th = threshold + ((a gain + 2^15) >> 16);  a = decay(a') + 2^16 where it fired
 //! potential    within +-LIMIT
+//! EGRU         z, r = sigmoid(A + B);  g = tanh(A + ((B r + 2^14) >> 15)), both of 15 bits
+//!              c = 2^9 g + (((h - 2^9 g) z + 2^14) >> 15)
+//!              zoneout: c = h + (((c - h) share + 2^15) >> 16)
+//!              c > threshold: y = c, rounded to y's fraction, h = c - threshold; else y = 0, h = c
 //! mean         (2 sum + count) / (2 count), rounded down
 //! tanh, sigmoid  a table of 513 values over -8..=8, straight lines in between
 //! ```
@@ -30,6 +34,8 @@ pub const DECAY: u32 = 16;
 pub const TABLE_OUT: u32 = 15;
 /// Fraction bits of what a table is given.
 pub const TABLE_IN: u32 = 16;
+/// Fraction bits of the states of an EGRU, which stay within -1..=1: what is kept of a slow change.
+pub const STATE: u32 = 24;
 /// Half the range of a table.
 pub const TABLE_RANGE: i32 = 8;
 /// Bits of the part of a table's input that lies between two of its values.
@@ -52,11 +58,12 @@ pub(super) fn integers(values: &[f32], fraction: u32) -> Constant {
     Constant::I32(values.iter().map(|value| round(f64::from(*value) * unit)).collect())
 }
 
-/// Factors as integers below `2^30` and a shift; `None` if one is too large.
+/// Factors as integers below `2^30` and a shift from 1 to 31, which 32-bit processors do in two
+/// instructions; `None` if one is too large.
 pub(super) fn factor(ratios: &[f64]) -> Option<Factor> {
     let largest = ratios.iter().fold(0.0, |largest: f64, ratio| largest.max(ratio.abs()));
     let mut shift = 0;
-    while shift < 62 && largest * power(shift + 1) < power(30) {
+    while shift < 31 && largest * power(shift + 1) < power(30) {
         shift += 1;
     }
     if shift == 0 {

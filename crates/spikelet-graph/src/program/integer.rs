@@ -13,6 +13,9 @@ use crate::{
 };
 use alloc::{format, vec::Vec};
 
+/// What a table is given stays below this: in units of `2^-TABLE_IN`, below `2^30`.
+pub(super) const TABLE_LIMIT: f64 = 16384.0;
+
 /// Whether what adaptations add to a threshold stays below `2^28`.
 fn fits(gain: &Constant, decay: &Constant) -> bool {
     let largest = |values: &Constant| values.integers().iter().map(|n| n.unsigned_abs()).max();
@@ -111,7 +114,7 @@ impl Lower<'_> {
         fraction: u32,
         thresholds: &[f32],
     ) -> Result<bool, GraphError> {
-        let Some(&arriving) = self.formats.arriving.get(index) else { return Ok(false) };
+        let Some(&[arriving, _]) = self.formats.arriving.get(index) else { return Ok(false) };
         let beta = match &neuron.membrane {
             Membrane::Lif { beta, .. } | Membrane::Li { beta } => beta,
             _ => return Ok(true),
@@ -130,6 +133,11 @@ impl Lower<'_> {
         function: Function,
     ) -> Result<(), GraphError> {
         let node = &self.graph.nodes[index];
+        let is_table = matches!(function, Function::Tanh | Function::Sigmoid);
+        if is_table && self.formats.arriving.get(index).is_some_and(|[x, _]| *x >= TABLE_LIMIT) {
+            let problem = "its input leaves the range of its table: scale its weights down";
+            return Err(unsupported(node, problem));
+        }
         let from = match (function, self.program.integer) {
             (Function::ReluSquared, true) => {
                 return Err(unsupported(node, "the square of relu is no integer-only operation"));

@@ -144,6 +144,7 @@ impl Lower<'_> {
             }
             Op::Activation { function } => self.activation(index, *function)?,
             Op::Neuron(neuron) => self.neuron(index, neuron)?,
+            Op::Egru { .. } => self.egru(index)?,
             Op::Readout { readout } => self.readout(index, *readout),
             _ => {
                 let problem = "programs for small devices do not have this operation yet";
@@ -166,18 +167,31 @@ impl Lower<'_> {
         weight: &Weight,
         bias: Option<&str>,
     ) -> Result<(), GraphError> {
-        let (graph, node) = (self.graph, &self.graph.nodes[index]);
         let value = self.port(index, 0);
         let shape = self.convolution(index, weight);
+        let to = match self.only_sum(index) {
+            Some((target, port)) => self.sum(target, port),
+            None => (self.own_values(index, self.format(index), false), false),
+        };
+        self.multiply((index, 0), weight, bias, value, shape, to)
+    }
+
+    /// Adds the product with what arrives at a port (and a bias) to a buffer, which may have begun.
+    pub(super) fn multiply(
+        &mut self,
+        (index, port): (usize, usize),
+        weight: &Weight,
+        bias: Option<&str>,
+        value: ValueId,
+        shape: Option<Convolution>,
+        (to, begun): (BufferId, bool),
+    ) -> Result<(), GraphError> {
+        let (graph, node) = (self.graph, &self.graph.nodes[index]);
         let input = self.values[value];
         let (weights, scale) = self.weights(node, weight, &input, shape.is_some())?;
         let from = match (input.binary, self.program.integer) {
             (true, _) => Source::Events(self.events(value)),
             (false, _) => Source::Values(self.dense(value)),
-        };
-        let (to, begun) = match self.only_sum(index) {
-            Some((target, port)) => self.sum(target, port),
-            None => (self.own_values(index, self.format(index), false), false),
         };
         let constant = bias.map(|name| self.vector(node, name, to)).transpose()?;
         match (constant, begun) {
@@ -194,7 +208,7 @@ impl Lower<'_> {
             Source::Values(buffer) => self.program.buffers[buffer].fraction,
         };
         if self.program.integer {
-            self.formats.check(graph, index, weight, fraction)?;
+            self.formats.check(graph, (index, port), weight, fraction)?;
         } else if !matches!(from, Source::Events(_)) {
             let problem = "integer weights on values that are no spikes need an integer-only graph";
             return Err(unsupported(node, problem));

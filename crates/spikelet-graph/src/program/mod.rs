@@ -6,6 +6,7 @@
 //! what is exported, so that both give the same bits.
 
 mod bounds;
+mod egru;
 pub mod fixed;
 mod integer;
 mod lower;
@@ -184,6 +185,21 @@ pub enum Model {
     Li,
 }
 
+/// The units of an EGRU in the numbers of the program. `fixed` has the equations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Units {
+    /// The node.
+    pub name: String,
+    /// One a unit, in units of `2^-STATE`.
+    pub threshold: Constant,
+    /// What zoneout leaves of a change, in units of `2^-DECAY`; `None` without it.
+    pub share: Option<i32>,
+    /// Steps after which the states start again from zero.
+    pub restart: Option<usize>,
+    /// States.
+    pub h: BufferId,
+}
+
 /// One step. `from` (or `current`) is read, `to` written or added to.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields are as the comment of the step and of their types say")]
@@ -229,6 +245,8 @@ pub enum Step {
     Fire { population: Population, current: BufferId, to: BufferId },
     /// Advances leaky integrators.
     Integrate { population: Population, current: BufferId, to: BufferId },
+    /// Advances the units of an EGRU; `gates` are what the input and the events add to `z`, `r`, `g`.
+    Egru { units: Units, gates: [BufferId; 2], to: BufferId },
     /// Reduces over time.
     Reduce { readout: Readout, from: Source, sum: BufferId, to: BufferId },
     /// Copies at the end of the step.
@@ -298,6 +316,7 @@ impl Step {
                     .iter()
                     .sum()
             }
+            Step::Egru { units, .. } => units.threshold.bytes(),
             _ => 0,
         }
     }
@@ -333,6 +352,9 @@ impl Step {
             Step::Fire { population, current, to }
             | Step::Integrate { population, current, to } => {
                 [*current, *to, population.v].into_iter().chain(population.second).for_each(visit);
+            }
+            Step::Egru { units, gates, to } => {
+                gates.iter().chain([&units.h, to]).copied().for_each(visit);
             }
             Step::Reduce { from, sum, to, .. } => {
                 [source(from), *sum, *to].into_iter().for_each(visit);

@@ -111,10 +111,12 @@ impl Lower<'_> {
     fn latched(&self, index: usize) -> bool {
         !passes_on(&self.graph.nodes[index].op)
             && self.topology.targets[index].iter().filter(|link| link.delay > 0).all(|link| {
-                link.delay == 1
-                    && link.node != index
-                    && self.position[link.node] < self.position[index]
-                    && !passes_on(&self.graph.nodes[link.node].op)
+                let runs_before = match link.node == index {
+                    // A layer that feeds itself multiplies its events before it makes new ones.
+                    true => matches!(self.graph.nodes[index].op, Op::Egru { .. }),
+                    false => self.position[link.node] < self.position[index],
+                };
+                link.delay == 1 && runs_before && !passes_on(&self.graph.nodes[link.node].op)
             })
     }
 

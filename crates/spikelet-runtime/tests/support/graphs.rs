@@ -3,7 +3,8 @@
 
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Readout, Reset, Signal, Tensor,
-    compress::{Bits, integer_only, quantize},
+    Weight,
+    compress::{Bits, integer_only, quantize_channels},
 };
 use std::collections::BTreeMap;
 
@@ -71,8 +72,58 @@ pub fn convolutional() -> Graph {
     g.finish().expect("a valid graph")
 }
 
+/// Two event-based GRUs, the second one behind the trace of the first, with zoneout and a restart.
+pub fn event_based() -> Graph {
+    let mut g = GraphBuilder::new("event-based");
+    g.input("x", Signal::Dense, &[3]);
+    let mut last = "x".to_owned();
+    for (index, (inputs, zoneout, restart)) in
+        [(3, 0.0, None), (20, 0.25, Some(7))].into_iter().enumerate()
+    {
+        let name = format!("e{index}");
+        let weight = |tensor: String, layout| Weight { tensor, scale: None, layout };
+        let vector = |values: [f32; 20]| Tensor::f32(&[20], values.to_vec()).expect("a unit each");
+        let biases = |seed: usize| {
+            let values = (0..60).map(|k| ((k * 7 + seed) % 13) as f32 / 8.0 - 0.75).collect();
+            Tensor::f32(&[60], values).expect("a gate each")
+        };
+        let op = Op::Egru {
+            weight_input: weight(
+                g.tensor(&format!("{name}.w"), matrix(&[60, inputs], 2)),
+                Layout::ByOutput,
+            ),
+            weight_hidden: weight(
+                g.tensor(&format!("{name}.r"), matrix(&[20, 60], 5)),
+                Layout::ByInput,
+            ),
+            bias_input: g.tensor(&format!("{name}.b"), biases(1)),
+            bias_hidden: g.tensor(&format!("{name}.c"), biases(4)),
+            threshold: g.tensor(
+                &format!("{name}.t"),
+                vector(std::array::from_fn(|k| (k % 5) as f32 / 8.0)),
+            ),
+            zoneout,
+            restart,
+        };
+        g.node(&name, op);
+        g.edge(&last, &name, 0);
+        g.edge((name.as_str(), 1), &name, 1);
+        let (gain, trace) = (format!("{name}.gain"), format!("{name}.trace"));
+        let factor = g.tensor(&gain, vector([0.125; 20]));
+        g.node(&gain, Op::Scale { factor, shift: None });
+        g.edge(&name, &gain, 0);
+        let li = Membrane::Li { beta: Param::Shared(0.875) };
+        g.neuron(&trace, &[&gain], neuron(li, false, Reset::None));
+        last = trace;
+    }
+    g.linear("o", &last, &matrix(&[4, 20], 3), Some(matrix(&[4], 2)), Layout::ByOutput);
+    g.readout("mean", "o", Readout::Mean);
+    g.output("y", "mean");
+    g.finish().expect("a valid graph")
+}
+
 pub fn integers(graph: &Graph) -> [Graph; 2] {
-    let (floats, _) = quantize(graph, Bits::Eight, &[]).expect("weights");
+    let (floats, _) = quantize_channels(graph, Bits::Eight, &[]).expect("weights");
     let largest = BTreeMap::from([("x".to_owned(), 3.0)]);
     let integers = integer_only(&floats, &largest).expect("an integer form");
     [floats, integers]

@@ -52,6 +52,14 @@ int main(void)
         x[1] = 0.0f;
         network_step(&cut, x, &b);
         CHECK(memcmp(a.scores, b.scores, sizeof a.scores) == 0);
+        /* A sample that was lost. */
+        for (i = 0; i < NETWORK_INPUTS; ++i) {
+            x[i] = 0.0f / zero;
+        }
+        network_step(&other, x, &a);
+        memset(x, 0, sizeof x);
+        network_step(&cut, x, &b);
+        CHECK(memcmp(a.scores, b.scores, sizeof a.scores) == 0);
     }
     printf("ok\n");
     return 0;

@@ -1,6 +1,7 @@
 //! `spikelet export`.
 
 use crate::{
+    board::{self, Board},
     budget::{self, Budget, Fit},
     failure::{Failure, Outcome, Result},
     labelled,
@@ -14,12 +15,13 @@ use spikelet_graph::{
     Graph,
     export::{self, Memory, export},
 };
+use spikelet_runtime::MemoryPlan;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Write a model as source code for a device
+/// Write a model for a device: as source code, or with how to build its program
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,12 +29,15 @@ Examples:
   spikelet export board.safetensors --target c99 --out board-c
   spikelet export board.safetensors --target rust-no-std --out board-rs
   spikelet export model.safetensors --target c99 --out small --budget flash=256K,ram=32K
+  spikelet export model.safetensors --target linux-aarch64 --out pi && pi/build
 
 The folder builds as it stands and has a readme of its own. The code gives the scores of `spikelet
 run` with the same graph, to the bit. What it needs is printed first: flash for constants and code,
 memory for the state and the stack of a step.
 With --budget nothing is written that does not fit: the graph is taken as it is if it fits, or else
-made integer-only with fewer bits, pruned more, run in another order, until it does.")]
+made integer-only with fewer bits, pruned more, run in another order, until it does.
+For boards with Linux the folder holds the model and a script that builds the program that runs it,
+`spikelet` without training, as one static file; any graph runs there.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -57,6 +62,20 @@ enum Target {
     RustNoStd,
     /// A WebAssembly module with a JavaScript wrapper and a page.
     Wasm,
+    /// A program for boards with 64-bit Linux on Arm.
+    LinuxAarch64,
+    /// A program for boards with 32-bit Linux on Arm.
+    LinuxArmv7,
+}
+
+impl Target {
+    fn board(self) -> Option<&'static Board> {
+        match self {
+            Target::C99 | Target::RustNoStd | Target::Wasm => None,
+            Target::LinuxAarch64 => Some(&board::AARCH64),
+            Target::LinuxArmv7 => Some(&board::ARMV7),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -64,11 +83,20 @@ struct Exported {
     out: PathBuf,
     files: Vec<&'static str>,
     integer_only: bool,
-    memory: Memory,
-    flash: usize,
-    ram: usize,
+    #[serde(flatten)]
+    needs: Needs,
     #[serde(skip_serializing_if = "Option::is_none")]
     search: Option<Fit>,
+}
+
+/// Bytes on the device.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Needs {
+    /// Of code.
+    Code { memory: Memory, flash: usize, ram: usize },
+    /// Of the network beside a program.
+    Board { weights: usize, constants: usize, state: usize, work: usize },
 }
 
 /// Runs the command.
@@ -78,56 +106,88 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Err(Failure::usage(format!("{} exists already", args.out.display()))
             .help("name a folder that does not, or remove it"));
     }
+    let board = args.target.board();
     let (graph, search) = match &args.budget {
         None => (model.graph, None),
+        Some(_) if board.is_some() => {
+            return Err(Failure::usage("--budget is for code without an operating system")
+                .help("make the model smaller with spikelet compress"));
+        }
         Some(budget) => {
             let (graph, fit) = budget::search(&model.graph, budget, &args.source, ui)?;
             (graph, Some(fit))
         }
     };
-    let memory = export::memory(&graph)?;
-    let target = match args.target {
-        Target::C99 => export::Target::C99,
-        Target::RustNoStd => export::Target::RustNoStd,
-        Target::Wasm => export::Target::Wasm,
+    let (needs, files) = match board {
+        Some(board) => (Needs::on_a_board(&graph)?, board::files(&graph, board)?),
+        None => (Needs::of_code(&graph)?, code(&graph, args.target)?),
     };
-    let files = export(&graph, target)?;
     if !ui.json {
-        ui.note(plan(&graph, &memory));
+        ui.note(needs.plan(&graph));
     }
     write(&args.out, &files)?;
     let report = Exported {
         out: args.out.clone(),
-        files: files.iter().map(|file| file.name).collect(),
+        files: files.iter().map(|(name, _)| *name).collect(),
         integer_only: graph.integer.is_some(),
-        memory,
-        flash: memory.flash(),
-        ram: memory.ram(),
+        needs,
         search,
     };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
 
-/// What the code needs, as a table.
-fn plan(graph: &Graph, memory: &Memory) -> String {
-    let mut text = Table::new(["memory", "bytes"]);
-    for (name, bytes) in [
-        ("constants", memory.constants),
-        ("code, about", memory.code),
-        ("flash", memory.flash()),
-        ("state", memory.state),
-        ("stack at its peak, about", memory.stack),
-        ("ram", memory.ram()),
-    ] {
-        text.row([name.to_owned(), table::count(bytes as u64)]);
+/// Source code, file by file.
+fn code(graph: &Graph, target: Target) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let target = match target {
+        Target::RustNoStd => export::Target::RustNoStd,
+        Target::Wasm => export::Target::Wasm,
+        _ => export::Target::C99,
+    };
+    let files = export(graph, target)?;
+    Ok(files.into_iter().map(|file| (file.name, file.content.into_bytes())).collect())
+}
+
+impl Needs {
+    fn of_code(graph: &Graph) -> Result<Self> {
+        let memory = export::memory(graph)?;
+        Ok(Needs::Code { memory, flash: memory.flash(), ram: memory.ram() })
     }
-    let arithmetic = if graph.integer.is_some() { "integers alone" } else { "32-bit floats" };
-    format!("{}, {arithmetic}\n{}", graph.name, text.text())
+
+    fn on_a_board(graph: &Graph) -> Result<Self> {
+        let MemoryPlan { weights, constants, state, scratch } = board::memory(graph)?;
+        Ok(Needs::Board { weights, constants, state, work: scratch })
+    }
+
+    /// As a table.
+    fn plan(&self, graph: &Graph) -> String {
+        let mut text = Table::new(["memory", "bytes"]);
+        let mut row = |name: &str, bytes: usize| {
+            text.row([name.to_owned(), table::count(bytes as u64)]);
+        };
+        match *self {
+            Needs::Code { memory, flash, ram } => {
+                row("constants", memory.constants);
+                row("code, about", memory.code);
+                row("flash", flash);
+                row("state", memory.state);
+                row("stack at its peak, about", memory.stack);
+                row("ram", ram);
+            }
+            Needs::Board { weights, constants, state, work } => {
+                row("weights", weights);
+                row("other constants", constants);
+                row("state of a stream", state);
+                row("work of a step", work);
+            }
+        }
+        let arithmetic = if graph.integer.is_some() { "integers alone" } else { "32-bit floats" };
+        format!("{}, {arithmetic}\n{}", graph.name, text.text())
+    }
 }
 
 /// Writes a whole folder or none: into a temporary folder beside it, which is then renamed.
-fn write(out: &Path, files: &[export::File]) -> Result<()> {
+fn write(out: &Path, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
     let parent = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -136,21 +196,30 @@ fn write(out: &Path, files: &[export::File]) -> Result<()> {
         |error: std::io::Error| Failure::from(error).context(format!("writing {}", out.display()));
     fs::create_dir_all(parent).map_err(failed)?;
     let folder = tempfile::Builder::new().prefix(".export").tempdir_in(parent).map_err(failed)?;
-    for file in files {
-        let path = folder.path().join(file.name);
+    for (name, content) in files {
+        let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap_or(folder.path())).map_err(failed)?;
-        fs::write(path, &file.content).map_err(failed)?;
+        fs::write(&path, content).map_err(failed)?;
+        if *name == board::BUILD_NAME {
+            open_to_all(&path).map_err(failed)?;
+        }
     }
     // A temporary folder is private; what is exported is not.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let readable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(folder.path(), readable).map_err(failed)?;
-    }
+    open_to_all(folder.path()).map_err(failed)?;
     fs::rename(folder.path(), out).map_err(failed)?;
     // It has another name now: there is nothing left to remove.
     let _ = folder.keep();
+    Ok(())
+}
+
+/// Everyone may read and enter, or execute.
+fn open_to_all(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    let _ = path;
     Ok(())
 }
 
