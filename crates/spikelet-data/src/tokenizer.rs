@@ -1,6 +1,7 @@
 //! Hugging Face tokenizers (`tokenizer.json`), and training of a byte-level BPE.
 
 use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::error::{DataError, Result};
 
 /// Most bytes of a `tokenizer.json`: ten times a large one.
 const MAX_BYTES: u64 = 1 << 26;
+/// The names of end marks, as tokenizers of language models have them.
+const ENDS: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
 /// Most tokens of a vocabulary.
 const MAX_TOKENS: u32 = 1 << 22;
 
@@ -63,7 +66,7 @@ impl Tokenizer {
         let wrong = |reason: String| DataError::offset(file, 0, format!("no tokenizer: {reason}"));
         // What is no JSON at all, and some of what is no tokenizer, makes the crate panic.
         let value: Value = serde_json::from_str(json).map_err(|e| wrong(e.to_string()))?;
-        let inner = std::panic::catch_unwind(|| serde_json::from_value::<Inner>(value));
+        let inner = catch_unwind(|| serde_json::from_value::<Inner>(value));
         let inner = inner.map_err(|_| wrong("a part of it is broken".to_owned()))?;
         Self::of(inner.map_err(|e| wrong(e.to_string()))?, json).map_err(wrong)
     }
@@ -134,16 +137,30 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, file: &str) -> Result<Vec<u32>> {
         let mut tokens = Vec::with_capacity(text.len() / 3);
         for (line, number) in text.split_inclusive('\n').zip(1..) {
-            let encoded = self.inner.encode_fast(line, false);
-            let encoded = encoded.map_err(|e| DataError::line(file, number, e.to_string()))?;
+            let wrong = |reason: String| DataError::line(file, number, reason);
+            // Some of what a `tokenizer.json` may ask for makes the crate panic on some texts.
+            let encode = AssertUnwindSafe(|| self.inner.encode_fast(line, false));
+            let encoded = catch_unwind(encode)
+                .map_err(|_| wrong("the tokenizer of the model is broken".to_owned()))?
+                .map_err(|e| wrong(e.to_string()))?;
             tokens.extend_from_slice(encoded.get_ids());
         }
         Ok(tokens)
     }
 
-    /// The text of tokens; numbers that are no tokens are left out.
+    /// The text of tokens; numbers that are no tokens are left out, and there is none if the tokenizer
+    /// is broken.
     pub fn decode(&self, tokens: &[u32]) -> String {
-        self.inner.decode(tokens, false).unwrap_or_default()
+        let decode = AssertUnwindSafe(|| self.inner.decode(tokens, false));
+        catch_unwind(decode).ok().and_then(std::result::Result::ok).unwrap_or_default()
+    }
+
+    /// The token that ends a text: a special one with one of the usual names.
+    pub fn end(&self) -> Option<u32> {
+        let tokens = self.inner.get_added_tokens_decoder();
+        let special =
+            |name: &str| tokens.values().any(|token| token.special && token.content == name);
+        ENDS.into_iter().find(|name| special(name)).and_then(|name| self.inner.token_to_id(name))
     }
 }
 
@@ -164,6 +181,22 @@ mod tests {
         let again = Tokenizer::from_json(tokenizer.json(), "t").unwrap();
         assert_eq!(again.encode(&text, "t").unwrap(), tokens);
         assert!(Tokenizer::train(&text, 255).is_err());
+    }
+
+    #[test]
+    fn an_end_mark_is_a_special_token() {
+        let plain = Tokenizer::train("a b c a b", 256).unwrap();
+        assert_eq!(plain.end(), None);
+        let mut json: Value = serde_json::from_str(plain.json()).unwrap();
+        for (special, end) in [(false, None), (true, Some(256))] {
+            json["added_tokens"] = serde_json::json!([{
+                "id": 256, "content": "<|endoftext|>", "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": special,
+            }]);
+            let marked = Tokenizer::from_json(&json.to_string(), "t").unwrap();
+            assert_eq!(marked.end(), end);
+            assert_eq!(marked.encode("a<|endoftext|>", "t").unwrap().last(), Some(&256));
+        }
     }
 
     #[test]

@@ -4,14 +4,13 @@
 //! takes one dot product per output. A dot product has eight partial sums, each over every eighth
 //! element, added in a fixed tree, so that its bits do not depend on the instruction set.
 
+pub(crate) use crate::level::LANES;
 use crate::{
     blocks::{Block, for_each_block},
     gather::nibbles,
+    level::{Level, Task, lanes, launch, padded},
     simd::dispatch,
 };
-
-/// Partial sums of a dot product.
-pub(crate) const LANES: usize = 8;
 
 /// `out += x W` with `weights` `[x.len(), out.len()]`, inputs in ascending order.
 ///
@@ -51,71 +50,106 @@ impl Block for ByInput<'_> {
 /// # Panics
 /// When `weights` is shorter than that.
 pub fn add_by_output(out: &mut [f32], weights: &[f32], x: &[f32]) {
-    assert!(weights.len() >= out.len() * x.len(), "matrix shorter than its shape");
-    dispatch(
-        #[inline(always)]
-        || {
-            add_dots(
-                out,
-                weights,
-                x,
-                #[inline(always)]
-                |w| *w,
-            );
-        },
-    );
+    launch(Dots { out, weights, x });
 }
 
-/// Adds a dot product for every output. Four rows at a time: the sums of one wait for each other.
-#[inline(always)]
-pub(crate) fn add_dots<T>(
-    out: &mut [f32],
-    weights: &[T],
-    x: &[f32],
-    weight: impl Fn(&T) -> f32 + Copy,
-) {
-    let (fours, rest) = out.as_chunks_mut::<4>();
-    let done = 4 * fours.len();
-    for (o, y) in fours.iter_mut().enumerate() {
-        let (a, others) = weights[4 * o * x.len()..(4 * o + 4) * x.len()].split_at(x.len());
-        let (b, others) = others.split_at(x.len());
-        let (c, d) = others.split_at(x.len());
-        let sums = dots([a, b, c, d], x, weight);
-        for r in 0..4 {
-            y[r] += sums[r];
+/// A float as it lies in memory.
+pub(crate) trait Float: Copy + Default {
+    fn load<L: Level>(from: &[Self; LANES], level: L) -> L::Floats;
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    fn load<L: Level>(from: &[f32; LANES], level: L) -> L::Floats {
+        level.load(from)
+    }
+}
+
+/// Half precision.
+impl Float for u16 {
+    #[inline(always)]
+    fn load<L: Level>(from: &[u16; LANES], level: L) -> L::Floats {
+        level.halves(from)
+    }
+}
+
+/// Bytes from which on a matrix comes from memory, which answers fastest when it is read from one
+/// end to the other.
+const STREAMED: usize = 1 << 18;
+
+/// Adds a dot product for every output. Four rows at a time, if they are in a cache: the sums of
+/// one wait for each other.
+pub(crate) struct Dots<'a, W> {
+    pub(crate) out: &'a mut [f32],
+    pub(crate) weights: &'a [W],
+    pub(crate) x: &'a [f32],
+}
+
+impl<W: Float> Task for Dots<'_, W> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self, level: L) {
+        let Dots { out, weights, x } = self;
+        let n = x.len();
+        let bytes = out.len() * n * size_of::<W>();
+        assert!(weights.len() >= out.len() * n, "matrix shorter than its shape");
+        let together = if bytes < STREAMED { out.len() / 4 * 4 } else { 0 };
+        let (cached, rest) = out.split_at_mut(together);
+        for (o, y) in cached.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let (a, others) = weights[4 * o * n..(4 * o + 4) * n].split_at(n);
+            let (b, others) = others.split_at(n);
+            let (c, d) = others.split_at(n);
+            let sums = dots(level, [a, b, c, d], [x]);
+            for r in 0..4 {
+                y[r] += sums[r][0];
+            }
+        }
+        for (o, y) in rest.iter_mut().enumerate() {
+            let start = (together + o) * n;
+            let [[sum]] = dots(level, [&weights[start..start + n]], [x]);
+            *y += sum;
         }
     }
-    for (o, y) in rest.iter_mut().enumerate() {
-        let start = (done + o) * x.len();
-        *y += dot(&weights[start..start + x.len()], x, weight);
-    }
 }
 
-/// [`dot`] of four rows.
+/// The dot products of rows and vectors of one length.
 #[inline(always)]
-fn dots<T>(rows: [&[T]; 4], x: &[f32], weight: impl Fn(&T) -> f32 + Copy) -> [f32; 4] {
-    let [a, b, c, d] = rows;
-    let [mut p, mut q, mut r, mut s] = [[0.0; LANES]; 4];
-    let whole = x.len() / LANES * LANES;
-    for (k, x) in x[..whole].chunks_exact(LANES).enumerate() {
-        let at = k * LANES..(k + 1) * LANES;
-        add_lanes(&mut p, &a[at.clone()], x, weight);
-        add_lanes(&mut q, &b[at.clone()], x, weight);
-        add_lanes(&mut r, &c[at.clone()], x, weight);
-        add_lanes(&mut s, &d[at], x, weight);
+pub(crate) fn dots<L: Level, W: Float, const R: usize, const V: usize>(
+    level: L,
+    rows: [&[W]; R],
+    xs: [&[f32]; V],
+) -> [[f32; V]; R] {
+    let n = xs[0].len() / LANES;
+    let (mut w, mut x) = ([&[][..]; R], [&[][..]; V]);
+    for r in 0..R {
+        w[r] = &lanes(rows[r]).0[..n];
     }
-    add_lanes(&mut p, &a[whole..], &x[whole..], weight);
-    add_lanes(&mut q, &b[whole..], &x[whole..], weight);
-    add_lanes(&mut r, &c[whole..], &x[whole..], weight);
-    add_lanes(&mut s, &d[whole..], &x[whole..], weight);
-    [tree_sum(p), tree_sum(q), tree_sum(r), tree_sum(s)]
-}
-
-#[inline(always)]
-fn add_lanes<T>(lanes: &mut [f32; LANES], w: &[T], x: &[f32], weight: impl Fn(&T) -> f32) {
-    for ((lane, w), x) in lanes.iter_mut().zip(w).zip(x) {
-        *lane += weight(w) * x;
+    for v in 0..V {
+        x[v] = &lanes(xs[v]).0[..n];
     }
+    let mut sums = [[level.splat(0.0); V]; R];
+    for k in 0..n {
+        for r in 0..R {
+            let w = W::load(&w[r][k], level);
+            for v in 0..V {
+                let product = level.multiply(w, level.load(&x[v][k]));
+                sums[r][v] = level.add(sums[r][v], product);
+            }
+        }
+    }
+    let mut found = [[0.0; V]; R];
+    for r in 0..R {
+        for v in 0..V {
+            if xs[v].len() > n * LANES {
+                let w = W::load(&padded(lanes(rows[r]).1), level);
+                let x = level.load(&padded(lanes(xs[v]).1));
+                sums[r][v] = level.add(sums[r][v], level.multiply(w, x));
+            }
+            found[r][v] = level.total(sums[r][v]);
+        }
+    }
+    found
 }
 
 /// `out += scale * (W x)` with 8-bit `weights` `[out.len(), x.len()]` and one scale per output.

@@ -26,6 +26,7 @@ pub mod l2mu;
 pub mod layer_norm;
 pub mod legendre;
 pub mod legendre_step;
+mod level;
 #[cfg(feature = "std")]
 pub mod linear;
 pub mod lstm;

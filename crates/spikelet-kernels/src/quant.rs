@@ -10,6 +10,7 @@ pub fn limit(bits: u32) -> i8 {
 }
 
 /// The scale that maps `-max_abs..=max_abs` on `-limit..=limit`; 1 if all values are zero.
+#[inline(always)]
 pub fn scale(max_abs: f32, limit: i8) -> f32 {
     let scale = max_abs / f32::from(limit);
     if scale > 0.0 && scale.is_finite() { scale } else { 1.0 }

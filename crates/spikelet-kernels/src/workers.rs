@@ -38,7 +38,7 @@ struct Shared {
 
 /// What the threads do: the function of a caller that waits for them.
 #[derive(Clone, Copy)]
-struct Task(*const (dyn Fn(usize) + Sync));
+struct Task(*const (dyn Fn() + Sync));
 
 // SAFETY: the function behind the pointer may be called from several threads (`Sync`), and the
 // pointer is only used while `Workers::run`, which was given it, has not returned.
@@ -64,9 +64,9 @@ impl Workers {
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let spawn = |index| {
+        let spawn = |_| {
             let shared = shared.clone();
-            thread::Builder::new().name("spikelet-product".into()).spawn(move || shared.work(index))
+            thread::Builder::new().name("spikelet-product".into()).spawn(move || shared.work())
         };
         // A system that gives no more threads is no reason to fail: there are fewer then.
         let handles = (1..count).map_while(|index| spawn(index).ok()).collect();
@@ -78,25 +78,29 @@ impl Workers {
         self.handles.len() + 1
     }
 
-    /// Calls `work` once for each part, every part on a thread of its own. If the threads are busy
-    /// with another caller's work, this one's does all.
+    /// Calls `work` once for each part. Threads take parts in their order, as they become free. If
+    /// they are busy with another caller's work, this one's does all.
     ///
     /// # Panics
-    /// If there are more parts than threads, or `work` panics.
+    /// If `work` panics.
     pub fn for_each<T: Send>(&self, parts: &mut [T], work: impl Fn(&mut T) + Sync) {
-        assert!(parts.len() <= self.count(), "a thread for every part");
         let busy = match parts.len() {
             0 | 1 => None,
+            _ if self.handles.is_empty() => None,
             _ => self.busy.try_lock().ok(),
         };
         if busy.is_none() {
             return parts.iter_mut().for_each(work);
         }
-        let (first, len) = (Pointer(parts.as_mut_ptr()), parts.len());
-        self.run(&|index| {
-            if index < len {
-                // SAFETY: `index` is below the number of parts, and `run` gives every index to one
-                // thread only, so no two references to one part exist. The parts outlive the call,
+        let (first, len, next) = (Pointer(parts.as_mut_ptr()), parts.len(), AtomicUsize::new(0));
+        self.run(&|| {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= len {
+                    break;
+                }
+                // SAFETY: `index` is below the number of parts, and the counter gives every index
+                // once, so no two references to one part exist. The parts outlive the call,
                 // because `run` returns after all threads are done.
                 #[allow(unsafe_code)]
                 work(unsafe { &mut *first.get().add(index) });
@@ -104,15 +108,14 @@ impl Workers {
         });
     }
 
-    /// Calls `task` with the number of each thread, on that thread.
-    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
+    /// Calls `task` on every thread.
+    fn run(&self, task: &(dyn Fn() + Sync)) {
         let shared = &*self.shared;
-        let pointer: *const (dyn Fn(usize) + Sync + '_) = task;
+        let pointer: *const (dyn Fn() + Sync + '_) = task;
         // SAFETY: only the lifetime changes. `Wait` below makes sure that no thread uses the
         // pointer after this function has returned or unwound.
         #[allow(unsafe_code)]
-        let pointer: *const (dyn Fn(usize) + Sync + 'static) =
-            unsafe { std::mem::transmute(pointer) };
+        let pointer: *const (dyn Fn() + Sync + 'static) = unsafe { std::mem::transmute(pointer) };
         *lock(&shared.task) = Some(Task(pointer));
         shared.remaining.store(self.handles.len(), Ordering::SeqCst);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
@@ -121,7 +124,7 @@ impl Workers {
             shared.wake.notify_all();
         }
         let wait = Wait(shared);
-        task(0);
+        task();
         drop(wait);
         if shared.panicked.swap(false, Ordering::SeqCst) {
             panic!("a thread panicked in its part of a product");
@@ -159,7 +162,7 @@ impl Drop for Wait<'_> {
 
 impl Shared {
     /// What a thread does all its life.
-    fn work(&self, index: usize) {
+    fn work(&self) {
         let mut seen = 0;
         while let Some(epoch) = self.next(seen) {
             seen = epoch;
@@ -168,7 +171,7 @@ impl Shared {
                 // SAFETY: `Workers::run` gave this pointer and waits until `remaining` is zero,
                 // which it is only after this call.
                 #[allow(unsafe_code)]
-                let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*task)(index) }));
+                let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*task)() }));
                 if done.is_err() {
                     self.panicked.store(true, Ordering::SeqCst);
                 }
@@ -237,8 +240,8 @@ mod tests {
     fn every_part_is_worked_on_once() {
         let workers = Workers::new(3);
         for round in 0..2000_u64 {
-            let mut parts = [round, round + 1, round + 2];
-            let used = 1 + (round % 3) as usize;
+            let mut parts = [0, 1, 2, 3, 4].map(|k| round + k);
+            let used = 1 + (round % 5) as usize;
             workers.for_each(&mut parts[..used], |part| *part *= 2);
             for (k, part) in parts.iter().enumerate() {
                 let factor = if k < used { 2 } else { 1 };

@@ -10,7 +10,7 @@ use crate::{
     buffers::Buffer,
     plan::{Input, Instruction, Plan, ProductKind},
     state::{Memory, State, View},
-    weights::{Arrival, Lane, Weights},
+    weights::{Arrival, Lane, Sums, Weights},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Range;
@@ -126,6 +126,13 @@ pub(crate) fn steps_together(plan: &Plan) -> usize {
     }
 }
 
+/// Whether several streams gain by taking their steps together: their weights then come from memory
+/// once.
+pub(crate) fn side_by_side(plan: &Plan) -> bool {
+    let bytes = |at| plan.with_lanes(at).map_or(0, |(weights, ..)| weights.bytes());
+    plan.input_len > 0 && (0..plan.instructions.len()).map(bytes).sum::<usize>() >= WEIGHTS
+}
+
 impl Plan {
     /// Whether an instruction is a convolution that several steps do one after the other.
     fn batched(&self, at: usize) -> bool {
@@ -164,7 +171,7 @@ impl Plan {
                         }
                     };
                     let copies = state.memory.copies(self, xs.len()).enumerate().skip(skipped);
-                    for_each(copies, touched * xs.len() >= PARALLEL, run);
+                    self.threads.for_each(copies, touched * xs.len() >= PARALLEL, run);
                 }
                 Section::Batch(at) => {
                     let skipped = if *at >= self.sequence { wanted } else { 0 };
@@ -209,8 +216,7 @@ impl Plan {
     fn batch(&self, memory: &mut Memory, steps: Range<usize>, at: usize) {
         let copies = memory.copies(self, steps.end).skip(steps.start);
         if let Some((weights, input, to)) = self.with_lanes(at) {
-            let lanes = copies.map(|view| self.lane(weights, view, input, to));
-            return weights.add_products(lanes.collect(), &self.threads);
+            return self.multiply_lanes(weights, copies.collect(), input, to);
         }
         let Instruction::Convolve { product, bias, add, to } = &self.instructions[at] else {
             return;
@@ -221,8 +227,46 @@ impl Plan {
 }
 
 impl Plan {
+    /// Advances every stream by one step, `x` `[stream, input]`: weights are read once for all of
+    /// them. Each gets its result.
+    pub(crate) fn advance_side_by_side(&self, states: &mut [State], x: &[f32], wanted: bool) {
+        let end = if wanted { self.instructions.len() } else { self.sequence };
+        for state in &mut *states {
+            state.seen.clear();
+        }
+        for (at, instruction) in self.instructions[..end].iter().enumerate() {
+            if let Some((weights, input, to)) = self.with_lanes(at) {
+                let views = states.iter_mut().map(|state| state.memory.view()).collect();
+                self.multiply_lanes(weights, views, input, to);
+                continue;
+            }
+            for (state, x) in states.iter_mut().zip(x.chunks_exact(self.input_len)) {
+                self.execute(instruction, &mut state.memory.view(), state.steps, x);
+            }
+        }
+        for state in states {
+            if wanted {
+                let State { memory, output, .. } = state;
+                self.read(&memory.view(), output);
+            }
+            state.steps += 1;
+        }
+    }
+
+    /// One product of several steps, or of several streams.
+    fn multiply_lanes(&self, weights: &Weights, views: Vec<View>, input: Input, to: Buffer) {
+        let mut sources: Vec<Source> =
+            views.into_iter().map(|view| self.source(view, input, to)).collect();
+        let rounds = weights.rounds() && weights.rows * sources.len() >= PARALLEL;
+        self.threads.for_each(sources.iter_mut(), rounds, |source| {
+            weights.prepare(source.x, source.sums);
+        });
+        let lane = |Source { x, sums, out }| Lane { x, rounded: &sums.rounded, out };
+        weights.add_products(sources.into_iter().map(lane).collect(), &self.threads);
+    }
+
     /// Input and output of a product of one of several steps.
-    fn lane<'a>(&self, weights: &Weights, view: View<'a>, input: Input, to: Buffer) -> Lane<'a> {
+    fn source<'a>(&self, view: View<'a>, input: Input, to: Buffer) -> Source<'a> {
         let View { values, words, sums, shift } = view;
         let place = |buffer: Buffer| self.places.moved(buffer, shift);
         let (events, from) = match input {
@@ -240,23 +284,13 @@ impl Plan {
             }
             None => Arrival::Dense(from),
         };
-        weights.prepare(x, sums);
-        Lane { x, rounded: &sums.rounded, out }
+        Source { x, sums, out }
     }
 }
 
-/// Calls `run` for every item, on several threads if that pays.
-fn for_each<T: Send>(
-    items: impl Iterator<Item = T>,
-    parallel: bool,
-    run: impl Fn(T) + Send + Sync,
-) {
-    #[cfg(feature = "std")]
-    if parallel && rayon::current_num_threads() > 1 {
-        use rayon::prelude::*;
-        items.collect::<Vec<T>>().into_par_iter().for_each(run);
-        return;
-    }
-    let _ = parallel;
-    items.for_each(run);
+/// A [`Lane`] before its input has been rounded.
+struct Source<'a> {
+    x: Arrival<'a>,
+    sums: &'a mut Sums,
+    out: &'a mut [f32],
 }

@@ -433,6 +433,13 @@ impl Executor {
         let start = out.len();
         out.resize(start + kept * streams * len, 0.0);
         let out = &mut out[start..];
+        if streams > 1 && time == 1 && self.plan.side_by_side {
+            self.plan.advance_side_by_side(states, x, kept > 0);
+            for (state, out) in states.iter().zip(out.chunks_exact_mut(len.max(1))) {
+                out.copy_from_slice(&state.output);
+            }
+            return;
+        }
         #[cfg(feature = "std")]
         if streams > 1 && streams * time >= PARALLEL_STEPS && rayon::current_num_threads() > 1 {
             self.run_parallel(states, x, results, kept, out);

@@ -350,6 +350,8 @@ pub(crate) struct Plan {
     /// The instructions, as several steps together run them, and how many steps that are.
     pub(crate) sections: Vec<Section>,
     pub(crate) together: usize,
+    /// Whether several streams take their steps together.
+    pub(crate) side_by_side: bool,
     /// The threads large products run on.
     pub(crate) threads: Threads,
     /// In the order of [`Mark::after`].

@@ -2,6 +2,7 @@
 
 use crate::{plan::Input, threads::Threads};
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 use spikelet_graph::{Graph, GraphError, Layout, Signal, Tensor, Values, Weight, int4, slab::Slab};
 #[cfg(feature = "std")]
 use spikelet_kernels::spike_conv::{DenseWeights, EventWeights, Events};
@@ -9,7 +10,7 @@ use spikelet_kernels::{
     conv,
     conv::Conv,
     dense, gather,
-    matvec::{self, Arrangement, GROUP, Rounded, Rows},
+    matvec::{self, Arrangement, EventLane, GROUP, Rounded, Rows},
     quant,
     sparse::SparseRows,
 };
@@ -24,6 +25,9 @@ const PRODUCTS: usize = 1 << 17;
 /// Outputs from which on rows of floats are read from end to end. Narrower ones are read in blocks
 /// whose sums stay in registers.
 const WIDE: usize = 256;
+
+/// Parts of a product that a thread takes one after the other.
+const EACH: usize = 4;
 
 /// What arrives at a node in one step.
 #[derive(Clone, Copy)]
@@ -333,8 +337,10 @@ impl Weights {
             (_, Arrival::Graded(..) | Arrival::Dense(_)) => {
                 self.prepare(x, sums);
                 let rounded = &sums.rounded;
-                let sizes = [out.len(), self.unit(), self.bytes()];
-                let work = |range: core::ops::Range<usize>, out: &mut &mut [f32]| {
+                // Part of a row should be long: what comes next is another row.
+                let each = if self.layout == Layout::ByInput { 1 } else { EACH };
+                let sizes = [out.len(), self.unit(), self.bytes(), each];
+                let work = |range: Range<usize>, out: &mut &mut [f32]| {
                     self.add_part(x, rounded, range.start, out);
                 };
                 threads.divide(sizes, out, |out, at| out.split_at_mut(at), work);
@@ -344,17 +350,49 @@ impl Weights {
 
     /// Adds a product to every lane, so that weights are read once for all of them.
     pub(crate) fn add_products(&self, lanes: Vec<Lane>, threads: &Threads) {
-        let unit = self.unit();
-        let sizes = [self.outputs, unit, self.bytes() * lanes.len()];
-        threads.divide(sizes, lanes, cut, |range, lanes| {
-            for start in range.clone().step_by(unit) {
-                let end = (start + unit).min(range.end);
-                for lane in lanes.iter_mut() {
-                    let out = &mut lane.out[start - range.start..end - range.start];
-                    self.add_part(lane.x, lane.rounded, start, out);
+        let sizes = [self.outputs, self.unit(), self.bytes() * lanes.len(), EACH];
+        threads.divide(sizes, lanes, cut, |range, lanes| self.add_part_of_lanes(range, lanes));
+    }
+
+    /// The outputs of a range, for every lane.
+    fn add_part_of_lanes(&self, range: Range<usize>, lanes: &mut [Lane]) {
+        match self.layout {
+            Layout::ByInput => {
+                let mut events: Vec<EventLane> = lanes.iter_mut().map(Lane::events).collect();
+                let (lanes, width, scale) = (&mut events[..], self.outputs, &self.scale);
+                match &self.store {
+                    Store::F32(w) => matvec::add_rows_to_lanes_f32(lanes, w, width, range),
+                    Store::F16(w) => matvec::add_rows_to_lanes_f16(lanes, w, width, range),
+                    Store::GroupsI8(w) => {
+                        matvec::add_rows_to_lanes_i8(lanes, w, scale, width, range);
+                    }
+                    Store::GroupsI4(w) => {
+                        matvec::add_rows_to_lanes_i4(lanes, w, scale, width, range);
+                    }
+                    _ => unreachable!("other weights have no lanes"),
                 }
             }
-        });
+            Layout::ByOutput => {
+                let first = range.start * self.rows;
+                match &self.store {
+                    Store::F32(w) => {
+                        matvec::add_to_lanes_f32(&mut dense(lanes), &w[first..]);
+                    }
+                    Store::F16(w) => {
+                        matvec::add_to_lanes_f16(&mut dense(lanes), &w[first..]);
+                    }
+                    Store::GroupsI8(w) => {
+                        let scale = &self.scale[first / GROUP..];
+                        matvec::add_to_lanes_i8(&mut rounded(lanes), &w[first..], scale);
+                    }
+                    Store::GroupsI4(w) => {
+                        let scale = &self.scale[first / GROUP..];
+                        matvec::add_to_lanes_i4(&mut rounded(lanes), &w[first / 2..], scale);
+                    }
+                    _ => unreachable!("other weights have no lanes"),
+                }
+            }
+        }
     }
 
     /// Whether [`Weights::add_products`] is made for this kind of product.
@@ -376,8 +414,12 @@ impl Weights {
         }
     }
 
-    /// Outputs that are worked on together: few enough that their weights stay in the cache while
-    /// several inputs are multiplied with them.
+    /// Whether [`Weights::prepare`] has something to do for dense inputs.
+    pub(crate) fn rounds(&self) -> bool {
+        self.has_groups() && self.layout == Layout::ByOutput
+    }
+
+    /// Outputs that stay together when a product is divided.
     fn unit(&self) -> usize {
         if self.layout == Layout::ByInput { GROUP } else { 16 }
     }
@@ -511,6 +553,27 @@ pub(crate) struct Lane<'a> {
     pub(crate) x: Arrival<'a>,
     pub(crate) rounded: &'a Rounded,
     pub(crate) out: &'a mut [f32],
+}
+
+impl Lane<'_> {
+    fn events(&mut self) -> EventLane<'_> {
+        let Arrival::Graded(events, x) = self.x else {
+            unreachable!("weights by input take events with values")
+        };
+        EventLane { events, x, out: self.out }
+    }
+}
+
+fn dense<'a>(lanes: &'a mut [Lane]) -> Vec<matvec::Lane<'a, [f32]>> {
+    let lane = |lane: &'a mut Lane| match lane.x {
+        Arrival::Dense(x) => matvec::Lane { x, out: lane.out },
+        _ => unreachable!("weights by output take dense values"),
+    };
+    lanes.iter_mut().map(lane).collect()
+}
+
+fn rounded<'a>(lanes: &'a mut [Lane]) -> Vec<matvec::Lane<'a, Rounded>> {
+    lanes.iter_mut().map(|lane| matvec::Lane { x: lane.rounded, out: lane.out }).collect()
 }
 
 /// The outputs of all lanes before a place, and those from it on.

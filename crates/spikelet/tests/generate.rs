@@ -1,6 +1,7 @@
 //! `spikelet generate` on the real binary, with small untrained networks.
 
 use serde_json::Value;
+use spikelet_data::tokenizer::Tokenizer;
 use spikelet_graph::Task;
 use spikelet_train::models::spikegpt::{SpikeGptConfig, untrained_graph};
 use std::{
@@ -121,6 +122,62 @@ fn generation_ends_before_a_stop_text() {
 }
 
 #[test]
+fn texts_come_and_go_without_changing_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = characters(folder.path());
+    let prompts = ["abc", "j", "de fg", "hi\n"];
+    let common = ["--tokens", "50", "--seed", "3", "--count", "2"];
+    let alone = |prompt: &str, more: &[&str]| {
+        report(&model, &[&["--prompt", prompt][..], &common, more].concat())["texts"].clone()
+    };
+    // A text that ends early makes room for the next.
+    let free = alone(prompts[0], &[]);
+    let stop = &free[0]["text"].as_str().unwrap()[9..11];
+    let expected: Vec<Value> = (0..)
+        .zip(prompts)
+        .flat_map(|(number, prompt)| {
+            let mut texts = alone(prompt, &["--stop", stop]).as_array().unwrap().clone();
+            texts.iter_mut().for_each(|text| text["prompt"] = Value::from(number));
+            texts
+        })
+        .collect();
+    let lengths: Vec<&Value> = expected.iter().map(|text| &text["tokens"]).collect();
+    assert!(lengths.iter().any(|n| *n != lengths[0]), "{lengths:?}");
+    let all: Vec<&str> = prompts.into_iter().flat_map(|prompt| ["--prompt", prompt]).collect();
+    for places in ["1", "3", "16"] {
+        let more = ["--stop", stop, "--side-by-side", places];
+        let together = report(&model, &[&all[..], &common, &more].concat());
+        assert_eq!(together["texts"].as_array().unwrap(), &expected, "{places} side by side");
+    }
+    let arguments = ["generate", model.to_str().unwrap(), "--save-state", "x"];
+    let arguments: Vec<&OsStr> = arguments.into_iter().chain(all).map(OsStr::new).collect();
+    assert!(refusal(&arguments).contains("--save-state keeps one prompt"));
+}
+
+#[test]
+fn the_end_mark_of_a_tokenizer_ends_a_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = Tokenizer::train("a b c a b", 256).unwrap();
+    let mut json: Value = serde_json::from_str(tokenizer.json()).unwrap();
+    json["added_tokens"] = serde_json::json!([{
+        "id": 256, "content": "<|endoftext|>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true,
+    }]);
+    let classes = Tokenizer::from_json(&json.to_string(), "t").unwrap().names();
+    let task = Task { classes, tokenizer: Some(json.to_string()), ..Task::default() };
+    let graph = untrained_graph(&SpikeGptConfig::new(1, 16), 257, 3, task).unwrap();
+    let path = folder.path().join("tokens.safetensors");
+    graph.save(&path).unwrap();
+    // All tokens are about equally likely.
+    let flat = ["--order", "usual", "--temperature", "100", "--top-p", "1"];
+    let flat = [&["--prompt", "a b", "--tokens", "9000"], &flat[..]].concat();
+    let text = &report(&path, &flat)["texts"][0];
+    assert_eq!(text["ended"], true);
+    assert!(text["tokens"].as_u64().unwrap() < 9000);
+    assert!(!text["text"].as_str().unwrap().contains("endoftext"));
+}
+
+#[test]
 fn prompts_of_any_kind_work_or_are_refused_clearly() {
     let folder = tempfile::tempdir().unwrap();
     let (characters, bytes) = (characters(folder.path()), bytes(folder.path()));
@@ -147,6 +204,19 @@ fn prompts_of_any_kind_work_or_are_refused_clearly() {
     let nameless = folder.path().join("nameless.safetensors");
     graph.save(&nameless).unwrap();
     assert!(ask(&nameless, &["--prompt", "a"]).contains("its task record names 0"));
+    // A tokenizer takes text of any length, and no bytes that are none.
+    let tokenizer = Tokenizer::train("a b c a b", 256).unwrap();
+    let task = Task {
+        classes: tokenizer.names(),
+        tokenizer: Some(tokenizer.json().to_owned()),
+        ..Task::default()
+    };
+    let graph = untrained_graph(&SpikeGptConfig::new(1, 16), 256, 3, task).unwrap();
+    let tokens = folder.path().join("tokens.safetensors");
+    graph.save(&tokens).unwrap();
+    assert!(ask(&tokens, &["--prompt-file", file]).contains("not UTF-8"));
+    fs::write(file, "caf\u{e9} a b ".repeat(1 << 17)).unwrap();
+    assert!(report(&tokens, &["--prompt-file", file, "--tokens", "3"])["prompt_tokens"].is_u64());
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;

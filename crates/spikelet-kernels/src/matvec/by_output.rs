@@ -1,29 +1,17 @@
 //! Weights by output: one dot product a row.
 
-use super::{
-    GROUP, half,
-    rounded::{LANES, Rounded},
+use super::Rounded;
+use crate::{
+    dense::Dots,
+    level::{Level, Packed, Task, Values, Wide, launch},
 };
-use crate::{dense::add_dots, simd::dispatch};
 
 /// `out += W x` with half-precision `weights` `[out.len(), x.len()]`.
 ///
 /// # Panics
 /// When `weights` is shorter than that.
 pub fn add_f16(out: &mut [f32], weights: &[u16], x: &[f32]) {
-    assert!(weights.len() >= out.len() * x.len(), "matrix shorter than its shape");
-    dispatch(
-        #[inline(always)]
-        || {
-            add_dots(
-                out,
-                weights,
-                x,
-                #[inline(always)]
-                |w| half::to_f32(*w),
-            );
-        },
-    );
+    launch(Dots { out, weights, x });
 }
 
 /// `out += W x` with 8-bit `weights` `[out.len(), inputs]` and `scales` `[out.len(), groups]`; `x`
@@ -32,38 +20,7 @@ pub fn add_f16(out: &mut [f32], weights: &[u16], x: &[f32]) {
 /// # Panics
 /// When a slice is shorter than that.
 pub fn add_i8(out: &mut [f32], weights: &[i8], scales: &[f32], x: &Rounded) {
-    let inputs = x.values.len();
-    assert!(weights.len() >= out.len() * inputs, "matrix shorter than its shape");
-    assert!(scales.len() >= out.len() * x.scales.len(), "one scale a group");
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if super::vnni::available() {
-        return super::vnni::add_i8(out, weights, scales, x);
-    }
-    portable_i8(out, weights, scales, x);
-}
-
-/// [`add_i8`] in plain loops.
-pub(super) fn portable_i8(out: &mut [f32], weights: &[i8], scales: &[f32], x: &Rounded) {
-    let inputs = x.values.len();
-    dispatch(
-        #[inline(always)]
-        || {
-            for (o, y) in out.iter_mut().enumerate() {
-                let row = &weights[o * inputs..(o + 1) * inputs];
-                let scales = &scales[o * x.scales.len()..(o + 1) * x.scales.len()];
-                let mut lanes = [0.0; LANES];
-                for (g, w) in row.chunks_exact(GROUP).enumerate() {
-                    add_group(
-                        &mut lanes,
-                        w,
-                        &x.values[g * GROUP..][..GROUP],
-                        scales[g] * x.scales[g],
-                    );
-                }
-                *y += tree_sum(lanes);
-            }
-        },
-    );
+    launch(Rows::<Wide>::new(out, weights.as_chunks().0, scales, x));
 }
 
 /// `out += W x` with packed 4-bit `weights` `[out.len(), inputs]`, even index in the low half of a
@@ -72,63 +29,137 @@ pub(super) fn portable_i8(out: &mut [f32], weights: &[i8], scales: &[f32], x: &R
 /// # Panics
 /// When a slice is shorter than that.
 pub fn add_i4(out: &mut [f32], weights: &[u8], scales: &[f32], x: &Rounded) {
-    let bytes = x.values.len() / 2;
-    assert!(weights.len() >= out.len() * bytes, "matrix shorter than its shape");
-    assert!(scales.len() >= out.len() * x.scales.len(), "one scale a group");
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if super::vnni::available() {
-        return super::vnni::add_i4(out, weights, scales, x);
-    }
-    portable_i4(out, weights, scales, x);
+    launch(Rows::<Packed>::new(out, weights.as_chunks().0, scales, x));
 }
 
-/// [`add_i4`] in plain loops.
-pub(super) fn portable_i4(out: &mut [f32], weights: &[u8], scales: &[f32], x: &Rounded) {
-    let bytes = x.values.len() / 2;
-    dispatch(
-        #[inline(always)]
-        || {
-            for (o, y) in out.iter_mut().enumerate() {
-                let row = &weights[o * bytes..(o + 1) * bytes];
-                let scales = &scales[o * x.scales.len()..(o + 1) * x.scales.len()];
-                let mut lanes = [0.0; LANES];
-                for (g, packed) in row.chunks_exact(GROUP / 2).enumerate() {
-                    let mut w = [0_i8; GROUP];
-                    for (k, byte) in packed.iter().enumerate() {
-                        w[k] = ((byte << 4) as i8) >> 4;
-                        w[k + GROUP / 2] = (*byte as i8) >> 4;
-                    }
-                    add_group(
-                        &mut lanes,
-                        &w,
-                        &x.values[g * GROUP..][..GROUP],
-                        scales[g] * x.scales[g],
-                    );
-                }
-                *y += tree_sum(lanes);
+/// A group of integers as it lies in memory.
+pub(super) trait Stored: Copy {
+    /// In registers.
+    type In<L: Level>: Copy;
+
+    fn read<L: Level>(&self, level: L) -> Self::In<L>;
+    fn products<L: Level>(weights: Self::In<L>, x: &Values, level: L) -> L::Floats;
+    /// In the order of their indices.
+    fn unpack<L: Level>(&self, level: L) -> Wide;
+}
+
+impl Stored for Wide {
+    type In<L: Level> = L::Wide;
+
+    #[inline(always)]
+    fn read<L: Level>(&self, level: L) -> L::Wide {
+        level.read(self)
+    }
+
+    #[inline(always)]
+    fn products<L: Level>(weights: L::Wide, x: &Values, level: L) -> L::Floats {
+        level.products(weights, x)
+    }
+
+    #[inline(always)]
+    fn unpack<L: Level>(&self, _: L) -> Wide {
+        *self
+    }
+}
+
+impl Stored for Packed {
+    type In<L: Level> = L::Packed;
+
+    #[inline(always)]
+    fn read<L: Level>(&self, level: L) -> L::Packed {
+        level.read_packed(self)
+    }
+
+    #[inline(always)]
+    fn products<L: Level>(weights: L::Packed, x: &Values, level: L) -> L::Floats {
+        level.products_packed(weights, x)
+    }
+
+    #[inline(always)]
+    fn unpack<L: Level>(&self, level: L) -> Wide {
+        level.unpack(self)
+    }
+}
+
+/// One dot product for every output.
+pub(super) struct Rows<'a, S> {
+    out: &'a mut [f32],
+    weights: &'a [S],
+    scales: &'a [f32],
+    x: &'a [Values],
+}
+
+impl<'a, S> Rows<'a, S> {
+    pub(super) fn new(
+        out: &'a mut [f32],
+        weights: &'a [S],
+        scales: &'a [f32],
+        x: &'a Rounded,
+    ) -> Self {
+        let groups = out.len() * x.groups.len();
+        assert!(weights.len() >= groups, "matrix shorter than its shape");
+        assert!(scales.len() >= groups, "one scale a group");
+        Rows { out, weights, scales, x: &x.groups }
+    }
+}
+
+impl<S: Stored> Task for Rows<'_, S> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self, level: L) {
+        let groups = self.x.len();
+        // Two rows are next to each other in memory, and read what they are multiplied with once.
+        let (pairs, rest) = self.out.as_chunks_mut::<2>();
+        for (o, y) in pairs.iter_mut().enumerate() {
+            let row = |k: usize| (2 * o + k) * groups..(2 * o + k + 1) * groups;
+            let weights = [&self.weights[row(0)], &self.weights[row(1)]];
+            let scales = [&self.scales[row(0)], &self.scales[row(1)]];
+            let [[a], [b]] = dots(level, weights, scales, [self.x]);
+            *y = [y[0] + a, y[1] + b];
+        }
+        for y in rest {
+            let row = 2 * pairs.len() * groups..(2 * pairs.len() + 1) * groups;
+            let (weights, scales) = (&self.weights[row.clone()], &self.scales[row]);
+            let [[sum]] = dots(level, [weights], [scales], [self.x]);
+            *y += sum;
+        }
+    }
+}
+
+/// The dot products of rows and vectors of as many groups.
+#[inline(always)]
+pub(super) fn dots<L: Level, S: Stored, const R: usize, const V: usize>(
+    level: L,
+    rows: [&[S]; R],
+    scales: [&[f32]; R],
+    xs: [&[Values]; V],
+) -> [[f32; V]; R] {
+    let n = xs[0].len();
+    let (mut w, mut s, mut x) = ([&[][..]; R], [&[][..]; R], [&[][..]; V]);
+    for r in 0..R {
+        (w[r], s[r]) = (&rows[r][..n], &scales[r][..n]);
+    }
+    for v in 0..V {
+        x[v] = &xs[v][..n];
+    }
+    let mut sums = [[level.splat(0.0); V]; R];
+    for g in 0..n {
+        for r in 0..R {
+            let (w, scale) = (w[r][g].read(level), level.splat(s[r][g]));
+            for v in 0..V {
+                let x = &x[v][g];
+                let scale = level.multiply(scale, level.splat(x.scale));
+                let products = level.multiply(S::products(w, x, level), scale);
+                sums[r][v] = level.add(sums[r][v], products);
             }
-        },
-    );
-}
-
-/// Adds the products of a group, four to a lane.
-#[inline(always)]
-fn add_group(lanes: &mut [f32; LANES], w: &[i8], x: &[i8], scale: f32) {
-    for ((lane, w), x) in lanes.iter_mut().zip(w.chunks_exact(4)).zip(x.chunks_exact(4)) {
-        let mut sum = 0;
-        for (w, x) in w.iter().zip(x) {
-            sum += i32::from(*w) * i32::from(*x);
-        }
-        *lane += sum as f32 * scale;
-    }
-}
-
-#[inline(always)]
-pub(super) fn tree_sum(mut lanes: [f32; LANES]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for k in 0..half {
-            lanes[k] += lanes[k + half];
         }
     }
-    lanes[0]
+    let mut found = [[0.0; V]; R];
+    for r in 0..R {
+        for v in 0..V {
+            found[r][v] = level.total(sums[r][v]);
+        }
+    }
+    found
 }

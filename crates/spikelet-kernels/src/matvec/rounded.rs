@@ -1,19 +1,13 @@
 //! A vector as 8-bit integers.
 
 use super::GROUP;
+use crate::level::{LANES, Level, Task, Values, launch};
 use alloc::vec::Vec;
-
-/// Lanes in which the products of a group add up: four products each.
-pub(super) const LANES: usize = 16;
 
 /// A vector rounded to 8 bits, with a scale per group. It keeps its memory from use to use.
 #[derive(Clone, Debug, Default)]
 pub struct Rounded {
-    pub(super) values: Vec<i8>,
-    pub(super) scales: Vec<f32>,
-    /// For every group and lane, -128 times the sum of its values: what it takes to make up for
-    /// weights that were made positive by adding 128.
-    pub(super) corrections: Vec<i32>,
+    pub(super) groups: Vec<Values>,
 }
 
 /// The order of the values of a group.
@@ -26,32 +20,68 @@ pub enum Arrangement {
     Halves,
 }
 
+impl Arrangement {
+    /// Minus what is added to a weight to make it positive.
+    fn offset(self) -> i16 {
+        match self {
+            Arrangement::Plain => -128,
+            Arrangement::Halves => -8,
+        }
+    }
+}
+
 impl Rounded {
     /// Rounds `x`, whose length is a multiple of [`GROUP`].
     ///
     /// # Panics
     /// If it is not.
     pub fn set(&mut self, x: &[f32], arrangement: Arrangement) {
-        assert!(x.len().is_multiple_of(GROUP), "whole groups");
-        self.values.clear();
-        self.scales.clear();
-        self.corrections.clear();
-        for group in x.chunks_exact(GROUP) {
-            let largest = group.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-            let scale = crate::quant::scale(largest, 127);
-            let mut rounded = [0_i8; GROUP];
-            for (k, x) in group.iter().enumerate() {
-                let place = match arrangement {
-                    Arrangement::Plain => k,
-                    Arrangement::Halves => k / 2 + k % 2 * (GROUP / 2),
-                };
-                rounded[place] = crate::quant::quantize(*x, scale, 127);
-            }
-            self.scales.push(scale);
-            self.values.extend_from_slice(&rounded);
-            let lanes = rounded.chunks_exact(GROUP / LANES);
-            self.corrections
-                .extend(lanes.map(|lane| -128 * lane.iter().map(|x| i32::from(*x)).sum::<i32>()));
+        let (groups, rest) = x.as_chunks::<GROUP>();
+        assert!(rest.is_empty(), "whole groups");
+        let nothing = Values { values: [0; GROUP], corrections: [0; LANES], scale: 1.0 };
+        self.groups.resize(groups.len(), nothing);
+        launch(Round { groups, arrangement, to: &mut self.groups });
+    }
+}
+
+struct Round<'a> {
+    groups: &'a [[f32; GROUP]],
+    arrangement: Arrangement,
+    to: &'a mut [Values],
+}
+
+impl Task for Round<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self, level: L) {
+        for (to, group) in self.to.iter_mut().zip(self.groups) {
+            to.scale = crate::quant::scale(largest(group), 127);
+            let halves = self.arrangement == Arrangement::Halves;
+            to.values = level.round(group, to.scale, halves);
+            to.corrections = level.sums(&to.values, self.arrangement.offset());
         }
     }
+}
+
+/// The largest magnitude; NaN has none.
+#[inline(always)]
+fn largest(x: &[f32; GROUP]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    for x in x.as_chunks::<LANES>().0 {
+        for k in 0..LANES {
+            lanes[k] = larger(lanes[k], x[k].abs());
+        }
+    }
+    for half in [4, 2, 1] {
+        for k in 0..half {
+            lanes[k] = larger(lanes[k], lanes[k + half]);
+        }
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }

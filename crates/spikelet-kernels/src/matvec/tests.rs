@@ -1,4 +1,5 @@
 use super::*;
+use crate::level::{Packed, Plain, Task, Wide};
 use alloc::{vec, vec::Vec};
 
 /// Numbers that look random.
@@ -59,7 +60,8 @@ fn integers_by_output_agree_with_rounded_inputs() {
                         Arrangement::Plain => k,
                         Arrangement::Halves => k / 2 + k % 2 * GROUP / 2,
                     };
-                    f32::from(rounded.values[i / GROUP * GROUP + place]) * rounded.scales[i / GROUP]
+                    let group = &rounded.groups[i / GROUP];
+                    f32::from(group.values[place]) * group.scale
                 })
                 .collect();
             for (x, seen) in x.iter().zip(&seen) {
@@ -90,11 +92,11 @@ fn instruction_sets_agree_to_the_bit() {
     let [mut fast, mut plain] = [vec![0.5; outputs], vec![0.5; outputs]];
     rounded.set(&x, Arrangement::Plain);
     add_i8(&mut fast, &wide, &scales, &rounded);
-    by_output::portable_i8(&mut plain, &wide, &scales, &rounded);
+    by_output::Rows::<Wide>::new(&mut plain, wide.as_chunks().0, &scales, &rounded).run(Plain);
     assert_eq!(fast, plain);
     rounded.set(&x, Arrangement::Halves);
     add_i4(&mut fast, &packed, &scales, &rounded);
-    by_output::portable_i4(&mut plain, &packed, &scales, &rounded);
+    by_output::Rows::<Packed>::new(&mut plain, packed.as_chunks().0, &scales, &rounded).run(Plain);
     assert_eq!(fast, plain);
 }
 
@@ -145,5 +147,111 @@ fn rows_add_in_the_order_of_the_events() {
         out.fill(0.25);
         add_rows_i4(&mut out, &packed, &scales, &rows);
         assert_eq!(out, expected(&|i, o| scaled(&small, i, o)));
+    }
+}
+
+#[test]
+fn rounding_is_that_of_weights() {
+    let mut x = noise(3 * GROUP, 12);
+    x[5] = f32::NAN;
+    x[GROUP..2 * GROUP].fill(0.0);
+    x[2 * GROUP] = 1e30;
+    let mut rounded = Rounded::default();
+    rounded.set(&x, Arrangement::Plain);
+    for (group, x) in rounded.groups.iter().zip(x.chunks(GROUP)) {
+        let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        assert_eq!(group.scale, crate::quant::scale(largest, 127));
+        for (value, x) in group.values.iter().zip(x) {
+            assert_eq!(*value, crate::quant::quantize(*x, group.scale, 127));
+        }
+    }
+}
+
+/// Weights of every precision, and their scales.
+struct Matrix {
+    floats: Vec<f32>,
+    halves: Vec<u16>,
+    wide: Vec<i8>,
+    packed: Vec<u8>,
+    scales: Vec<f32>,
+}
+
+fn matrix(len: usize) -> Matrix {
+    Matrix {
+        floats: noise(len, 7),
+        halves: bytes(len, 8).iter().map(|b| 0x3800 + u16::from(*b)).collect(),
+        wide: bytes(len, 5).iter().map(|b| *b as i8).collect(),
+        packed: bytes(len / 2, 4),
+        scales: noise(len / GROUP, 6),
+    }
+}
+
+#[test]
+fn vectors_side_by_side_get_the_bits_they_get_alone() {
+    for (outputs, inputs, count) in [(1, 64, 1), (7, 128, 9), (100, 768, 6)] {
+        let m = matrix(outputs * inputs);
+        let xs: Vec<Vec<f32>> = (0..count).map(|k| noise(inputs, 50 + k)).collect();
+        let rounded = |arrangement| -> Vec<Rounded> {
+            let round = |x: &Vec<f32>| {
+                let mut rounded = Rounded::default();
+                rounded.set(x, arrangement);
+                rounded
+            };
+            xs.iter().map(round).collect()
+        };
+        let (plain, halves) = (rounded(Arrangement::Plain), rounded(Arrangement::Halves));
+        let zeros = || vec![vec![0.5_f32; outputs]; xs.len()];
+        let [mut alone, mut together] = [zeros(), zeros()];
+        fn lanes<'a, X>(xs: &'a [X], outs: &'a mut [Vec<f32>]) -> Vec<Lane<'a, X>> {
+            xs.iter().zip(outs).map(|(x, out)| Lane { x, out }).collect()
+        }
+        // Odd lengths of floats as well: the last input is left out.
+        for cut in [0, 1] {
+            let n = inputs - cut;
+            let mut floats: Vec<Lane<[f32]>> =
+                xs.iter().zip(&mut together).map(|(x, out)| Lane { x: &x[..n], out }).collect();
+            add_to_lanes_f32(&mut floats, &m.floats);
+            add_to_lanes_f16(&mut floats, &m.halves);
+            for (x, out) in xs.iter().zip(&mut alone) {
+                crate::dense::add_by_output(out, &m.floats, &x[..n]);
+                add_f16(out, &m.halves, &x[..n]);
+            }
+            assert_eq!(alone, together);
+        }
+        add_to_lanes_i8(&mut lanes(&plain, &mut together), &m.wide, &m.scales);
+        add_to_lanes_i4(&mut lanes(&halves, &mut together), &m.packed, &m.scales);
+        for ((plain, halves), out) in plain.iter().zip(&halves).zip(&mut alone) {
+            add_i8(out, &m.wide, &m.scales, plain);
+            add_i4(out, &m.packed, &m.scales, halves);
+        }
+        assert_eq!(alone, together);
+    }
+}
+
+#[test]
+fn rows_of_vectors_side_by_side_add_up_as_they_do_alone() {
+    for (inputs, width, columns, count) in [(11, 192, 64..192, 3), (200, 64, 0..64, 5)] {
+        let m = matrix(inputs * width);
+        let xs: Vec<Vec<f32>> = (0..count).map(|k| noise(inputs, 50 + k)).collect();
+        let active = |k: u32| (0..inputs as u32).filter(move |i| (i * 7 + k) % 3 > 0).collect();
+        let events: Vec<Vec<u32>> = (0..count).map(active).collect();
+        let zeros = || vec![vec![0.5_f32; columns.len()]; xs.len()];
+        let [mut alone, mut together] = [zeros(), zeros()];
+        let mut lanes: Vec<EventLane> = Vec::new();
+        for ((x, events), out) in xs.iter().zip(&events).zip(&mut together) {
+            lanes.push(EventLane { events, x, out });
+        }
+        add_rows_to_lanes_f32(&mut lanes, &m.floats, width, columns.clone());
+        add_rows_to_lanes_f16(&mut lanes, &m.halves, width, columns.clone());
+        add_rows_to_lanes_i8(&mut lanes, &m.wide, &m.scales, width, columns.clone());
+        add_rows_to_lanes_i4(&mut lanes, &m.packed, &m.scales, width, columns.clone());
+        for ((x, events), out) in xs.iter().zip(&events).zip(&mut alone) {
+            let rows = Rows { width, columns: columns.clone(), events, x };
+            add_rows_f32(out, &m.floats, &rows);
+            add_rows_f16(out, &m.halves, &rows);
+            add_rows_i8(out, &m.wide, &m.scales, &rows);
+            add_rows_i4(out, &m.packed, &m.scales, &rows);
+        }
+        assert_eq!(alone, together);
     }
 }

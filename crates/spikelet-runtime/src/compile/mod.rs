@@ -19,7 +19,7 @@ mod tokens;
 mod values;
 
 use crate::{
-    block::{sections, steps_together},
+    block::{sections, side_by_side, steps_together},
     buffers::{Buffer, Content, Wishes},
     error::Error,
     integer::Integers,
@@ -170,6 +170,7 @@ impl<'a> Compiler<'a> {
         self.plan.sequence = self.plan.sequence.min(result_only);
         self.plan.sections = sections(&self.plan);
         self.plan.together = steps_together(&self.plan);
+        self.plan.side_by_side = side_by_side(&self.plan);
         Ok(())
     }
 

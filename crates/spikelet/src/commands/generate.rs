@@ -7,15 +7,18 @@ use crate::{
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::atomic;
+use spikelet_data::{atomic, split::rng};
 use spikelet_runtime::{Executor, Prompt};
 use std::{
     ffi::OsString,
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 /// Let a language model go on from a prompt
@@ -26,8 +29,10 @@ Examples:
   spikelet generate model.safetensors --prompt-file story.txt --count 4 --seed 7
   spikelet generate model.safetensors --prompt-file book.txt --tokens 0 --save-state book.state
   spikelet generate model.safetensors --load-state book.state --prompt 'Then' --temperature 1
+  spikelet generate model.safetensors --prompt 'One' --prompt 'Two' --count 8 --side-by-side 4
 
-Printed is what follows the prompt. The same seed gives the same text, whatever --count is.
+Printed is what follows the prompt, until there are --tokens of it, a --stop text, or the end mark of
+the model's tokenizer. The same seed gives the same text, whatever else is written beside it.
 The sampler and its defaults are those of SpikeGPT's official generator: probabilities outside the
 nucleus (--top-p) become zero, the rest is raised to the power of 1/temperature. In models of
 characters and bytes the nucleus behind a line's end is that of --top-p-newline. --order usual
@@ -38,9 +43,9 @@ Ctrl-C, as far as it has been read), --load-state goes on from there.
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
-    /// Text to go on from.
+    /// Text to go on from (may be repeated: every one is gone on from).
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
-    prompt: Option<OsString>,
+    prompt: Vec<OsString>,
     /// File with the text to go on from, or - for standard input.
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
@@ -71,10 +76,15 @@ pub struct Args {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Texts to generate from the same prompt, side by side.
+    /// Texts to generate from every prompt.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
+    /// Most texts written side by side: all share one pass over the weights. The next one begins when
+    /// one ends.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    side_by_side: u16,
     /// Print text as it comes. Without --json, only for one text.
     #[arg(long)]
     stream: bool,
@@ -110,6 +120,7 @@ fn penalty(text: &str) -> std::result::Result<f32, String> {
 
 #[derive(Serialize)]
 struct Report {
+    /// Of all prompts.
     prompt_tokens: usize,
     prompt_tokens_per_second: Option<f64>,
     texts: Vec<Text>,
@@ -121,79 +132,88 @@ struct Report {
 /// One text.
 #[derive(Default, Serialize)]
 struct Text {
+    /// Number of its prompt, from 0.
+    prompt: usize,
     text: String,
     tokens: usize,
     /// A stop text ended it.
     stopped: bool,
+    /// The end mark of the tokenizer ended it.
+    ended: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    if args.stream && args.count > 1 && !ui.json {
-        return Err(Failure::usage("--stream prints one text, --count asks for several")
-            .help("add --json, which tells them apart, or leave out one of the two"));
-    }
-    if args.stop.iter().any(String::is_empty) {
-        return Err(Failure::usage("--stop needs a text"));
-    }
+    args.check(ui)?;
     let model = Model::load(&args.model)?;
     let executor = Executor::new(&model.graph)?.with_threads(rayon::current_num_threads());
     let vocabulary = executor.vocabulary();
-    let mut prompt = match &args.load_state {
+    let begun = match &args.load_state {
         Some(path) => load(path, &executor)?,
         None => Prompt::new(&executor)?,
     };
     let tokens = Tokens::of(&model.graph.task, vocabulary.unwrap_or(0))?;
-    let (text, source) = args.text()?;
-    let text = tokens.encode(&text, &source)?;
-    if text.is_empty() && prompt.tokens().is_empty() {
+    let encode = |(text, source): (Vec<u8>, &str)| tokens.encode(&text, source);
+    let prompts: Vec<Vec<u32>> = args.texts()?.into_iter().map(encode).collect::<Result<_>>()?;
+    if prompts.iter().any(Vec::is_empty) && begun.tokens().is_empty() {
         return Err(Failure::usage("there is nothing to go on from")
             .help("give a text with --prompt or --prompt-file, or a state with --load-state"));
     }
     let interrupted = ui.catch_ctrl_c()?;
-    let started = Instant::now();
-    let bar = ui.progress(text.len() as u64, "prompt");
-    let read = prompt.read(&executor, &text, |done| {
-        bar.set_position(done as u64);
-        !interrupted.load(Ordering::Relaxed)
-    })?;
-    bar.finish_and_clear();
-    let rate = |tokens: usize, started: Instant| {
-        (tokens > 0).then(|| tokens as f64 / started.elapsed().as_secs_f64())
-    };
-    let prompt_tokens_per_second = rate(read, started);
-    if let Some(path) = &args.save_state {
-        atomic::write(path, &prompt.to_bytes())?;
-    }
-    let started = Instant::now();
-    let wanted = if read == text.len() { args.tokens } else { 0 };
-    let mut writer = Writer::new(args, ui);
+    let mut reader = Reader::new(&executor, ui, interrupted.clone());
+    let mut writer = Writer::new(args, prompts.len(), ui);
     let mut streams = Streams::new(&executor);
     let sampler = args.sampler(&tokens);
-    for id in 0..u64::from(args.count) {
-        streams.add(id, &prompt, sampler.clone(), args.seed);
-    }
-    let bar = ui.progress(if args.stream { 0 } else { wanted as u64 }, "tokens");
-    for _ in 0..wanted {
+    let started = Instant::now();
+    let bar = ui.progress(if args.stream { 0 } else { writer.wanted() as u64 }, "tokens");
+    let mut texts = (0..prompts.len()).flat_map(|p| (0..args.count).map(move |k| (p, k))).zip(0..);
+    let end = tokens.end();
+    // The prompt that was read last, which texts after it may share.
+    let mut current: Option<(usize, Prompt)> = None;
+    loop {
+        while streams.len() < usize::from(args.side_by_side) {
+            let Some(((number, draw), id)) = texts.next() else { break };
+            let known = current.take().filter(|(known, _)| *known == number);
+            let (_, prompt) = match known {
+                Some(known) => known,
+                None => (number, reader.read(begun.clone(), &prompts[number])?),
+            };
+            if let Some(path) = args.save_state.as_ref().filter(|_| draw == 0) {
+                atomic::write(path, &prompt.to_bytes())?;
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+            if args.tokens > 0 {
+                let rng = rng(args.seed, u64::from(draw));
+                streams.add(id, &prompt, sampler.clone(), rng);
+            }
+            current = Some((number, prompt));
+        }
         if streams.is_empty() || interrupted.load(Ordering::Relaxed) {
             break;
         }
         for next in streams.advance()? {
-            if writer.push(next.stream as usize, tokens.bytes(next.token))? {
+            let bytes = tokens.bytes(next.token);
+            if writer.push(next.stream as usize, bytes, end == Some(next.token))? {
                 streams.remove(next.stream);
             }
+            bar.inc(1);
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
+    let writing = started.elapsed().saturating_sub(reader.time);
     let texts = writer.finish()?;
     let generated: usize = texts.iter().map(|text| text.tokens).sum();
+    let rate = |tokens: usize, time: Duration| {
+        (tokens > 0).then(|| tokens as f64 / time.as_secs_f64().max(1e-9))
+    };
     let interrupted = interrupted.load(Ordering::Relaxed);
     let report = Report {
-        prompt_tokens: prompt.tokens().len(),
-        prompt_tokens_per_second,
+        prompt_tokens: reader.tokens,
+        prompt_tokens_per_second: rate(reader.read, reader.time),
         texts,
-        tokens_per_second: rate(generated, started),
+        tokens_per_second: rate(generated, writing),
         interrupted,
     };
     report.print(args, ui)?;
@@ -207,13 +227,69 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     Ok(Outcome::Done)
 }
 
+/// Reads prompts, and keeps account of it.
+struct Reader<'a> {
+    executor: &'a Executor,
+    ui: &'a Ui,
+    /// Set when it is to stop.
+    stop: Arc<AtomicBool>,
+    /// Tokens read.
+    read: usize,
+    /// Tokens of all prompts, with what they went on from.
+    tokens: usize,
+    time: Duration,
+}
+
+impl<'a> Reader<'a> {
+    fn new(executor: &'a Executor, ui: &'a Ui, stop: Arc<AtomicBool>) -> Self {
+        Reader { executor, ui, stop, read: 0, tokens: 0, time: Duration::ZERO }
+    }
+
+    fn read(&mut self, mut prompt: Prompt, text: &[u32]) -> Result<Prompt> {
+        let started = Instant::now();
+        let bar = self.ui.progress(text.len() as u64, "prompt");
+        self.read += prompt.read(self.executor, text, |done| {
+            bar.set_position(done as u64);
+            !self.stop.load(Ordering::Relaxed)
+        })?;
+        bar.finish_and_clear();
+        self.tokens += prompt.tokens().len();
+        self.time += started.elapsed();
+        Ok(prompt)
+    }
+}
+
 impl Args {
-    /// The prompt and its name in errors.
-    fn text(&self) -> Result<(Vec<u8>, String)> {
-        if let Some(prompt) = &self.prompt {
-            return Ok((prompt.as_encoded_bytes().to_vec(), "--prompt".to_owned()));
+    fn check(&self, ui: &Ui) -> Result<()> {
+        let prompts = self.prompt.len().max(1);
+        if self.stream && usize::from(self.count) * prompts > 1 && !ui.json {
+            return Err(Failure::usage("--stream prints one text, and several are asked for")
+                .help("add --json, which tells them apart, or leave out --count or prompts"));
         }
-        let Some(path) = &self.prompt_file else { return Ok((Vec::new(), String::new())) };
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Failure::usage("--stop needs a text"));
+        }
+        if self.save_state.is_some() && prompts > 1 {
+            return Err(Failure::usage(format!("--save-state keeps one prompt, not {prompts}"))
+                .help("give one --prompt"));
+        }
+        Ok(())
+    }
+
+    /// The prompts and their names in errors; an empty one if none is given.
+    fn texts(&self) -> Result<Vec<(Vec<u8>, &str)>> {
+        if let Some(path) = &self.prompt_file {
+            let name = path.to_str().unwrap_or("the file of the prompt");
+            return Ok(vec![(Self::content(path)?, name)]);
+        }
+        let text = |prompt: &OsString| (prompt.as_encoded_bytes().to_vec(), "--prompt");
+        match self.prompt.is_empty() {
+            true => Ok(vec![(Vec::new(), "")]),
+            false => Ok(self.prompt.iter().map(text).collect()),
+        }
+    }
+
+    fn content(path: &Path) -> Result<Vec<u8>> {
         let source: Box<dyn Read> = match path.as_os_str() == "-" {
             true => Box::new(std::io::stdin()),
             false => Box::new(fs::File::open(path).map_err(|error| unreadable(path, error))?),
@@ -226,7 +302,7 @@ impl Args {
             return Err(Failure::input(message)
                 .help("read it in parts: --save-state after each, --load-state before the next"));
         }
-        Ok((text, path.display().to_string()))
+        Ok(text)
     }
 
     fn sampler(&self, tokens: &Tokens) -> Sampler {
@@ -253,6 +329,8 @@ fn load(path: &Path, executor: &Executor) -> Result<Prompt> {
 
 /// The texts so far, printed as they come with `--stream`.
 struct Writer<'a> {
+    /// Tokens of each, at most.
+    most: usize,
     texts: Vec<Text>,
     streams: Vec<TextStream>,
     /// Printing goes on.
@@ -261,24 +339,33 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(args: &Args, ui: &'a Ui) -> Self {
-        let count = usize::from(args.count);
+    fn new(args: &Args, prompts: usize, ui: &'a Ui) -> Self {
+        let each = usize::from(args.count);
+        let text = |k| Text { prompt: k / each, ..Text::default() };
         Writer {
-            texts: (0..count).map(|_| Text::default()).collect(),
-            streams: vec![TextStream::new(&args.stop); count],
+            most: args.tokens,
+            texts: (0..prompts * each).map(text).collect(),
+            streams: vec![TextStream::new(&args.stop); prompts * each],
             live: args.stream,
             ui,
         }
     }
 
-    /// Adds a token; says whether the text has ended.
-    fn push(&mut self, stream: usize, bytes: &[u8]) -> Result<bool> {
-        let text = self.streams[stream].push(bytes);
-        let stopped = self.streams[stream].has_stopped();
-        self.texts[stream].tokens += 1;
-        self.texts[stream].stopped = stopped;
+    /// Tokens of all texts, at most.
+    fn wanted(&self) -> usize {
+        self.most.saturating_mul(self.texts.len())
+    }
+
+    /// Adds a token, `end` if it is the end mark; says whether the text has ended.
+    fn push(&mut self, stream: usize, bytes: &[u8], end: bool) -> Result<bool> {
+        let text = if end { String::new() } else { self.streams[stream].push(bytes) };
+        let written = &mut self.texts[stream];
+        written.tokens += 1;
+        written.stopped = self.streams[stream].has_stopped();
+        written.ended = end;
+        let done = written.stopped || end || written.tokens >= self.most;
         self.add(stream, text)?;
-        Ok(stopped)
+        Ok(done)
     }
 
     fn add(&mut self, stream: usize, text: String) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use super::Sampler;
 use rand_chacha::ChaCha8Rng;
-use spikelet_data::split::rng;
 use spikelet_runtime::{Error, Executor, Prompt, State};
 
 /// Streams that a model continues together, one token of each at a time. What a stream says does
@@ -38,16 +37,15 @@ impl<'a> Streams<'a> {
         Streams { executor, states: Vec::new(), streams: Vec::new(), logits: Vec::new() }
     }
 
-    /// Adds a stream that goes on from a prompt, which must not be empty. `seed` and `id` together
-    /// determine its draws.
+    /// Adds a stream that goes on from a prompt, which must not be empty, and draws from `rng`.
     ///
     /// # Panics
     /// If the prompt is empty.
-    pub fn add(&mut self, id: u64, prompt: &Prompt, sampler: Sampler, seed: u64) {
+    pub fn add(&mut self, id: u64, prompt: &Prompt, sampler: Sampler, rng: ChaCha8Rng) {
         let (state, _) = prompt.start().expect("a prompt has a token");
         self.states.push(state);
         let tokens = prompt.tokens().to_vec();
-        self.streams.push(Stream { id, sampler, rng: rng(seed, id), tokens });
+        self.streams.push(Stream { id, sampler, rng, tokens });
     }
 
     /// Ends a stream, if it is there.

@@ -50,6 +50,11 @@ impl Tokens {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// The end mark of the tokenizer, if it has one.
+    pub fn end(&self) -> Option<u32> {
+        self.vocabulary.tokenizer().and_then(|tokenizer| tokenizer.end())
+    }
+
     /// The token of a line's end, if tokens are characters.
     pub fn newline(&self) -> Option<u32> {
         let place = self.bytes.iter().position(|bytes| bytes == b"\n")?;

@@ -27,8 +27,15 @@ const COUNTED: usize = 4;
 const CHUNK: usize = 64;
 /// Seconds that each figure is measured for.
 const SECONDS: f64 = 2.0;
-/// Values read to measure the memory: far more than any cache holds.
+/// Rounds in which the figures of a case are measured in turn: whatever else the machine does then
+/// disturbs all of them.
+const ROUNDS: usize = 4;
+/// Passes over memory in a round.
+const PASSES: usize = 3;
+/// Values read to measure the memory, far more than any cache holds, and how many parts of them a
+/// thread reads.
 const BUFFER: usize = 1 << 26;
+const PARTS: usize = 4;
 
 /// `SIZE/PRECISION/THREADS`, and what a model that lies on the disk takes until its first token.
 pub(super) fn cases() -> Vec<String> {
@@ -77,26 +84,50 @@ fn decode(graph: &Graph, threads: usize) -> Result<Rows> {
     let token = |t: usize| (t * 7919 % tokens) as f32;
     let mut state = executor.state();
     let bytes = bytes_per_token(&executor, &mut state, token)?;
-    let before = bandwidth(threads);
-    let mut t = 0;
-    let time = seconds_each(|| {
-        t += 1;
-        executor.step(&mut state, &[token(t)]).map(drop)
-    })?;
     let chunk: Vec<u32> = (0..CHUNK).map(|t| token(t) as u32).collect();
     let mut prompt = Prompt::new(&executor)?;
-    let chunk_time = seconds_each(|| prompt.read(&executor, &chunk, |_| true).map(drop))?;
-    let bandwidth = before.max(bandwidth(threads));
+    let mut memory = Memory::new(threads);
+    let [mut reads, mut steps, mut chunks] = [const { Vec::new() }; 3];
+    let (mut t, each) = (0, SECONDS / ROUNDS as f64);
+    for _ in 0..ROUNDS {
+        reads.extend((0..PASSES).map(|_| memory.pass()));
+        steps.extend(times(each, || {
+            t += 1;
+            executor.step(&mut state, &[token(t)]).map(drop)
+        })?);
+        chunks.extend(times(each, || prompt.read(&executor, &chunk, |_| true).map(drop))?);
+    }
+    let [read, step, chunk] = [reads, steps, chunks].map(Figures::of);
+    let speed = |bytes: f64, seconds: f64| bytes / seconds / 1e9;
+    let size = memory.bytes() as f64;
+    let share = |step: f64, read: f64| 100.0 * bytes / step * read / size;
     Ok(vec![
-        ("time", 1e3 * time, "ms"),
-        ("tokens", 1.0 / time, "1/s"),
+        ("time", 1e3 * step.median, "ms"),
+        ("fastest", 1e3 * step.fastest, "ms"),
+        ("tokens", 1.0 / step.median, "1/s"),
+        ("tokens_fastest", 1.0 / step.fastest, "1/s"),
         ("bytes_per_token", bytes / 1e6, "MB"),
-        ("read_by_decoding", bytes / time / 1e9, "GB/s"),
-        ("read_bandwidth", bandwidth / 1e9, "GB/s"),
-        ("share", 100.0 * bytes / time / bandwidth, "%"),
-        ("prompt_tokens", CHUNK as f64 / chunk_time, "1/s"),
-        ("prompt_to_decoding", CHUNK as f64 * time / chunk_time, "x"),
+        ("read_by_decoding", speed(bytes, step.fastest), "GB/s"),
+        ("read_bandwidth", speed(size, read.fastest), "GB/s"),
+        ("share", share(step.median, read.median), "%"),
+        ("share_fastest", share(step.fastest, read.fastest), "%"),
+        ("prompt_tokens", CHUNK as f64 / chunk.median, "1/s"),
+        ("prompt_tokens_fastest", CHUNK as f64 / chunk.fastest, "1/s"),
+        ("prompt_to_decoding", CHUNK as f64 * step.fastest / chunk.fastest, "x"),
     ])
+}
+
+/// Seconds that something took.
+struct Figures {
+    median: f64,
+    fastest: f64,
+}
+
+impl Figures {
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_unstable_by(f64::total_cmp);
+        Figures { median: times[times.len() / 2], fastest: times[0] }
+    }
 }
 
 /// Weights and scales read for a token: of `ffn.value` only the rows of active inputs.
@@ -112,37 +143,54 @@ fn bytes_per_token(
     Ok(profiler.counters().total().weight_bytes as f64 / COUNTED as f64)
 }
 
-/// Seconds a call takes, the first of which warms up: the median, which what else the machine does
-/// disturbs least.
+/// Seconds a call takes: the median, which what else the machine does disturbs least.
 pub(super) fn seconds_each<E: Into<Failure>>(
-    mut call: impl FnMut() -> std::result::Result<(), E>,
+    call: impl FnMut() -> std::result::Result<(), E>,
 ) -> Result<f64> {
+    Ok(Figures::of(times(SECONDS, call)?).median)
+}
+
+/// Seconds that calls take, for so long, after one that warms up.
+fn times<E: Into<Failure>>(
+    seconds: f64,
+    mut call: impl FnMut() -> std::result::Result<(), E>,
+) -> Result<Vec<f64>> {
     call().map_err(Into::into)?;
     let (begun, mut times) = (Instant::now(), Vec::new());
-    while begun.elapsed().as_secs_f64() < SECONDS || times.len() < 3 {
+    while begun.elapsed().as_secs_f64() < seconds || times.len() < 3 {
         let start = Instant::now();
         call().map_err(Into::into)?;
         times.push(start.elapsed().as_secs_f64());
     }
-    times.sort_unstable_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(times)
 }
 
-/// Bytes a second that so many threads read from memory together: the median of several passes.
-fn bandwidth(threads: usize) -> f64 {
-    let values = vec![1_u64; BUFFER];
-    let workers = Workers::new(threads);
-    let mut times = Vec::new();
-    for _ in 0..5 {
-        let mut parts: Vec<(&[u64], u64)> =
-            values.chunks(BUFFER / threads).map(|part| (part, 0)).collect();
-        let start = Instant::now();
-        workers.for_each(&mut parts, |(part, sum)| *sum = add(part));
-        times.push(start.elapsed().as_secs_f64());
-        assert_eq!(parts.iter().map(|(_, sum)| sum).sum::<u64>(), BUFFER as u64);
+/// What is read to measure how fast threads read memory together.
+struct Memory {
+    values: Vec<u64>,
+    workers: Workers,
+}
+
+impl Memory {
+    fn new(threads: usize) -> Self {
+        Memory { values: vec![1; BUFFER], workers: Workers::new(threads) }
     }
-    times.sort_unstable_by(f64::total_cmp);
-    (8 * BUFFER) as f64 / times[times.len() / 2]
+
+    fn bytes(&self) -> usize {
+        8 * self.values.len()
+    }
+
+    /// Seconds of a pass.
+    fn pass(&mut self) -> f64 {
+        let size = BUFFER / (PARTS * self.workers.count());
+        let mut parts: Vec<(&[u64], u64)> =
+            self.values.chunks(size).map(|part| (part, 0)).collect();
+        let start = Instant::now();
+        self.workers.for_each(&mut parts, |(part, sum)| *sum = add(part));
+        let time = start.elapsed().as_secs_f64();
+        assert_eq!(parts.iter().map(|(_, sum)| sum).sum::<u64>(), BUFFER as u64);
+        time
+    }
 }
 
 fn add(values: &[u64]) -> u64 {
