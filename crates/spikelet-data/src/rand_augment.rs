@@ -292,23 +292,24 @@ mod tests {
     use super::*;
     use crate::split::rng;
 
-    const SHAPE: [usize; 3] = [6, 8, 3];
+    /// Large enough that equalising has whole steps.
+    const SHAPE: [usize; 3] = [24, 32, 3];
 
     fn image() -> Vec<u8> {
-        (0..144u32).map(|i| (i * i % 251) as u8).collect()
+        (0..2304u32).map(|i| (i * i % 251) as u8).collect()
     }
 
     #[test]
     fn every_change_keeps_the_size_and_strength_0_the_image() {
         for kind in 0..15 {
             let strong = change(kind, 0.9, -1.0).apply(&image(), SHAPE);
-            assert_eq!(strong.len(), 144, "{kind}");
+            assert_eq!(strong.len(), 2304, "{kind}");
             assert_ne!(strong, image(), "{kind}");
             let none = change(kind, 0.0, 1.0).apply(&image(), SHAPE);
             // Three of them have no strength, and posterizing keeps four bits at least.
             assert_eq!(none == image(), !matches!(kind, 0..=2 | 4), "{kind}");
-            let grey = change(kind, 0.9, 1.0).apply(&image()[..48], [6, 8, 1]);
-            assert_eq!(grey.len(), 48);
+            let grey = change(kind, 0.9, 1.0).apply(&image()[..768], [24, 32, 1]);
+            assert_eq!(grey.len(), 768);
         }
     }
 

@@ -181,7 +181,9 @@ impl Plan {
                     for (t, x) in xs.iter().enumerate() {
                         let last = if t < wanted { self.sequence } else { end };
                         let mut view = state.memory.copy(self, t);
-                        for instruction in &self.instructions[range.start..range.end.min(last)] {
+                        // A step of which nothing is wanted ends before this section may begin.
+                        let stop = range.end.min(last).max(range.start);
+                        for instruction in &self.instructions[range.start..stop] {
                             self.execute(instruction, &mut view, first + t as u64, x);
                         }
                         if range.end > end && t >= wanted {

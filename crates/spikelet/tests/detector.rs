@@ -65,7 +65,7 @@ fn config(folder: &Path, head: &str, epochs: usize) -> String {
         "[data]\ndataset = \"shapes\"\nsize = [48, 64]\naugment = {{ flip = true }}\n\
          [model]\nkind = \"spike-detector\"\nchannels = 16\nlevels = [1, 2]\nnorm = true\n\
          scales = [2.0]\nhead = {head}\n\
-         backbone = {{ widths = [8, 16, 16, 16], heads = 2 }}\n\
+         backbone = {{ widths = [8, 16, 16, 16], heads = 2, attention = \"conv\" }}\n\
          [train]\nepochs = {epochs}\nbatch_size = 4\nclip_norm = 10.0\n\
          optimizer = {{ kind = \"adam_w\", lr = 5e-3 }}\n\
          schedule = {{ kind = \"cosine\" }}\n"
@@ -86,7 +86,7 @@ fn a_detector_learns_shapes_and_paints_them() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     voc(&dir.path().join("shapes"), 40);
-    let config = config(dir.path(), SINGLE, 30);
+    let config = config(dir.path(), SINGLE, 40);
     let (data, run) = (at("shapes"), at("run"));
     let train = ["train", &config, "--data", &data, "--out", &run, "--json"];
     let result = json(spikelet(train));

@@ -153,7 +153,7 @@ fn every_preset_builds_its_network() {
         ("metaspikeformer/imagenet-55m-distilled", [224, 224, 3], 55_991_248),
         ("metaspikeformer/imagenet-55m-stage1", [224, 224, 3], 55_350_248),
         ("metaspikeformer/imagenet-55m-stage2", [224, 224, 3], 55_350_248),
-        ("metaspikeformer/nuclei", [256, 256, 3], 1_109_650),
+        ("metaspikeformer/nuclei", [256, 256, 3], 3_712_594),
         ("quick/fashion-mnist", [28, 28, 1], 87_434),
         ("quick/gestures", [32, 32, 2], 9_501_387),
         ("quick/synthetic", [1, 1, 6], 1_672),

@@ -71,7 +71,7 @@ fn from_masks_to_a_painted_picture() {
          [data.masks]\nclasses = [\"background\", \"disc\"]\nvalues = \"instances\"\n\
          augment = {{ flip = true, flip_vertical = true, scale = [0.8, 1.3] }}\n\
          [model]\nkind = \"spike-segmenter\"\nwidth = 16\nhead = 16\n\
-         backbone = {{ widths = [8, 16, 16, 16], heads = 2, steps = 2 }}\n\
+         backbone = {{ widths = [8, 16, 16, 16], heads = 2, steps = 2, attention = \"conv\" }}\n\
          [train]\nepochs = 15\nbatch_size = 4\noptimizer = {{ kind = \"adam_w\", lr = 5e-3 }}\n\
          schedule = {{ kind = \"cosine\" }}\nclip_norm = 1.0\n",
         at("discs")
