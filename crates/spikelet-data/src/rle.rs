@@ -133,7 +133,7 @@ impl Rle {
             )));
         }
         let most = 2.0 * f64::from(height.max(width));
-        if let Some(far) = corners.iter().find(|v| !(v.abs() <= most)) {
+        if let Some(far) = corners.iter().find(|v| v.is_nan() || v.abs() > most) {
             return Err(DataError::request(format!(
                 "a polygon with the coordinate {far} in an image of {width} x {height}"
             )));

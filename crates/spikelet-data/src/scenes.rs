@@ -123,8 +123,12 @@ pub fn clipped(bbox: [f64; 4], width: u32, height: u32) -> Option<[f64; 4]> {
     let [x, y, w, h] = bbox;
     let (left, top) = (x.max(0.0), y.max(0.0));
     let (right, bottom) = ((x + w).min(f64::from(width)), (y + h).min(f64::from(height)));
-    (bbox.iter().all(|v| v.is_finite()) && right > left && bottom > top)
-        .then(|| [left, top, right - left, bottom - top])
+    (bbox.iter().all(|v| v.is_finite()) && right > left && bottom > top).then_some([
+        left,
+        top,
+        right - left,
+        bottom - top,
+    ])
 }
 
 /// `name` below `folder`; what would lead out of it is an error.

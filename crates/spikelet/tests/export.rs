@@ -88,7 +88,7 @@ fn boards_with_linux_get_the_model_and_how_to_build_its_program() {
             json(&spikelet(["export", &model, "--target", target, "--out", &out, "--json"]));
         assert!(report["weights"].as_u64().is_some_and(|bytes| bytes > 0), "{report}");
         let out = Path::new(&out);
-        let copy = Graph::load(&out.join("model.safetensors")).expect("a graph");
+        let copy = Graph::load(out.join("model.safetensors")).expect("a graph");
         assert_eq!(copy, Graph::load(Path::new(&model)).expect("a graph"));
         let build = fs::read_to_string(out.join("build")).expect("a script");
         assert!(build.contains(triple) && !build.contains("TRIPLE"), "{build}");

@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((found[0].class, found[0].rect), (1, [4.0, 0.0, 20.0, 16.0]));
         assert!((found[0].score - 0.880_797).abs() < 1e-5);
         assert_eq!((found[1].class, found[1].rect), (0, [4.0, 0.0, 20.0, 16.0]));
-        let regions = proposals(&detection(), &[([2, 6], &scores, &vec![0.0; 48])], [16, 48]);
+        let regions = proposals(&detection(), &[([2, 6], &scores, &[0.0; 48])], [16, 48]);
         assert_eq!(regions[0], [16.0, 0.0, 32.0, 16.0]);
     }
 

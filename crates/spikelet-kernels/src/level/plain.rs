@@ -102,9 +102,9 @@ impl Level for Plain {
     #[inline(always)]
     fn round(self, x: &[f32; GROUP], scale: f32, halves: bool) -> Wide {
         let mut values = [0; GROUP];
-        for k in 0..GROUP {
+        for (k, value) in values.iter_mut().enumerate() {
             let from = if halves { 2 * k % GROUP + 2 * k / GROUP } else { k };
-            values[k] = quantize(x[from], scale, 127);
+            *value = quantize(x[from], scale, 127);
         }
         values
     }

@@ -151,11 +151,10 @@ impl Task for Tiles<'_, '_> {
         for (o, rows) in self.rows.step_by(ROWS).zip(self.block.chunks_exact(self.xs.len())) {
             let mut sums = [[level.splat(0.0); VECTORS]; ROWS];
             for (w, x) in rows.iter().zip(self.xs) {
-                for r in 0..ROWS {
-                    let w = level.load(&w.0[r]);
-                    for v in 0..VECTORS {
-                        let product = level.multiply(w, level.load(&x.0[v]));
-                        sums[r][v] = level.add(sums[r][v], product);
+                for (w, sums) in w.0.iter().zip(&mut sums) {
+                    let w = level.load(w);
+                    for (x, sum) in x.0.iter().zip(sums) {
+                        *sum = level.add(*sum, level.multiply(w, level.load(x)));
                     }
                 }
             }

@@ -233,7 +233,8 @@ fn rows_of_vectors_side_by_side_add_up_as_they_do_alone() {
     for (inputs, width, columns, count) in [(11, 192, 64..192, 3), (200, 64, 0..64, 5)] {
         let m = matrix(inputs * width);
         let xs: Vec<Vec<f32>> = (0..count).map(|k| noise(inputs, 50 + k)).collect();
-        let active = |k: u32| (0..inputs as u32).filter(move |i| (i * 7 + k) % 3 > 0).collect();
+        let active =
+            |k: u32| (0..inputs as u32).filter(move |i| !(i * 7 + k).is_multiple_of(3)).collect();
         let events: Vec<Vec<u32>> = (0..count).map(active).collect();
         let zeros = || vec![vec![0.5_f32; columns.len()]; xs.len()];
         let [mut alone, mut together] = [zeros(), zeros()];

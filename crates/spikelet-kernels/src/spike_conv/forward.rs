@@ -312,7 +312,7 @@ impl<const N: usize> Tile<'_, '_, N> {
             let Some(y) = window.source(0, oy, *ky) else { continue };
             let pixels = (image * window.input[0] + y) * window.input[1];
             let edges = (0..inner).chain(outer..width).map(|ox| ox..ox + 1);
-            for outputs in edges.chain([inner..outer]) {
+            for outputs in edges.chain(core::iter::once(inner..outer)) {
                 // What the taps read of this line, and by how much a place there is more than that
                 // of its row of weights.
                 let read = outputs.start * window.stride[1] + kx.start * window.dilation[1];

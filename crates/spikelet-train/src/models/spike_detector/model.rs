@@ -230,9 +230,8 @@ impl Detector {
             let stride = settings.strides[level] as f32;
             parts.push(roi_align(features.clone(), cut, stride, side));
         }
-        let order: Vec<i32> = place.into_iter().map(|place| place as i32).collect();
-        let n = order.len();
-        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [n]), &device);
+        let n = place.len();
+        let order = Tensor::<1, Int>::from_data(TensorData::new(place, [n]), &device);
         match parts.len() {
             // In the wanted order already.
             1 => parts.remove(0),
