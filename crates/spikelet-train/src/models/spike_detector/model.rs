@@ -119,7 +119,7 @@ impl Detector {
     }
 
     /// The first stage for images `[batch, h * w * channels]`, all steps at once; and the state
-    /// after, which [`Detector::learned`] takes if `seed` starts a state to learn from.
+    /// after, which [`SequenceModel::learned`] takes if `seed` starts a state to learn from.
     pub fn first_stage(
         &self,
         images: Tensor<2>,
