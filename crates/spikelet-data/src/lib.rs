@@ -59,6 +59,7 @@ pub mod text;
 pub mod text_source;
 pub mod tokenizer;
 pub mod vocabulary;
+mod warp;
 pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;
