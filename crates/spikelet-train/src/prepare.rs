@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use spikelet_data::{
     DataError, Samples, Sequences, Split,
     augment::{AugmentConfig, Augmenter},
+    event_frames::EventFramesConfig,
     frame_augment::{FrameAugmentConfig, FrameAugmenter},
     normalize::Normalization,
     source::{DataConfig, Divided},
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub normalization: Option<Normalization>,
     /// The split in words, for reports.
     pub split_name: String,
+    /// How recordings became frames, if they did.
+    pub events: Option<EventFramesConfig>,
     changes: Changes,
 }
 
@@ -55,13 +58,31 @@ impl Prepared {
                 (config.dataset.clone(), Samples::Sentences(divided.sentences));
             let (changes, normalization) = (Changes::None, None);
             let (split, split_name) = (divided.split, divided.split_name);
-            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+            let events = None;
+            return Ok(Prepared {
+                dataset,
+                samples,
+                split,
+                normalization,
+                split_name,
+                events,
+                changes,
+            });
         }
         if config.has_text() {
             let DividedText { text, split, split_name } = config.load_text(folder, known)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
             let (changes, normalization) = (Changes::None, None);
-            return Ok(Prepared { dataset, samples, split, normalization, split_name, changes });
+            let events = None;
+            return Ok(Prepared {
+                dataset,
+                samples,
+                split,
+                normalization,
+                split_name,
+                events,
+                changes,
+            });
         }
         let Divided { mut sequences, split, split_name } = config.load(folder)?;
         let fitted = Normalization::fit(&sequences, &split.train)?;
@@ -75,8 +96,8 @@ impl Prepared {
             false => Changes::Sequences(Augmenter::new(config.augment, std)?),
         };
         let normalization = config.normalize.then_some(fitted);
-        let (dataset, samples) = (config.dataset.clone(), sequences.into());
-        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
+        let (dataset, samples, events) = (config.dataset.clone(), sequences.into(), None);
+        Ok(Prepared { dataset, samples, split, normalization, split_name, events, changes })
     }
 
     fn frames(
@@ -93,7 +114,8 @@ impl Prepared {
         };
         let normalization = frames.normalization().cloned();
         let (dataset, samples) = (config.dataset.clone(), Samples::Frames { frames, shown });
-        Ok(Prepared { dataset, samples, split, normalization, split_name, changes })
+        let events = config.has_recordings().then(|| config.frames.events.clone());
+        Ok(Prepared { dataset, samples, split, normalization, split_name, events, changes })
     }
 
     /// Inverse frequency of each class in the training part, 1 on average over its samples.

@@ -44,6 +44,7 @@ pub mod memory;
 mod model;
 #[cfg(feature = "train")]
 mod report;
+mod steps;
 mod table;
 #[cfg(feature = "train")]
 mod training;

@@ -5,10 +5,10 @@ use crate::{
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
     model::Model,
+    steps::Steps,
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::stream::TimeSteps;
 use spikelet_graph::Task;
 use spikelet_runtime::Executor;
 use std::{
@@ -23,12 +23,14 @@ Examples:
   spikelet run model.safetensors --input recording.csv
   sensor | spikelet run model.safetensors --input - --stream --json
   spikelet run model.safetensors --input x.npy --output decisions.csv
+  spikelet run gestures.safetensors --input user01_led.aedat
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
 A decision is printed for every window of the model, or for every step if it has none.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
-from 0 to 1; a still image is repeated for all steps of the window.")]
+from 0 to 1; a still image is repeated for all steps of the window. A model of event frames also takes
+recordings (.aedat, .es, .raw, .bin), which become frames as in training.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -61,7 +63,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
     let task = &model.graph.task;
     let executor = Executor::new(&model.graph)?;
-    let mut input = TimeSteps::open(&args.input, &task.channels)?;
+    let mut input = Steps::open(&args.input, task)?;
     if input.channels() > 0 {
         check_channels(&model.graph, &executor, input.channels())?;
     }
@@ -105,7 +107,7 @@ fn stream(
     args: &Args,
     task: &Task,
     executor: &Executor,
-    input: &mut TimeSteps<'_>,
+    input: &mut Steps,
     format: Format,
     out: &mut impl Write,
 ) -> Result<u64> {
