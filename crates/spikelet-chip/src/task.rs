@@ -374,13 +374,11 @@ impl TaskCost<'_> {
                 let sparse = matrix.is_sparse();
                 work.cycles = match (matrix.integer, task.fixed, spikes) {
                     (true, ..) if task.integers.is_some() => event(chip.int8_entry),
-                    (false, _, true) => {
-                        event(if sparse { chip.sparse_add } else { chip.dense_add })
-                    }
-                    (false, true, false) => {
+                    (_, _, true) => event(if sparse { chip.sparse_add } else { chip.dense_add }),
+                    (_, true, false) => {
                         event(if sparse { chip.sparse_fixed } else { chip.dense_fixed })
                     }
-                    (false, false, false) => {
+                    (_, false, false) => {
                         event(if sparse { chip.sparse_entry } else { chip.dense_entry })
                     }
                 };

@@ -379,13 +379,13 @@ fn the_regulariser_pulls_on_activity_and_states() {
         let (mut states, mut events) = (Vec::new(), Vec::new());
         let (outputs, _) =
             model.run(x.clone(), model.initial_state(batch, &device), &mut |at, out| {
-                let base = model.layers[at].thr.val().detach() - 0.1;
+                let base = model.layers[at].thr.val().detach().sub_scalar(0.1);
                 states.push((out.h.clone() - base.reshape([1, 1, 11])).mean());
                 events.push(out.o.clone().mean());
             });
         let activity = (events[0].clone() + events[1].clone()).mul_scalar(0.5);
         let activity = if gradient == "official" { activity.detach() } else { activity };
-        let off = activity - 0.2;
+        let off = activity.sub_scalar(0.2);
         let term = off.clone() * off + states[0].clone() + states[1].clone();
         let logits = outputs.mean_dim(0).squeeze_dim(0);
         let whole = loss.of(logits, targets.clone()) + term.mul_scalar(0.7);

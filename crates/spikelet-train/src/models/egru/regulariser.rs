@@ -79,7 +79,7 @@ impl RegulariserConfig {
     ) -> Tensor<2> {
         let [time, batch, units] = out.h.dims();
         let each = 1.0 / (batch * units) as f32;
-        let base = (layer.thr.val().detach() - self.margin).mean().mul_scalar(time as f32);
+        let base = layer.thr.val().detach().sub_scalar(self.margin).mean().mul_scalar(time as f32);
         let above = out.h.clone().sum().mul_scalar(each) - base;
         let events = match self.gradient {
             ActivityGradient::Official => out.o.clone().detach(),
@@ -95,7 +95,7 @@ impl RegulariserConfig {
     pub(super) fn of(&self, sums: Tensor<2>) -> Tensor<1> {
         let of = |at: usize| -> Tensor<1> { sums.clone().narrow(1, at, 1).reshape([1]) };
         let steps = of(2).detach();
-        let off = of(1) / steps.clone() - self.activity;
+        let off = (of(1) / steps.clone()).sub_scalar(self.activity);
         (off.clone() * off + of(0) / steps).mul_scalar(self.weight)
     }
 }
