@@ -75,6 +75,7 @@ pub mod tokenizer;
 pub mod view;
 pub mod voc;
 pub mod vocabulary;
+mod warp;
 pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;

@@ -119,7 +119,10 @@ impl LearningRule {
         match self {
             LearningRule::Bptt => {
                 let (outputs, state) = model.training_sequence(x, seed);
-                let value = whole(model, outputs.clone(), targets, loss);
+                let mut value = whole(model, outputs.clone(), targets, loss);
+                if let Some(penalty) = model.penalty(&state) {
+                    value = value + penalty;
+                }
                 let gradients = GradientsParams::from_grads(value.backward(), model);
                 Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
             }
@@ -171,6 +174,11 @@ impl LearningRule {
             state = next;
         }
         Outcome::new(model, sum.gradients(), total, Tensor::stack(outputs, 0), state)
+    }
+
+    /// Whether it looks at single steps.
+    pub fn is_online(&self) -> bool {
+        matches!(self, LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_))
     }
 
     /// Which steps run `backward`.
@@ -225,7 +233,8 @@ fn whole<M: SequenceModel>(
 /// BPTT in segments. The first run has no graph; it gives the outputs, from them the loss and its
 /// gradient at every output, and the state before every segment. Then segments run again, the last
 /// one first: what each minimises is the sum of its outputs and its last state, weighted by their
-/// gradients. Truncated, the last states weigh nothing.
+/// gradients. Truncated, the last states weigh nothing. What sums over all steps for a penalty passes
+/// through every segment as it is, so that its gradient is the same for all of them.
 struct Segments {
     steps: usize,
     truncated: bool,
@@ -254,10 +263,18 @@ impl Segments {
         let outputs = Tensor::cat(outputs, 0);
         let leaf = outputs.clone().autodiff().require_grad();
         let value = whole(model, leaf.clone(), targets, loss);
+        let mut total = value.clone().into_scalar::<f32>();
         let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
+        let mut d_last: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+        let leaves: State = state.iter().map(|t| t.clone().autodiff().require_grad()).collect();
+        if let Some(penalty) = model.penalty(&leaves) {
+            total += penalty.clone().into_scalar::<f32>();
+            let gradients = penalty.backward();
+            d_last = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
+        }
 
         let mut sum = GradientSum::default();
-        let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+        let mut d_state = d_last.clone();
         for (segment, state) in before.into_iter().enumerate().rev() {
             let start = segment * self.steps;
             let length = self.steps.min(time - start);
@@ -272,12 +289,12 @@ impl Segments {
             }
             let gradients = sum.carried_by(model, objective).backward();
             d_state = match self.truncated {
-                true => vec![None; leaves.len()],
+                true => d_last.clone(),
                 false => leaves.iter().map(|leaf| leaf.grad(&gradients)).collect(),
             };
             sum.add(model, gradients);
         }
-        Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
+        Outcome::new(model, sum.gradients(), total, outputs, state)
     }
 }
 

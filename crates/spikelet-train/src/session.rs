@@ -93,6 +93,15 @@ pub enum SessionError {
         /// As written.
         rule: String,
     },
+    /// A term of the loss over all steps, and a rule that looks at single ones.
+    #[error(
+        "`model.regularise` looks at all steps together, `train.rule = \"{rule}\"` at one at a time: \
+         use bptt, bptt-checkpoint=N or bptt-truncated=N, or leave `model.regularise` out"
+    )]
+    Regularise {
+        /// The rule.
+        rule: LearningRule,
+    },
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -183,6 +192,9 @@ pub fn with_model<W: WithModel>(
             start(Convnet::new(c, shape, classes, &mut init)?, initial, task)
         }
         ModelConfig::Egru(c) => {
+            if c.regularise.is_some() && config.train.rule.is_online() {
+                return Err(SessionError::Regularise { rule: config.train.rule.clone() });
+            }
             let shape = data.samples.shape();
             start(Egru::new(c, &shape, classes, &mut init)?, initial, task)
         }
