@@ -58,7 +58,7 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "n-mnist" | "synthetic-saccades" | "cifar10-dvs" => report.recordings(dir),
         "dvs128-gesture" | "synthetic-gestures" => report.gestures(dir),
         "shd" | "ssc" => report.spoken(dir),
-        "tinyshakespeare" | "kjv" | "wikitext2" => report.text(name, dir),
+        "tinyshakespeare" | "kjv" | "penn-treebank" | "wikitext2" => report.text(name, dir),
         sentences if sentences.starts_with("nlu/") => report.sentences(name, dir),
         _ => report.images(dir),
     };

@@ -12,6 +12,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cifar;
 pub mod class_folders;
+pub mod columns;
 pub mod csv;
 pub mod error;
 pub mod event_camera;
@@ -63,6 +64,7 @@ pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;
 pub mod wisdm_text;
+pub mod words;
 
 pub use error::{DataError, Result};
 pub use frames::Frames;

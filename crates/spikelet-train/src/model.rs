@@ -9,6 +9,16 @@ use spikelet_graph::{Graph, GraphBuilder, Readout};
 /// `[1, values]`).
 pub type State = Vec<Tensor<2>>;
 
+/// What a window to learn from gives.
+pub struct Window {
+    /// `[time, batch, classes]`.
+    pub outputs: Tensor<3>,
+    /// The last state, as far as [`SequenceModel::learned`] and [`SequenceModel::carried`] need it.
+    pub state: State,
+    /// What the model adds to the loss.
+    pub penalty: Option<Tensor<1>>,
+}
+
 /// A model that reads a sequence step by step and is read out over time.
 ///
 /// Inputs are `[time, batch, channels]`, outputs `[time, batch, classes]`. Images come flattened,
@@ -71,6 +81,32 @@ pub trait SequenceModel: Module {
     /// [`learned`](Self::learned) needs it.
     fn training_sequence(&self, x: Tensor<3>, _seed: u64) -> (Tensor<3>, State) {
         (self.sequence(x), State::new())
+    }
+
+    /// What the next window of a stream starts from, of the state behind one: without what decides
+    /// what is dropped.
+    fn carried(&self, state: State) -> State {
+        state
+    }
+
+    /// A state to learn from that goes on with what [`carried`](Self::carried) gave.
+    fn continued(&self, carried: State, _seed: u64) -> State {
+        carried
+    }
+
+    /// Whether windows come with something that is added to the loss.
+    fn penalizes(&self) -> bool {
+        false
+    }
+
+    /// All time steps of a window to learn from: from a fresh training state, or one that goes on
+    /// where the window before ended.
+    fn window(&self, x: Tensor<3>, carried: Option<State>, seed: u64) -> Window {
+        let (outputs, state) = match carried {
+            Some(carried) => self.resume(x, self.continued(carried, seed)),
+            None => self.training_sequence(x, seed),
+        };
+        Window { outputs, state, penalty: None }
     }
 
     /// How outputs over time become logits.

@@ -3,7 +3,7 @@
 use crate::{
     gradient_sum::GradientSum,
     loss::Loss,
-    model::{SequenceModel, State, read_out},
+    model::{SequenceModel, State, Window, read_out},
 };
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
@@ -95,7 +95,7 @@ impl From<LearningRule> for String {
 pub struct Outcome {
     /// Gradients by parameter.
     pub gradients: GradientsParams,
-    /// The loss that was minimised.
+    /// The loss that was minimised, without what the model adds to it.
     pub loss: f32,
     /// Outputs of all steps `[time, batch, classes]`, on the plain device.
     pub outputs: Tensor<3>,
@@ -116,25 +116,50 @@ impl LearningRule {
         loss: &Loss,
         seed: u64,
     ) -> Outcome {
+        self.window_gradients(model, x, targets, loss, seed, None)
+    }
+
+    /// The same of a window that goes on with the state `carried` (on the plain device) of the one
+    /// before it, through which no gradient flows.
+    pub fn window_gradients<M: SequenceModel>(
+        &self,
+        model: &M,
+        x: Tensor<3>,
+        targets: Tensor<1, Int>,
+        loss: &Loss,
+        seed: u64,
+        carried: Option<State>,
+    ) -> Outcome {
         match self {
             LearningRule::Bptt => {
-                let (outputs, state) = model.training_sequence(x, seed);
+                let carried: Option<State> =
+                    carried.map(|state| state.into_iter().map(Tensor::autodiff).collect());
+                let Window { outputs, state, penalty } = model.window(x, carried, seed);
                 let value = whole(model, outputs.clone(), targets, loss);
-                let gradients = GradientsParams::from_grads(value.backward(), model);
+                let objective = match penalty {
+                    Some(penalty) => value.clone() + penalty,
+                    None => value.clone(),
+                };
+                let gradients = GradientsParams::from_grads(objective.backward(), model);
                 Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
             }
             LearningRule::BpttCheckpoint(steps) => {
                 let segments = Segments { steps: *steps, truncated: false };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::BpttTruncated(steps) => {
                 let segments = Segments { steps: *steps, truncated: true };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_) => {
-                self.online(model, x, targets, loss, seed)
+                self.online(model, x, targets, loss, (seed, carried))
             }
         }
+    }
+
+    /// Whether what a model adds to the loss of a window is minimised too.
+    pub fn minimizes_penalties(&self) -> bool {
+        *self == LearningRule::Bptt
     }
 
     fn online<M: SequenceModel>(
@@ -143,14 +168,14 @@ impl LearningRule {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         // Steps that do not learn run on a copy without a graph: values only.
         let plain = model.valid();
         let mut sum = GradientSum::default();
         let mut total = 0.0;
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let mut outputs = Vec::with_capacity(time);
         for (t, (x, learns)) in x.iter_dim(0).zip(self.steps(time, seed)).enumerate() {
             let x = x.squeeze_dim::<2>(0);
@@ -200,6 +225,20 @@ impl Outcome {
     }
 }
 
+/// What a window starts from, on the plain device.
+fn first_state<M: SequenceModel>(
+    plain: &M,
+    batch: usize,
+    x: &Tensor<3>,
+    seed: u64,
+    carried: Option<State>,
+) -> State {
+    match carried {
+        Some(carried) => plain.continued(carried, seed),
+        None => plain.training_state(batch, &x.device().inner(), seed),
+    }
+}
+
 /// The targets of a step: those of the sequences, or its own where every step has some.
 fn of_step(targets: &Tensor<1, Int>, t: usize, batch: usize) -> Tensor<1, Int> {
     match targets.dims()[0] == batch {
@@ -238,11 +277,11 @@ impl Segments {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         let plain = model.valid();
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let (mut before, mut outputs) = (Vec::new(), Vec::new());
         for start in (0..time).step_by(self.steps) {
             let x = x.clone().narrow(0, start, self.steps.min(time - start)).inner();

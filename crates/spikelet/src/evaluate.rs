@@ -1,16 +1,19 @@
 //! Running a graph over labelled sequences.
 
 use crate::failure::{Failure, Result};
+use serde::Serialize;
 use spikelet_data::{
     Frames, Samples, Sequences,
+    columns::{Reading, reading},
     metrics::{Confusion, Language},
     nearest::suggest,
     normalize::Normalization,
     tokenizer::Tokenizer,
     vocabulary::Vocabulary,
 };
-use spikelet_graph::{Graph, Task};
-use spikelet_runtime::Executor;
+use spikelet_graph::{Graph, Op, Task};
+use spikelet_runtime::{Executor, Output, State};
+use std::collections::BTreeMap;
 
 /// Sequences run side by side.
 const STREAMS: usize = 64;
@@ -18,10 +21,41 @@ const STREAMS: usize = 64;
 /// What a graph made of labelled sequences.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// Truth against prediction.
-    pub confusion: Confusion,
+    /// The class of every sequence; of text, the token that came.
+    pub labels: Vec<u32>,
+    /// What the graph takes it for.
+    pub predicted: Vec<u32>,
     /// Figures of a language model.
     pub language: Option<Language>,
+    /// Fraction of units with an event, of every EGRU layer.
+    pub activity: Vec<Activity>,
+}
+
+/// How often the units of a layer have an event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Activity {
+    /// The layer.
+    pub layer: String,
+    /// Fraction of units and steps.
+    pub activity: f64,
+}
+
+impl Evaluation {
+    /// Truth against prediction. Not for text: of thousands of tokens it says nothing and takes much
+    /// memory.
+    pub fn confusion(&self, classes: usize) -> Confusion {
+        Confusion::of(classes, &self.labels, &self.predicted)
+    }
+
+    /// Right predictions.
+    pub fn correct(&self) -> u64 {
+        self.labels.iter().zip(&self.predicted).filter(|(y, p)| y == p).count() as u64
+    }
+
+    /// Fraction of right predictions; 0 without any.
+    pub fn accuracy(&self) -> f64 {
+        self.correct() as f64 / self.labels.len().max(1) as f64
+    }
 }
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
@@ -109,30 +143,99 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
             executor.output_len()
         )));
     }
-    let (mut labels, mut predicted) = (Vec::new(), Vec::with_capacity(index.len()));
-    let (mut x, mut out) = (Vec::new(), Vec::new());
-    let mut loss = 0.0;
+    let mut found = Found::new(graph, &executor, samples);
+    if samples.text().is_some_and(|text| text.windows.carried()) {
+        let Reading { rows, rest } = reading(index);
+        let mut states: Vec<_> =
+            rows.first().into_iter().flatten().map(|_| executor.state()).collect();
+        for row in &rows {
+            found.run(row, &mut states)?;
+        }
+        // What is left goes on where the last column ends.
+        for window in rest {
+            let last = states.len().saturating_sub(1);
+            found.run(&[window], &mut states[last..])?;
+        }
+        return Ok(found.finished());
+    }
     // Sentences end at their own steps.
     let streams = if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS };
     for index in index.chunks(streams) {
-        samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
-        out.clear();
-        let found = samples.labels_of(index);
+        found.run(index, &mut states)?;
+    }
+    Ok(found.finished())
+}
+
+/// What has been found so far.
+struct Found<'a> {
+    graph: &'a Graph,
+    executor: &'a Executor,
+    samples: &'a Samples,
+    evaluation: Evaluation,
+    /// Sum over tokens.
+    loss: f64,
+    /// Events and units of every EGRU layer, by its node.
+    events: BTreeMap<usize, [u64; 2]>,
+    x: Vec<f32>,
+    out: Vec<f32>,
+}
+
+impl<'a> Found<'a> {
+    fn new(graph: &'a Graph, executor: &'a Executor, samples: &'a Samples) -> Self {
+        let layers = graph.nodes.iter().enumerate();
+        let layers = layers.filter(|(_, node)| matches!(node.op, Op::Egru { .. }));
+        let evaluation =
+            Evaluation { labels: vec![], predicted: vec![], language: None, activity: vec![] };
+        let events = layers.map(|(node, _)| (node, [0, 0])).collect();
+        let (x, out) = (Vec::new(), Vec::new());
+        Found { graph, executor, samples, evaluation, loss: 0.0, events, x, out }
+    }
+
+    /// Runs samples side by side, one from each state.
+    fn run(&mut self, index: &[usize], states: &mut [State]) -> Result<()> {
+        let (samples, executor) = (self.samples, self.executor);
+        let classes = samples.classes().len();
+        samples.batch(index, &mut self.x);
+        self.out.clear();
+        let labels = samples.labels_of(index);
         match samples.text() {
             Some(_) => {
-                executor.run(&mut states, &x, &mut out)?;
-                let rows = out.chunks_exact(classes).zip(&found);
-                loss += rows.map(|(scores, &token)| surprise(scores, token)).sum::<f64>();
+                if self.events.is_empty() {
+                    executor.run(states, &self.x, &mut self.out)?;
+                } else {
+                    let events = &mut self.events;
+                    executor.run_observed(states, &self.x, &mut self.out, |o| {
+                        let (Some(sum), Output::Dense(values)) =
+                            (events.get_mut(&o.node), o.output)
+                        else {
+                            return;
+                        };
+                        sum[0] += values.iter().filter(|value| **value != 0.0).count() as u64;
+                        sum[1] += values.len() as u64;
+                    })?;
+                }
+                let rows = self.out.chunks_exact(classes).zip(&labels);
+                self.loss += rows.map(|(scores, &token)| surprise(scores, token)).sum::<f64>();
             }
-            None => executor.run_to_end(&mut states, &x, &mut out)?,
+            None => executor.run_to_end(states, &self.x, &mut self.out)?,
         }
-        predicted.extend(out.chunks_exact(classes).map(|scores| argmax(scores) as u32));
-        labels.extend(found);
+        let found = &mut self.evaluation;
+        found.predicted.extend(self.out.chunks_exact(classes).map(|s| argmax(s) as u32));
+        found.labels.extend(labels);
+        Ok(())
     }
-    let mean = loss / labels.len().max(1) as f64;
-    let language = samples.text().map(|text| Language::of(mean, text.bytes_per_token));
-    Ok(Evaluation { confusion: Confusion::of(classes, &labels, &predicted), language })
+
+    fn finished(self) -> Evaluation {
+        let mean = self.loss / self.evaluation.labels.len().max(1) as f64;
+        let language = self.samples.text().map(|text| Language::of(mean, text.bytes_per_token));
+        let activity = self.events.iter().filter(|(_, [_, units])| *units > 0);
+        let activity = activity.map(|(&node, &[events, units])| Activity {
+            layer: self.graph.nodes[node].name.clone(),
+            activity: events as f64 / units as f64,
+        });
+        Evaluation { language, activity: activity.collect(), ..self.evaluation }
+    }
 }
 
 /// Cross entropy of logits and the token that came, in nats.

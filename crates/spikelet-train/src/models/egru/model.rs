@@ -1,17 +1,16 @@
 //! EGRU layers over a sequence and a linear read-out.
 
-use super::{
-    config::EgruConfig,
-    front::FrontConfig,
-    layer::{EgruLayer, STREAMS},
-    sparsity::Sparsity,
-};
+use super::{config::EgruConfig, front::FrontConfig, layer::EgruLayer, sparsity::Sparsity};
 use crate::{
-    draws::Draws,
+    draws::{Draws, LAYER_STREAMS},
     init::Init,
     model::{SequenceModel, State},
     models::ModelError,
-    ops::egru::{EgruOutputs, EgruState},
+    ops::{
+        egru::{EgruOutputs, EgruState},
+        flex::is_f32_on_flex,
+        linear::linear,
+    },
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
@@ -46,8 +45,12 @@ impl Linear {
 pub(in crate::models) fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
     let [time, batch, inputs] = x.dims();
     let [outputs, _] = weight.dims();
-    let out = x.reshape([time * batch, inputs]).matmul(weight.transpose()) + bias.unsqueeze();
-    out.reshape([time, batch, outputs])
+    let rows = x.reshape([time * batch, inputs]);
+    let out = match is_f32_on_flex(&rows) {
+        true => linear(rows, weight),
+        false => rows.matmul(weight.transpose()),
+    };
+    (out + bias.unsqueeze()).reshape([time, batch, outputs])
 }
 
 /// A network of EGRU layers; parameters have the official names.
@@ -126,7 +129,7 @@ impl Egru {
             next.extend([last(&out.y), last(&out.h), last(&out.trace)]);
             x = out.trace;
             if let Some(draws) = draws.filter(|_| self.dropout > 0.0) {
-                let (stream, width) = (index as u64 * STREAMS + DROPOUT, layer.units());
+                let (stream, width) = (index as u64 * LAYER_STREAMS + DROPOUT, layer.units());
                 let kept = draws.each(stream, self.dropout, time, batch * width);
                 let kept = TensorData::new(kept, [time, batch, width]);
                 let kept = Tensor::<3>::from_data(kept, &x.device());
