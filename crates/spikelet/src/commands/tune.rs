@@ -27,8 +27,8 @@ Examples:
 
 The ranges stand in the [tune] section of the preset or file. Trials are drawn from its seed, so a
 search that goes on draws what it would have drawn. A trial is judged by its best accuracy on the
-validation part, of text by the least perplexity; one that falls behind the median of earlier trials is stopped. Each trial is a
-line of docs/results/tune-NAME.jsonl.")]
+validation part, of text by the least perplexity; one that falls behind the median of earlier
+trials is stopped. Each trial is a line of docs/results/tune-NAME.jsonl.")]
 pub struct Args {
     /// A preset or .toml file with a [tune] section.
     config: String,
@@ -86,7 +86,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             values: training_report::scores(&folder)?,
             from_epoch: search.stop_from_epoch,
             behind: false,
-            text: false,
+            text: config.data.has_text(),
         };
         let trained = training::train(&config, args.data.as_deref(), &folder, &mut judge);
         let accuracy = match trained {
@@ -165,7 +165,6 @@ impl Observer for Judge {
     fn epoch(&mut self, report: &EpochReport) {
         self.watcher.epoch(report);
         self.values.push(report.score());
-        self.text |= report.language.is_some();
         self.behind = falls_behind(&self.values, &self.earlier, self.from_epoch);
     }
 }
