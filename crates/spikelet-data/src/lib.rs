@@ -15,6 +15,7 @@ pub mod class_folders;
 pub mod coco;
 pub mod coco_eval;
 pub mod colour;
+pub mod columns;
 pub mod components;
 pub mod csv;
 pub mod draw;
@@ -80,6 +81,7 @@ pub mod wisdm;
 pub mod wisdm_columns;
 pub mod wisdm_pack;
 pub mod wisdm_text;
+pub mod words;
 pub mod xml;
 
 pub use error::{DataError, Result};

@@ -80,9 +80,20 @@ pub trait SequenceModel: Module {
     }
 
     /// All time steps from a training state, and the last state as far as
-    /// [`learned`](Self::learned) and [`penalty`](Self::penalty) need it.
+    /// [`learned`](Self::learned), [`penalty`](Self::penalty) and [`carried`](Self::carried) need it.
     fn training_sequence(&self, x: Tensor<3>, _seed: u64) -> (Tensor<3>, State) {
         (self.sequence(x), State::new())
+    }
+
+    /// What the next window of a stream starts from, of the state behind one: without sums for the
+    /// penalty and what decides what is dropped.
+    fn carried(&self, state: State) -> State {
+        state
+    }
+
+    /// A state to learn from that goes on with what [`carried`](Self::carried) gave.
+    fn continued(&self, carried: State, _seed: u64) -> State {
+        carried
     }
 
     /// How outputs over time become logits.

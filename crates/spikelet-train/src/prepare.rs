@@ -121,7 +121,16 @@ impl Prepared {
         let normalization = config.normalize.then_some(fitted);
         let (dataset, samples, events) = (config.dataset.clone(), sequences.into(), None);
         let teacher = None;
-        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher, events, changes })
+        Ok(Prepared {
+            dataset,
+            samples,
+            split,
+            normalization,
+            split_name,
+            teacher,
+            events,
+            changes,
+        })
     }
 
     fn frames(
@@ -140,7 +149,16 @@ impl Prepared {
         let (dataset, samples) = (config.dataset.clone(), Samples::Frames { frames, shown });
         let events = config.has_recordings().then(|| config.frames.events.clone());
         let teacher = None;
-        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher, events, changes })
+        Ok(Prepared {
+            dataset,
+            samples,
+            split,
+            normalization,
+            split_name,
+            teacher,
+            events,
+            changes,
+        })
     }
 
     /// The teacher's logits for some samples, `[batch, classes]`.

@@ -95,8 +95,10 @@ impl From<LearningRule> for String {
 pub struct Outcome {
     /// Gradients by parameter.
     pub gradients: GradientsParams,
-    /// The loss that was minimised.
+    /// The loss of the outputs, which was minimised.
     pub loss: f32,
+    /// What the model adds to it ([`SequenceModel::penalty`]), which was minimised too.
+    pub penalty: f32,
     /// Outputs of all steps `[time, batch, classes]`, on the plain device.
     pub outputs: Tensor<3>,
     /// Logits of the read-out `[batch, classes]`, on the plain device.
@@ -116,26 +118,50 @@ impl LearningRule {
         loss: &Loss,
         seed: u64,
     ) -> Outcome {
+        self.window_gradients(model, x, targets, loss, seed, None)
+    }
+
+    /// The same of a window that goes on with the state `carried` (on the plain device) of the one
+    /// before it, through which no gradient flows.
+    pub fn window_gradients<M: SequenceModel>(
+        &self,
+        model: &M,
+        x: Tensor<3>,
+        targets: Tensor<1, Int>,
+        loss: &Loss,
+        seed: u64,
+        carried: Option<State>,
+    ) -> Outcome {
         match self {
             LearningRule::Bptt => {
-                let (outputs, state) = model.training_sequence(x, seed);
-                let mut value = whole(model, outputs.clone(), targets, loss);
-                if let Some(penalty) = model.penalty(&state) {
-                    value = value + penalty;
-                }
-                let gradients = GradientsParams::from_grads(value.backward(), model);
-                Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
+                let (outputs, state) = match carried {
+                    Some(carried) => {
+                        let carried = carried.into_iter().map(Tensor::autodiff).collect();
+                        model.resume(x, model.continued(carried, seed))
+                    }
+                    None => model.training_sequence(x, seed),
+                };
+                let value = whole(model, outputs.clone(), targets, loss);
+                let penalty = model.penalty(&state);
+                let objective = match &penalty {
+                    Some(penalty) => value.clone() + penalty.clone(),
+                    None => value.clone(),
+                };
+                let gradients = GradientsParams::from_grads(objective.backward(), model);
+                let loss = value.into_scalar();
+                let penalty = penalty.map_or(0.0, Tensor::into_scalar);
+                Outcome::new(model, gradients, [loss, penalty], outputs.inner(), state)
             }
             LearningRule::BpttCheckpoint(steps) => {
                 let segments = Segments { steps: *steps, truncated: false };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::BpttTruncated(steps) => {
                 let segments = Segments { steps: *steps, truncated: true };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_) => {
-                self.online(model, x, targets, loss, seed)
+                self.online(model, x, targets, loss, (seed, carried))
             }
         }
     }
@@ -146,14 +172,14 @@ impl LearningRule {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         // Steps that do not learn run on a copy without a graph: values only.
         let plain = model.valid();
         let mut sum = GradientSum::default();
         let mut total = 0.0;
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let mut outputs = Vec::with_capacity(time);
         for (t, (x, learns)) in x.iter_dim(0).zip(self.steps(time, seed)).enumerate() {
             let x = x.squeeze_dim::<2>(0);
@@ -173,7 +199,7 @@ impl LearningRule {
             outputs.push(out);
             state = next;
         }
-        Outcome::new(model, sum.gradients(), total, Tensor::stack(outputs, 0), state)
+        Outcome::new(model, sum.gradients(), [total, 0.0], Tensor::stack(outputs, 0), state)
     }
 
     /// Whether it looks at single steps.
@@ -199,12 +225,26 @@ impl Outcome {
     fn new<M: SequenceModel>(
         model: &M,
         gradients: GradientsParams,
-        loss: f32,
+        [loss, penalty]: [f32; 2],
         outputs: Tensor<3>,
         state: State,
     ) -> Outcome {
         let logits = read_out(model.readout(), outputs.clone());
-        Outcome { gradients, loss, outputs, logits, state }
+        Outcome { gradients, loss, penalty, outputs, logits, state }
+    }
+}
+
+/// What a window starts from, on the plain device.
+fn first_state<M: SequenceModel>(
+    plain: &M,
+    batch: usize,
+    x: &Tensor<3>,
+    seed: u64,
+    carried: Option<State>,
+) -> State {
+    match carried {
+        Some(carried) => plain.continued(carried, seed),
+        None => plain.training_state(batch, &x.device().inner(), seed),
     }
 }
 
@@ -247,11 +287,11 @@ impl Segments {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         let plain = model.valid();
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let (mut before, mut outputs) = (Vec::new(), Vec::new());
         for start in (0..time).step_by(self.steps) {
             let x = x.clone().narrow(0, start, self.steps.min(time - start)).inner();
@@ -263,12 +303,12 @@ impl Segments {
         let outputs = Tensor::cat(outputs, 0);
         let leaf = outputs.clone().autodiff().require_grad();
         let value = whole(model, leaf.clone(), targets, loss);
-        let mut total = value.clone().into_scalar::<f32>();
+        let mut figures = [value.clone().into_scalar::<f32>(), 0.0];
         let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
         let mut d_last: Vec<Option<Tensor<2>>> = vec![None; state.len()];
         let leaves: State = state.iter().map(|t| t.clone().autodiff().require_grad()).collect();
         if let Some(penalty) = model.penalty(&leaves) {
-            total += penalty.clone().into_scalar::<f32>();
+            figures[1] = penalty.clone().into_scalar::<f32>();
             let gradients = penalty.backward();
             d_last = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
         }
@@ -294,7 +334,7 @@ impl Segments {
             };
             sum.add(model, gradients);
         }
-        Outcome::new(model, sum.gradients(), total, outputs, state)
+        Outcome::new(model, sum.gradients(), figures, outputs, state)
     }
 }
 

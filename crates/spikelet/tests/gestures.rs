@@ -372,7 +372,7 @@ fn the_regulariser_pulls_on_activity_and_states() {
         let model = network(&term, "pool = 4\naggregate = \"mean\"", &device);
         let run = |rule: LearningRule| {
             let out = rule.gradients(&model, x.clone(), targets.clone(), &loss, 1);
-            (out.loss, gradients::collect(&model, &out.gradients))
+            (out.loss + out.penalty, gradients::collect(&model, &out.gradients))
         };
         let (found_loss, found) = run(LearningRule::Bptt);
 

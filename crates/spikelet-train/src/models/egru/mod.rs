@@ -8,7 +8,7 @@ mod functions;
 pub(super) mod layer;
 mod lower;
 mod model;
-mod regulariser;
+pub(super) mod regulariser;
 mod sparsity;
 
 pub use checkpoint::{OfficialFrames, learned, official_graph, pseudo};

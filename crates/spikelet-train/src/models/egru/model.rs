@@ -1,19 +1,19 @@
 //! EGRU layers over a sequence and a linear read-out.
 
 use super::{
-    config::EgruConfig,
-    convolutions::Convolutions,
-    front::FrontConfig,
-    layer::{EgruLayer, STREAMS},
-    regulariser::RegulariserConfig,
-    sparsity::Sparsity,
+    config::EgruConfig, convolutions::Convolutions, front::FrontConfig, layer::EgruLayer,
+    regulariser::RegulariserConfig, sparsity::Sparsity,
 };
 use crate::{
-    draws::Draws,
+    draws::{Draws, LAYER_STREAMS},
     init::Init,
     model::{SequenceModel, State},
     models::ModelError,
-    ops::egru::{EgruOutputs, EgruState},
+    ops::{
+        egru::{EgruOutputs, EgruState},
+        flex::is_f32_on_flex,
+        linear::linear,
+    },
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
@@ -48,8 +48,12 @@ impl Linear {
 pub(in crate::models) fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
     let [time, batch, inputs] = x.dims();
     let [outputs, _] = weight.dims();
-    let out = x.reshape([time * batch, inputs]).matmul(weight.transpose()) + bias.unsqueeze();
-    out.reshape([time, batch, outputs])
+    let rows = x.reshape([time * batch, inputs]);
+    let out = match is_f32_on_flex(&rows) {
+        true => linear(rows, weight),
+        false => rows.matmul(weight.transpose()),
+    };
+    (out + bias.unsqueeze()).reshape([time, batch, outputs])
 }
 
 /// A network of EGRU layers; parameters have the official names.
@@ -147,7 +151,7 @@ impl Egru {
             sums = sums.map(|(sums, term)| (term.add(sums, layer, &out, place), term));
             let last = |t: &Tensor<3>| t.clone().narrow(0, time - 1, 1).squeeze_dim(0);
             next.extend([last(&out.y), last(&out.h), last(&out.trace)]);
-            x = self.dropped(out.trace, draws.as_ref(), index as u64 * STREAMS + DROPOUT);
+            x = self.dropped(out.trace, draws.as_ref(), index as u64 * LAYER_STREAMS + DROPOUT);
         }
         next.extend(sums.map(|(sums, _)| sums));
         if let Some(draws) = draws {

@@ -30,7 +30,7 @@ pub struct RegulariserConfig {
 #[serde(rename_all = "kebab-case")]
 pub enum ActivityGradient {
     /// It does not: the official code counts events by comparing with zero, through which no
-    /// gradient flows. The term shows in the loss only.
+    /// gradient flows. The term is a figure only.
     #[default]
     Official,
     /// It does, through the pseudo-derivative of the events.
@@ -43,7 +43,7 @@ fn target() -> f32 {
 
 /// What a training state holds of it, `[1, 3]`: the sums over steps of the states above their
 /// margins (all layers together) and of the activity, and the number of steps.
-const SUMS: usize = 3;
+pub(in crate::models) const SUMS: usize = 3;
 
 impl RegulariserConfig {
     /// Whether these settings make sense.
@@ -65,12 +65,12 @@ impl RegulariserConfig {
     }
 
     /// The sums before the first step.
-    pub(super) fn nothing(device: &Device) -> Tensor<2> {
+    pub(in crate::models) fn nothing(device: &Device) -> Tensor<2> {
         Tensor::zeros([1, SUMS], device)
     }
 
     /// What a layer, one of `layers`, adds to the sums; steps are counted with the first.
-    pub(super) fn add(
+    pub(in crate::models) fn add(
         &self,
         sums: Tensor<2>,
         layer: &EgruLayer,
@@ -92,7 +92,7 @@ impl RegulariserConfig {
     }
 
     /// The term of the loss.
-    pub(super) fn of(&self, sums: Tensor<2>) -> Tensor<1> {
+    pub(in crate::models) fn of(&self, sums: Tensor<2>) -> Tensor<1> {
         let of = |at: usize| -> Tensor<1> { sums.clone().narrow(1, at, 1).reshape([1]) };
         let steps = of(2).detach();
         let off = (of(1) / steps.clone()).sub_scalar(self.activity);
