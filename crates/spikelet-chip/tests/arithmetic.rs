@@ -126,6 +126,9 @@ fn fixed_point_is_floats_where_both_are_exact() {
     graph.node("adaptive", Op::AdaptivePool2d { size: [3, 3] });
     graph.edge("spikes", "adaptive", 0);
     graph.output("z", "adaptive");
+    graph.node("larger", Op::Interpolate2d { size: [12, 12] });
+    graph.edge("spikes", "larger", 0);
+    graph.output("l", "larger");
     graph.node("flat", Op::Flatten);
     graph.edge("pool", "flat", 0);
     graph.linear("w", "flat", &eighths(&[5, 36], 6), None, by);

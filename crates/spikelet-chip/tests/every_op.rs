@@ -4,6 +4,7 @@
 #[path = "support/check.rs"]
 mod check;
 #[path = "../../spikelet-runtime/tests/support/random.rs"]
+#[allow(dead_code, reason = "its graphs are made by the other test")]
 mod random;
 
 use check::{STEPS, check};
@@ -231,13 +232,14 @@ impl Maker {
         let (name, channels) = (self.name("pool"), self.channels());
         let (h, w) = (self.shape[0], self.shape[1]);
         let pooling = [Pooling::Max, Pooling::Average, Pooling::Sum][self.random.below(3)];
-        let adaptive = self.random.chance(40);
-        let (op, size) = if adaptive {
-            let size = [1 + self.random.below(h + 1), 1 + self.random.below(w + 1)];
-            (Op::AdaptivePool2d { size }, size)
-        } else {
-            let (kernel, stride, padding) = ([2, 2], [1, 1], [0, 0]);
-            (Op::Pool2d { pooling, kernel, stride, padding }, [h - 1, w - 1])
+        let free = [1 + self.random.below(h + 1), 1 + self.random.below(w + 1)];
+        let (op, size) = match self.random.below(3) {
+            0 => (Op::AdaptivePool2d { size: free }, free),
+            1 => (Op::Interpolate2d { size: free }, free),
+            _ => {
+                let (kernel, stride, padding) = ([2, 2], [1, 1], [0, 0]);
+                (Op::Pool2d { pooling, kernel, stride, padding }, [h - 1, w - 1])
+            }
         };
         if size.contains(&0) || h < 2 || w < 2 {
             return self.linear();
@@ -350,7 +352,7 @@ proptest! {
 }
 
 /// All names that a node of a graph can have.
-const OPERATIONS: [&str; 25] = [
+const OPERATIONS: [&str; 26] = [
     "activation",
     "adaptive_pool2d",
     "add",
@@ -363,6 +365,7 @@ const OPERATIONS: [&str; 25] = [
     "flatten",
     "gru",
     "input",
+    "interpolate2d",
     "layer_norm",
     "legendre",
     "linear",
