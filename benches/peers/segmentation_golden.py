@@ -155,6 +155,10 @@ def attempt(seed):
                 # Membranes around the threshold: some neurons fire everywhere.
                 module.weight.uniform_(1.0, 2.0)
                 module.bias.uniform_(0.0, 1.5)
+        for name, module in model.named_modules():
+            if name.endswith(("q_conv.1", "k_conv.1", "v_conv.1")):
+                # The counts of few tokens pass the threshold: behind silent neurons gradients explode.
+                module.bias.uniform_(2.0, 4.0)
         for unit in [*model.neck.lateral_convs, *model.neck.fpn_convs]:
             unit[1][0].conv.weight.mul_(3.0)
             unit[1][0].conv.bias.uniform_(0.0, 2.0)
