@@ -14,6 +14,7 @@ use spikelet_data::{
     checkpoint::Checkpoint,
     cifar::Cifar,
     coco,
+    columns::Windows,
     csv::{self, CsvConfig},
     event_frames::{EventFramesConfig, Framer, Slice},
     event_stream::EventStream,
@@ -423,7 +424,7 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     file
 }
 
-/// Content of a text file: as characters, as bytes, and with the vocabulary of a part of it.
+/// Content of a text file: as characters, as bytes, with the vocabulary of a part of it, and as words.
 pub fn text(bytes: &[u8]) {
     let known = std::str::from_utf8(&bytes[..bytes.len() / 2]).ok().map(Vocabulary::characters);
     let cut = Cut { window: 3, validation: 0.2, test: 0.1 };
@@ -435,6 +436,17 @@ pub fn text(bytes: &[u8]) {
             assert!(text.random_start(1, 2, 3) < bytes.len());
             assert!(Vocabulary::from_names(&text.names).is_ok());
         }
+    }
+    if let Ok((mut text, _)) = Text::new(bytes, "fuzz", Unit::Words, None, cut) {
+        text.windows = Windows::CarriedVaried;
+        if let Ok(columns) = text.columns(2) {
+            let lengths = text.lengths(columns, 1, 2);
+            assert_eq!(lengths.iter().sum::<usize>(), columns.length);
+            let (tokens, next) = text.rows(columns, columns.length - 1, 1);
+            assert!(tokens.len() == 2 && next.iter().all(|t| (*t as usize) < text.names.len()));
+        }
+        let names = text.vocabulary.names();
+        assert!(["<eos>", "<unk>"].iter().all(|name| names.iter().any(|found| found == name)));
     }
 }
 

@@ -36,6 +36,7 @@ mod chip;
 mod cores;
 mod engine;
 mod error;
+mod fixed;
 mod geometry;
 mod heat_map;
 mod layers;

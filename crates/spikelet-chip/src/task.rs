@@ -1,8 +1,9 @@
 //! What a core does with what arrives: one task for everything a layer reads.
 //!
 //! The cost model. Events are processed row by row: an event with 32-bit weights reads its row and
-//! adds it to the sums of the core's units. Integer weights run on the multiply-accumulate array
-//! (all inputs, whatever is active) or event by event on the core, whichever is faster.
+//! adds it to the sums of the core's units. Integer weights that meet integers run on the
+//! multiply-accumulate array (all inputs, whatever is active) or event by event on the core, whichever
+//! is faster; those that meet 32-bit floats are products of the core.
 
 use crate::{
     chip::Chip,
@@ -63,6 +64,8 @@ enum Kind {
     Element,
     /// Every value of a row is needed for every other.
     Row,
+    /// Queries, keys or values (by port) of heads of so many channels.
+    Attention { head: usize, port: usize },
     /// An operation this model knows by its counts only: a whole layer on one core.
     Counted { synapses: f64 },
 }
@@ -87,6 +90,16 @@ pub struct Task {
     pub from: Extent,
     layer: Extent,
     fixed: bool,
+    integers: Option<Integers>,
+}
+
+/// The integers that integer weights meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Integers {
+    /// Spikes, or values rounded to 8 bits in groups.
+    Bytes,
+    /// Values of an integer-only graph, of which the array takes two of its units for each.
+    Words,
 }
 
 impl Task {
@@ -148,6 +161,21 @@ impl Task {
                     groups: 1,
                 },
             },
+            // Every position stays the only one in its window.
+            Op::Border { .. } => Kind::Pool {
+                window: Window {
+                    input: image(&from.shape),
+                    kernel: [1, 1],
+                    stride: [1, 1],
+                    padding: [1, 1],
+                    dilation: [1, 1],
+                    groups: 1,
+                },
+            },
+            Op::Attention { heads, .. } => {
+                let channels = node.shape.last().copied().unwrap_or(1);
+                Kind::Attention { head: channels / heads, port: read.port }
+            }
             Op::AdaptivePool2d { size } => {
                 let [height, width, _] = image(&from.shape);
                 Kind::Adaptive { input: [height, width], output: *size }
@@ -163,14 +191,26 @@ impl Task {
             }
         };
         let signal = if read.from.len() > 1 { Signal::Dense } else { signals[read.from[0].node] };
+        let weights = node.op.weights();
+        let weight = weights.get(usize::from(read.port != 0)).or(weights.first());
+        let scales = weight.and_then(|weight| graph.tensors.get(weight.scale.as_ref()?));
+        let grouped = scales.is_some_and(|scales| scales.shape.len() == 2);
+        let integers = match (signal, graph.integer.is_some()) {
+            (Signal::Binary, _) => Some(Integers::Bytes),
+            (_, true) => Some(Integers::Words),
+            (Signal::Dense, false) if grouped => Some(Integers::Bytes),
+            _ => None,
+        };
         let (from, layer) = (Extent::of(&from.shape), Extent::of(&layer.shape));
-        Ok(Task { kind, signal, from, layer, fixed })
+        Ok(Task { kind, signal, from, layer, fixed, integers })
     }
 
     /// Into how many parts rows and channels can be cut.
     pub fn most_parts(&self) -> [usize; 2] {
         match self.kind {
             Kind::Row => [self.layer.rows, 1],
+            // Keys and values of all positions add up.
+            Kind::Attention { .. } => [1, self.layer.channels],
             Kind::Counted { .. } => [1, 1],
             _ => [self.layer.rows, self.layer.channels],
         }
@@ -188,6 +228,7 @@ impl Task {
             Kind::Pool { window } => {
                 Slice { rows: window.rows(&slice.rows), channels: slice.channels.clone() }
             }
+            Kind::Attention { port: 2, .. } => Slice { channels: slice.channels.clone(), ..whole },
             Kind::Adaptive { input, output } => {
                 let first = adaptive_window(input[0], output[0], slice.rows.start);
                 let last = adaptive_window(input[0], output[0], slice.rows.end - 1);
@@ -212,7 +253,11 @@ impl Task {
             }
             Kind::Memory { order, states: false } => order * value,
             Kind::Counted { synapses, .. } => *synapses as usize * value,
-            Kind::Pool { .. } | Kind::Adaptive { .. } | Kind::Element | Kind::Row => 0,
+            Kind::Pool { .. }
+            | Kind::Adaptive { .. }
+            | Kind::Element
+            | Kind::Row
+            | Kind::Attention { .. } => 0,
         }
     }
 
@@ -240,6 +285,10 @@ impl Task {
         match &self.kind {
             Kind::Matrix { gates, .. } => *gates,
             Kind::Row | Kind::Element => 0,
+            // The output, and a row of keys times values for every channel.
+            Kind::Attention { head, .. } => {
+                1 + head.div_ceil((self.layer.rows * self.layer.between).max(1))
+            }
             _ => 1,
         }
     }
@@ -324,21 +373,19 @@ impl TaskCost<'_> {
             Kind::Matrix { matrix, .. } | Kind::Convolution { matrix, .. } => {
                 let sparse = matrix.is_sparse();
                 work.cycles = match (matrix.integer, task.fixed, spikes) {
-                    (true, ..) => event(chip.int8_entry),
-                    (false, _, true) => {
-                        event(if sparse { chip.sparse_add } else { chip.dense_add })
-                    }
-                    (false, true, false) => {
+                    (true, ..) if task.integers.is_some() => event(chip.int8_entry),
+                    (_, _, true) => event(if sparse { chip.sparse_add } else { chip.dense_add }),
+                    (_, true, false) => {
                         event(if sparse { chip.sparse_fixed } else { chip.dense_fixed })
                     }
-                    (false, false, false) => {
+                    (_, false, false) => {
                         event(if sparse { chip.sparse_entry } else { chip.dense_entry })
                     }
                 };
                 // A sum is read and written for every value.
                 work.sram = values * (matrix.entry_bytes(chip) as f64 + 8.0);
-                if matrix.integer {
-                    self.try_array(chip, &mut work);
+                if let (true, Some(integers)) = (matrix.integer, task.integers) {
+                    self.try_array(integers, chip, &mut work);
                 }
                 if self.streams {
                     // Every row comes at most once a step: what needs it is done together.
@@ -358,6 +405,10 @@ impl TaskCost<'_> {
                 work.cycles = event(if task.fixed { chip.dense_fixed } else { chip.dense_entry });
                 work.sram = values * 12.0;
             }
+            Kind::Attention { .. } => {
+                work.cycles = event(if spikes { chip.dense_add } else { chip.dense_entry });
+                work.sram = values * 8.0;
+            }
             Kind::Pool { .. } | Kind::Adaptive { .. } => {
                 work.cycles = scan + values * chip.tap_cycles;
                 work.sram = values * 8.0;
@@ -373,10 +424,10 @@ impl TaskCost<'_> {
     }
 
     /// Takes the array if that is faster.
-    fn try_array(&self, chip: &Chip, work: &mut Work) {
+    fn try_array(&self, integers: Integers, chip: &Chip, work: &mut Work) {
         let task = self.task;
         let units = task.layer.units(&self.slice) as f64;
-        let (macs, part) = match &task.kind {
+        let (products, part) = match &task.kind {
             Kind::Matrix { matrix, gates, .. } => {
                 (units * (matrix.inputs * gates) as f64, chip.array_use_linear)
             }
@@ -385,6 +436,7 @@ impl TaskCost<'_> {
             }
             _ => return,
         };
+        let macs = if integers == Integers::Words { 2.0 * products } else { products };
         let cycles = chip.array_start + macs / (chip.array_macs * part);
         if cycles < work.cycles {
             let input = task.from.units(&self.needs) as f64;
@@ -393,7 +445,7 @@ impl TaskCost<'_> {
                 array: cycles,
                 macs,
                 sram: weights + input + 4.0 * units,
-                synapses: macs,
+                synapses: products,
                 ..Work::default()
             };
         }
@@ -402,8 +454,9 @@ impl TaskCost<'_> {
     /// Whether every element that arrives is needed and means as much work.
     fn alike(&self) -> bool {
         let kind = &self.task.kind;
-        let windows = matches!(kind, Kind::Convolution { .. } | Kind::Pool { .. });
-        self.all && self.row_values.is_none() && !windows
+        let differ =
+            matches!(kind, Kind::Convolution { .. } | Kind::Pool { .. } | Kind::Attention { .. });
+        self.all && self.row_values.is_none() && !differ
     }
 
     /// Rows and values of some elements that are alike.
@@ -453,6 +506,13 @@ impl TaskCost<'_> {
                 })
             }
             Kind::Pool { window } => sum(&|at| reached(window, at)),
+            // A key meets the values of its head that are here, a query the sums of these.
+            Kind::Attention { head, port } => sum(&|at| {
+                let first = at % self.task.from.channels / head * head;
+                let start = self.slice.channels.start.max(first);
+                let here = self.slice.channels.end.min(first + head).saturating_sub(start);
+                if *port == 2 { here.min(1) } else { here }
+            }),
             _ => {
                 let (rows, _) = sum(&|_| 0);
                 self.rows_alike(rows)

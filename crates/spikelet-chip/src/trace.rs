@@ -1,12 +1,16 @@
 //! What every node gives, step by step: the arithmetic of the cores.
 //!
 //! In 32-bit floats it is the runtime's: the cores compute the same sums in the same order, which
-//! is why the published network uses floats. In fixed point, weights, biases and parameters are
-//! rounded to s16.15 first; see [`rounded`].
+//! is why the published network uses floats. Integer-only graphs are integers on the cores too, so
+//! that the runtime's are theirs. Fixed point is computed by [`FixedRun`].
 
-use crate::{error::ChipError, layers::Layers};
-use spikelet_graph::{Graph, Membrane, Op, Param, Signal, Values as TensorValues};
-use spikelet_runtime::{Executor, Output, State};
+use crate::{
+    error::ChipError,
+    fixed::{self, FixedRun},
+    layers::Layers,
+};
+use spikelet_graph::{Graph, Signal, Topology};
+use spikelet_runtime::{Executor, IntegerOutput, Output, State};
 use std::collections::VecDeque;
 
 /// What a node gave in a step.
@@ -20,8 +24,8 @@ pub struct Values {
 
 /// Runs a graph a step at a time and keeps what later steps read.
 pub struct Trace {
-    executor: Executor,
-    states: [State; 1],
+    arithmetic: Arithmetic,
+    input_len: usize,
     wanted: Vec<Option<Signal>>,
     /// Of the steps from [`Trace::first`] on, by node.
     steps: VecDeque<Vec<Values>>,
@@ -30,13 +34,25 @@ pub struct Trace {
     pub output: Vec<f32>,
 }
 
+/// What computes.
+enum Arithmetic {
+    /// 32-bit floats.
+    Float { executor: Executor, states: [State; 1] },
+    /// The integers of an integer-only graph, and the names of its nodes.
+    Integer { executor: Executor, state: State, names: Vec<String>, topology: Topology },
+    /// s16.15.
+    Fixed(FixedRun),
+}
+
 impl Trace {
-    /// A trace from the start of a sequence.
+    /// A trace from the start of a sequence. With `fixed`, what is no integer-only graph is computed
+    /// in s16.15.
     ///
     /// # Errors
     /// What the runtime refuses.
-    pub fn new(graph: &Graph, layers: &Layers) -> Result<Self, ChipError> {
+    pub fn new(graph: &Graph, layers: &Layers, fixed: bool) -> Result<Self, ChipError> {
         let executor = Executor::new(graph)?;
+        let input_len = executor.input_len();
         let mut wanted = vec![None; graph.nodes.len()];
         let reads = layers.layers.iter().flat_map(|layer| &layer.reads);
         let read = reads.flat_map(|read| read.from.iter().chain(&read.sources));
@@ -45,14 +61,30 @@ impl Trace {
         for node in nodes.chain(sent).chain(layers.inputs.iter().copied()) {
             wanted[node] = Some(layers.signals[node]);
         }
-        let states = [executor.state()];
+        let arithmetic = if graph.integer.is_some() {
+            let state = executor.state();
+            let names = graph.nodes.iter().map(|node| node.name.clone()).collect();
+            let topology = graph.validate()?;
+            // What others pass on is wanted too.
+            for &node in topology.order.iter().rev() {
+                if let ([link], Some(_)) = (&topology.sources[node][..], wanted[node]) {
+                    wanted[link.node] = Some(layers.signals[link.node]);
+                }
+            }
+            Arithmetic::Integer { executor, state, names, topology }
+        } else if fixed {
+            Arithmetic::Fixed(FixedRun::new(graph)?)
+        } else {
+            let states = [executor.state()];
+            Arithmetic::Float { executor, states }
+        };
         let (steps, output) = (VecDeque::new(), Vec::new());
-        Ok(Trace { executor, states, wanted, steps, first: 0, output })
+        Ok(Trace { arithmetic, input_len, wanted, steps, first: 0, output })
     }
 
     /// Values of all inputs together in a step.
     pub fn input_len(&self) -> usize {
-        self.executor.input_len()
+        self.input_len
     }
 
     /// Computes the next step.
@@ -63,11 +95,52 @@ impl Trace {
         let mut nodes = vec![Values::default(); self.wanted.len()];
         let wanted = &self.wanted;
         self.output.clear();
-        self.executor.run_observed(&mut self.states, x, &mut self.output, |seen| {
-            if let Some(signal) = wanted[seen.node] {
-                nodes[seen.node] = Values::of(seen.output, signal);
+        match &mut self.arithmetic {
+            Arithmetic::Float { executor, states } => {
+                executor.run_observed(states, x, &mut self.output, |seen| {
+                    if let Some(signal) = wanted[seen.node] {
+                        nodes[seen.node] = match seen.output {
+                            Output::Spikes(events) => Values::spikes(events),
+                            Output::Dense(values) => Values::of(values.iter().copied(), signal),
+                        };
+                    }
+                })?;
             }
-        })?;
+            Arithmetic::Integer { executor, state, names, topology } => {
+                self.output.extend_from_slice(executor.step(state, x)?);
+                for &node in &topology.order {
+                    let Some(signal) = wanted[node] else { continue };
+                    nodes[node] = match executor.integer_output(state, &names[node]) {
+                        Some(IntegerOutput::Spikes(events)) => Values::spikes(events),
+                        Some(IntegerOutput::Values(integers, fraction)) => {
+                            let unit = 0.5_f32.powi(fraction as i32);
+                            Values::of(integers.iter().map(|n| *n as f32 * unit), signal)
+                        }
+                        // It passes on what one other node gave.
+                        None => match topology.sources[node][..] {
+                            [link] if link.delay == 0 => nodes[link.node].clone(),
+                            [link] => self
+                                .steps
+                                .len()
+                                .checked_sub(link.delay)
+                                .map(|at| self.steps[at][link.node].clone())
+                                .unwrap_or_default(),
+                            _ => Values::default(),
+                        },
+                    };
+                }
+            }
+            Arithmetic::Fixed(run) => {
+                let all = run.step(x)?.iter().zip(wanted).zip(&mut nodes);
+                for ((numbers, signal), values) in all {
+                    if let Some(signal) = *signal {
+                        let floats = numbers.iter().map(|n| fixed::value(*n) as f32);
+                        *values = Values::of(floats, signal);
+                    }
+                }
+                self.output = run.results();
+            }
+        }
         self.steps.push_back(nodes);
         Ok(())
     }
@@ -88,60 +161,20 @@ impl Trace {
 }
 
 impl Values {
-    fn of(output: Output, signal: Signal) -> Self {
-        match output {
-            Output::Spikes(events) => {
-                Values { active: events.to_vec(), values: vec![1.0; events.len()] }
-            }
-            Output::Dense(values) => {
-                let active: Vec<u32> =
-                    (0..values.len() as u32).filter(|&at| values[at as usize] != 0.0).collect();
-                let values = match signal {
-                    Signal::Dense => values.to_vec(),
-                    _ => active.iter().map(|&at| values[at as usize]).collect(),
-                };
-                Values { active, values }
-            }
-        }
+    fn spikes(events: &[u32]) -> Self {
+        Values { active: events.to_vec(), values: vec![1.0; events.len()] }
     }
-}
 
-/// The graph with all 32-bit values rounded to s16.15, the chip's fixed point, except the scales of
-/// integers. Sums of such values are exact in 32-bit floats up to 2^9, as they are in the chip's
-/// registers; products of states with decays are not rounded again, which the chip would do.
-pub fn rounded(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    let weights = graph.nodes.iter().flat_map(|node| node.op.weights());
-    let scales: Vec<String> = weights.filter_map(|weight| weight.scale.clone()).collect();
-    for (name, tensor) in &mut graph.tensors {
-        if let TensorValues::F32(values) = &mut tensor.values
-            && !scales.contains(name)
-        {
-            values.iter_mut().for_each(round);
-        }
-    }
-    for node in &mut graph.nodes {
-        let Op::Neuron(neuron) = &mut node.op else { continue };
-        let shared = |param: &mut Param| {
-            if let Param::Shared(value) = param {
-                round(value);
+    fn of(values: impl ExactSizeIterator<Item = f32>, signal: Signal) -> Self {
+        let mut all = Values::default();
+        for (at, value) in values.enumerate() {
+            if value != 0.0 {
+                all.active.push(at as u32);
             }
-        };
-        shared(&mut neuron.threshold);
-        match &mut neuron.membrane {
-            Membrane::If => {}
-            Membrane::Lif { beta, .. } | Membrane::Li { beta } => shared(beta),
-            Membrane::CubaLif { alpha, beta } => [alpha, beta].into_iter().for_each(shared),
-            Membrane::AdaptiveLif { beta, rho, gain } => {
-                [beta, rho, gain].into_iter().for_each(shared);
+            if value != 0.0 || signal == Signal::Dense {
+                all.values.push(value);
             }
         }
+        all
     }
-    graph
-}
-
-/// To the nearest multiple of 2^-15 within 17 bits before the point.
-fn round(value: &mut f32) {
-    let steps = (*value * 32768.0).round();
-    *value = steps.clamp(i32::MIN as f32, i32::MAX as f32) / 32768.0;
 }

@@ -151,7 +151,6 @@ fn gestures(case: &Value, golden: &Golden) -> Forward {
     let (time, streams, units) = (size(case, "T"), size(case, "B"), size(case, "units"));
     let pool = size(case, "pool_kernel");
     let side = size(case, "frame_size") * pool;
-    assert_eq!(case["config"]["agg"], "mean");
     let mut x = vec![0.0; time * streams * side * side * 2];
     for event in golden["input.events"].1.chunks_exact(5) {
         let [b, t, p, row, column] = [0, 1, 2, 3, 4].map(|k| event[k] as usize);
@@ -162,10 +161,43 @@ fn gestures(case: &Value, golden: &Golden) -> Forward {
     let (pooling, kernel) = (Pooling::Max, [pool; 2]);
     graph.node("pool", Op::Pool2d { pooling, kernel, stride: kernel, padding: [0, 0] });
     graph.edge("frames", "pool", 0);
-    let half = Tensor::f32(&[1, 2, 1, 1], vec![0.5, 0.5]).unwrap();
-    graph.conv2d("mean", "pool", &half, None, Layout::ByOutput, [1, 1], [0, 0], 1);
-    graph.node("flat", Op::Flatten);
-    graph.edge("mean", "flat", 0);
+    let flatten = |graph: &mut GraphBuilder, name: &str, from: &str| {
+        graph.node(name, Op::Flatten);
+        graph.edge(from, name, 0);
+    };
+    let sum = |graph: &mut GraphBuilder, weights: [f32; 2]| {
+        let weight = Tensor::f32(&[1, 2, 1, 1], weights.to_vec()).unwrap();
+        graph.conv2d("sum", "pool", &weight, None, Layout::ByOutput, [1, 1], [0, 0], 1);
+        flatten(graph, "flat", "sum");
+    };
+    // Both polarities, one after the other.
+    let both = |graph: &mut GraphBuilder, from: &str| {
+        graph.node("flat", Op::Concat);
+        for (port, name) in ["off", "on"].into_iter().enumerate() {
+            graph.node(name, Op::Slice { start: port, length: 1 });
+            graph.edge(from, name, 0);
+            let flat = format!("{name}.flat");
+            flatten(graph, &flat, name);
+            graph.edge(flat.as_str(), "flat", port);
+        }
+    };
+    match case["config"]["agg"].as_str() {
+        Some("mean") => sum(&mut graph, [0.5, 0.5]),
+        Some("diff") => sum(&mut graph, [1.0, -1.0]),
+        Some("none") => both(&mut graph, "pool"),
+        Some("bool") => {
+            let above_one = Neuron {
+                membrane: Membrane::Lif { beta: Param::Shared(0.0), input_decay: false },
+                threshold: Param::Shared(1.0),
+                fires_at_threshold: false,
+                reset: Reset::None,
+                reset_delayed: false,
+            };
+            graph.neuron("bool", &["pool"], above_one);
+            both(&mut graph, "bool");
+        }
+        other => panic!("unknown aggregation {other:?}"),
+    }
     let mut from = "flat".to_owned();
     let mut events = Vec::new();
     for layer in 0..size(case, "layers") {
@@ -189,7 +221,8 @@ fn gestures(case: &Value, golden: &Golden) -> Forward {
     }
     let (weight, bias) = (tensor(golden, "weights.fc.weight"), tensor(golden, "weights.fc.bias"));
     graph.linear("fc", &from, &weight, Some(bias), Layout::ByInput);
-    graph.readout("readout", "fc", Readout::Mean);
+    let all = case["config"]["use_all_timesteps"] != false;
+    graph.readout("readout", "fc", if all { Readout::Mean } else { Readout::Last });
     graph.output("classes", "readout");
     let mut graph = graph.finish().unwrap();
     graph.task.window = time;

@@ -62,7 +62,7 @@ pub fn check(name: &str, dir: &Path) -> Result<Report> {
         "shd" | "ssc" => report.spoken(dir),
         "bccd" | "voc2012" | "coco" => report.scenes(name, dir),
         "dsb2018-nuclei" | "ade20k" => report.masks(name, dir),
-        "tinyshakespeare" | "kjv" | "wikitext2" => report.text(name, dir),
+        "tinyshakespeare" | "kjv" | "penn-treebank" | "wikitext2" => report.text(name, dir),
         sentences if sentences.starts_with("nlu/") => report.sentences(name, dir),
         _ => report.images(dir),
     };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DataError, Result};
 use crate::rand_augment::{self, Erasure, ImageChange};
 use crate::resized_crop::Window;
+use crate::warp::{MOST_PERSPECTIVE, MOST_ROTATION, Warp};
 
 /// Which changes are made; all are off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,16 @@ pub struct FrameAugmentConfig {
     /// Random erasing: in so many of a hundred cases a rectangle becomes noise.
     #[serde(skip_serializing_if = "is_zero")]
     pub erase: usize,
+    /// Random perspective, in half of the cases: corners move by up to so many per cent of the way to the middle; 50 is
+    /// usual, 0: none. Before all changes but the resized crop.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub perspective: usize,
+    /// Rotation by up to so many degrees in both directions, behind the perspective.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rotation: usize,
+    /// Whether the resized crop takes the nearest pixels instead of interpolating: counts of events stay counts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nearest: bool,
     /// Side of a square at a random place whose values become 0 after normalisation (Cutout, DeVries and Taylor
     /// 2017); at the border a part of it lies outside.
     pub cutout: usize,
@@ -52,6 +63,8 @@ pub(crate) struct Change {
     shape: [usize; 3],
     /// The part that is resized to the whole.
     window: Option<Window>,
+    /// What shows where, behind that.
+    warp: Option<Warp>,
     /// Row and column of the source that lands on (0, 0).
     from: [i64; 2],
     mirrored: bool,
@@ -97,6 +110,16 @@ impl FrameAugmenter {
                 shape[2]
             )));
         }
+        for (name, value, most) in [
+            ("perspective", config.perspective, MOST_PERSPECTIVE),
+            ("rotation", config.rotation, MOST_ROTATION),
+        ] {
+            if value > most {
+                return Err(DataError::request(format!(
+                    "data.frames.augment.{name} = {value}: 0 to {most}"
+                )));
+            }
+        }
         Ok(Self { config })
     }
 
@@ -106,8 +129,18 @@ impl FrameAugmenter {
             part.copy_from_slice(&number.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let FrameAugmentConfig { crop, flip, roll, resized_crop, rand_augment, erase, cutout } =
-            self.config;
+        let FrameAugmentConfig {
+            crop,
+            flip,
+            roll,
+            resized_crop,
+            perspective,
+            rotation,
+            nearest,
+            rand_augment,
+            erase,
+            cutout,
+        } = self.config;
         // All are drawn always, so that turning one on does not change the others.
         let mut shift = |most: usize| [0, 1].map(|_| below(2 * most + 1, &mut rng) - most as i64);
         let (from, rolled) = (shift(crop), shift(roll));
@@ -125,7 +158,12 @@ impl FrameAugmenter {
             magnitude => rand_augment::draw(magnitude, &mut rng),
         };
         let erasure = (erase > 0).then(|| Erasure::draw(erase, shape, &mut rng)).flatten();
-        Change { shape, window, from, mirrored, wraps, hole, images, erasure }
+        let near = window.filter(|_| nearest);
+        let warped = near.is_some() || perspective > 0 || rotation > 0;
+        let size = [shape[0], shape[1]];
+        let warp = warped.then(|| Warp::draw(size, [perspective, rotation], near, &mut rng));
+        let window = window.filter(|_| !nearest);
+        Change { shape, window, warp, from, mirrored, wraps, hole, images, erasure }
     }
 }
 
@@ -135,6 +173,8 @@ impl Change {
         let [height, width, channels] = self.shape;
         let resized = self.window.map(|window| window.resized(sample, self.shape));
         let sample = resized.as_deref().unwrap_or(sample);
+        let warped = self.warp.as_ref().map(|warp| warp.apply(sample, channels));
+        let sample = warped.as_deref().unwrap_or(sample);
         out.clear();
         out.resize(sample.len(), 0);
         let frame = height * width * channels;
@@ -217,6 +257,9 @@ mod tests {
             flip: true,
             roll: 3,
             resized_crop: 20,
+            perspective: 50,
+            rotation: 25,
+            nearest: true,
             cutout: 2,
             erase: 50,
             ..Default::default()
@@ -252,14 +295,20 @@ mod tests {
             said(FrameAugmentConfig { erase: 101, ..Default::default() }).contains("erase = 101")
         );
         assert!(said(FrameAugmentConfig { cutout: 99, ..Default::default() }).contains("cutout"));
+        let far = FrameAugmentConfig { perspective: 61, ..Default::default() };
+        assert!(said(far).contains("perspective = 61: 0 to 60"));
+        let far = FrameAugmentConfig { rotation: 181, ..Default::default() };
+        assert!(said(far).contains("rotation = 181"));
     }
 
     proptest! {
         #[test]
         fn both_time_steps_change_alike(seed: u64) {
-            let out = changed(FrameAugmentConfig {
-                crop: 2, flip: true, roll: 2, resized_crop: 8, cutout: 3, ..Default::default()
-            }, [seed, 0]);
+            let all = FrameAugmentConfig {
+                crop: 2, flip: true, roll: 2, resized_crop: 8, perspective: 60, rotation: 90, nearest: seed % 2 == 0,
+                cutout: 3, ..Default::default()
+            };
+            let out = changed(all, [seed, 0]);
             prop_assert_eq!(&out[..60], &out[60..]);
         }
 

@@ -65,6 +65,18 @@ impl DataConfig {
         }
     }
 
+    /// Whether its frames are made of recordings, and a recording alone becomes the same frames: those of CIFAR10-DVS
+    /// are turned besides.
+    pub fn has_recordings(&self) -> bool {
+        match self.dataset.as_str() {
+            "n-mnist" | "synthetic-saccades" | "dvs128-gesture" | "synthetic-gestures" => true,
+            name if registry::by_name(name).is_none() && self.is_path() => {
+                class_folders::list(Path::new(name), &events::ENDINGS).is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether `dataset` is the path of something of the user's own.
     pub(crate) fn is_path(&self) -> bool {
         self.dataset.contains(['.', '/', '\\'])

@@ -40,7 +40,7 @@ pub enum Holds {
 }
 
 /// All known data sets.
-pub const DATA_SETS: [DataSet; 26] = [
+pub const DATA_SETS: [DataSet; 27] = [
     DataSet {
         name: "wisdm-watch",
         what: "LG G Watch accelerometer and gyroscope at 20 Hz, 51 subjects, 18 activities of 3 minutes each",
@@ -167,19 +167,29 @@ pub const DATA_SETS: [DataSet; 26] = [
         name: "kjv",
         what: "King James Bible, 4.4 MB of text, one verse a line",
         holds: Holds::Text,
-        task: "language modelling by character",
+        task: "language modelling by character or word",
         licence: "public domain outside the United Kingdom",
         layout: "kjv.txt[.gz]",
         get: "Debian package bible-kjv-text, printed with bible-kjv",
     },
     DataSet {
+        name: "penn-treebank",
+        what: "Penn Treebank: articles of the Wall Street Journal, prepared by Mikolov et al., 10,000 words",
+        holds: Holds::Text,
+        task: "language modelling by word, official parts",
+        licence: "that of the Linguistic Data Consortium (LDC99T42)",
+        layout: "ptb.{train,valid,test}.txt",
+        get: "simple-examples of T. Mikolov (simple-examples.tgz, folder data): move its ptb.*.txt into a folder \
+              penn-treebank",
+    },
+    DataSet {
         name: "wikitext2",
         what: "WikiText-2: articles of Wikipedia, raw or tokenised; the training file may be missing",
         holds: Holds::Text,
-        task: "language modelling",
+        task: "language modelling, by word in official parts",
         licence: "CC BY-SA",
-        layout: "train.txt; without it valid.txt is read",
-        get: "\"WikiText-2\" of Merity et al. 2016",
+        layout: "{train,valid,test}.txt; without train.txt, valid.txt is learned from",
+        get: "\"WikiText-2\" of Merity et al. 2016 (wiki.*.tokens as *.txt)",
     },
     DataSet {
         name: "nlu/mr",

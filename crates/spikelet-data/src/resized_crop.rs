@@ -74,6 +74,13 @@ impl Window {
         }
         out
     }
+
+    /// Row and column of the pixel of the window that shows at a place `[x, y]` of the whole frame.
+    pub fn nearest(self, [x, y]: [f64; 2], [height, width]: [f64; 2]) -> [usize; 2] {
+        let at =
+            |place: f64, of: f64, size: usize| ((place / of * size as f64) as usize).min(size - 1);
+        [self.top + at(y, height, self.height), self.left + at(x, width, self.width)]
+    }
 }
 
 /// For each of `n` positions the two of a window from `start` that it lies between, and how near it is to the second.

@@ -4,12 +4,13 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::columns::Windows;
 use crate::error::{DataError, Result};
 use crate::lines;
 use crate::megatron::Megatron;
 use crate::split::{Split, rng};
 use crate::vocabulary::{Vocabulary, utf8};
-use crate::{jsonl, vocabulary::Unit};
+use crate::{jsonl, vocabulary::Unit, words};
 
 /// Most bytes of text that are read into memory.
 const MAX_BYTES: u64 = 1 << 28;
@@ -35,10 +36,12 @@ pub struct Text {
     pub names: Vec<String>,
     /// Tokens in a window.
     pub window: usize,
+    /// How windows follow each other in training and evaluation.
+    pub windows: Windows,
     /// Where every window starts.
     starts: Vec<usize>,
-    /// Where training windows may start.
-    train: Range<usize>,
+    /// Tokens of the training part.
+    pub(crate) train: Range<usize>,
     /// UTF-8 bytes per token, on average.
     pub bytes_per_token: f64,
 }
@@ -112,7 +115,7 @@ impl Text {
         Self::new(&content(path)?, &file, unit, known, cut)
     }
 
-    /// The same of content in memory; `file` names it in errors.
+    /// The same of content in memory; `file` names it in errors. Words are divided at the ends of lines.
     ///
     /// # Errors
     /// As [`Text::load`].
@@ -123,15 +126,56 @@ impl Text {
         known: Option<&Vocabulary>,
         cut: Cut,
     ) -> Result<(Self, Split)> {
+        if unit == Unit::Words {
+            cut.check(file)?;
+            let parts = words::by_line(utf8(content, file)?, cut.validation, cut.test);
+            let of = Words { known, marks: false };
+            return Self::of_words(parts, [file; 3], of, cut.window);
+        }
         let vocabulary = match (known, unit) {
             (Some(known), _) => known.clone(),
             (None, Unit::Bytes) => Vocabulary::Bytes,
             (None, Unit::Characters) => Vocabulary::characters(utf8(content, file)?),
-            (None, Unit::Tokens) => return Err(no_tokenizer()),
+            (None, _) => return Err(no_tokenizer()),
         };
         let tokens = vocabulary.encode(content, file)?;
         let bytes_per_token = content.len() as f64 / tokens.len().max(1) as f64;
-        Self::cut(Tokens::Memory(tokens), vocabulary, bytes_per_token, file, cut)
+        let parts = cut.parts(tokens.len(), file)?;
+        Self::divided(
+            Tokens::Memory(tokens),
+            parts,
+            vocabulary,
+            bytes_per_token,
+            (file, cut.window),
+        )
+    }
+
+    /// The words of a training, a validation and a test part, which may be empty; `files` name them in errors.
+    ///
+    /// # Errors
+    /// Parts that are too short for windows of so many words.
+    pub fn of_words(
+        parts: [&str; 3],
+        files: [&str; 3],
+        of: Words<'_>,
+        window: usize,
+    ) -> Result<(Self, Split)> {
+        let vocabulary = match of.known {
+            Some(known) => known.clone(),
+            None => Vocabulary::Tokens(words::vocabulary(parts[0], of.marks, files[0])?),
+        };
+        let (mut tokens, mut ends, mut bytes) = (Vec::new(), [0; 3], 0);
+        for ((part, file), end) in parts.into_iter().zip(files).zip(&mut ends) {
+            let part = words::ended(part);
+            tokens.extend(vocabulary.encode(part.as_bytes(), file)?);
+            *end = tokens.len();
+            bytes += part.len();
+        }
+        let bytes_per_token = bytes as f64 / tokens.len().max(1) as f64;
+        let [train, val, test] = ends;
+        let ranges = [0..train, train..val, val..test];
+        let named = (files[0], window);
+        Self::divided(Tokens::Memory(tokens), ranges, vocabulary, bytes_per_token, named)
     }
 
     /// Tokens of a Megatron `.idx` file and the `.bin` file beside it, which stay where they are. The `.bin` file is
@@ -151,22 +195,23 @@ impl Text {
         let sample: Vec<u32> = (0..tokens.len().min(SAMPLE)).map(|at| tokens.token(at)).collect();
         let bytes_per_token = vocabulary.decode(&sample).len() as f64 / sample.len().max(1) as f64;
         let file = path.display().to_string();
-        Self::cut(Tokens::Mapped(tokens), vocabulary, bytes_per_token, &file, cut)
+        let parts = cut.parts(tokens.len(), &file)?;
+        let named = (file.as_str(), cut.window);
+        Self::divided(Tokens::Mapped(tokens), parts, vocabulary, bytes_per_token, named)
     }
 
-    fn cut(
+    fn divided(
         tokens: Tokens,
+        parts: [Range<usize>; 3],
         vocabulary: Vocabulary,
         bytes_per_token: f64,
-        file: &str,
-        cut: Cut,
+        (file, window): (&str, usize),
     ) -> Result<(Self, Split)> {
-        let parts = cut.parts(tokens.len(), file)?;
         let mut starts = Vec::new();
         let mut windows = parts.clone().map(|part| {
             let first = starts.len();
-            let count = part.len().saturating_sub(1) / cut.window;
-            starts.extend((0..count).map(|k| part.start + k * cut.window));
+            let count = part.len().saturating_sub(1).checked_div(window).unwrap_or(0);
+            starts.extend((0..count).map(|k| part.start + k * window));
             (first..starts.len()).collect()
         });
         let [train, val, test] = &mut windows;
@@ -179,7 +224,7 @@ impl Text {
             return Err(DataError::request(format!(
                 "{file}: {} tokens are too few for windows of {} in the training and the validation part",
                 tokens.len(),
-                cut.window
+                window
             )));
         }
         let [train, ..] = parts;
@@ -187,8 +232,9 @@ impl Text {
             bytes_per_token,
             names: vocabulary.names(),
             vocabulary,
-            window: cut.window,
-            train: train.start..train.end - cut.window,
+            window,
+            windows: Windows::default(),
+            train,
             starts,
             tokens,
         };
@@ -209,7 +255,7 @@ impl Text {
     pub fn random_start(&self, seed: u64, epoch: u64, i: u64) -> usize {
         let drawn =
             rand_chacha::rand_core::Rng::next_u64(&mut rng(seed, WINDOWS | epoch << 32 | i));
-        let places = self.train.len() as u128;
+        let places = (self.train.len() - self.window) as u128;
         self.train.start + ((u128::from(drawn) * places) >> 64) as usize
     }
 
@@ -220,18 +266,32 @@ impl Text {
 
     /// Token numbers of windows, `[time, batch]`.
     pub fn inputs(&self, starts: &[usize]) -> Vec<f32> {
-        self.gather(starts, 0).map(|token| token as f32).collect()
+        self.gather(starts, 0, self.window).map(|token| token as f32).collect()
     }
 
     /// The tokens to be predicted, `[time, batch]`.
     pub fn targets(&self, starts: &[usize]) -> Vec<u32> {
-        self.gather(starts, 1).collect()
+        self.gather(starts, 1, self.window).collect()
     }
 
-    fn gather<'a>(&'a self, starts: &'a [usize], ahead: usize) -> impl Iterator<Item = u32> + 'a {
-        (0..self.window)
-            .flat_map(move |t| starts.iter().map(move |s| self.tokens.get(s + t + ahead)))
+    /// Tokens of runs of so many, `[length, runs]`, `ahead` of where they start.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        starts: &'a [usize],
+        ahead: usize,
+        length: usize,
+    ) -> impl Iterator<Item = u32> + 'a {
+        (0..length).flat_map(move |t| starts.iter().map(move |s| self.tokens.get(s + t + ahead)))
     }
+}
+
+/// Which words.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words<'a> {
+    /// The vocabulary of a trained model; else that of the training part.
+    pub known: Option<&'a Vocabulary>,
+    /// Punctuation is split from words.
+    pub marks: bool,
 }
 
 /// Tokens of a mapped file from which the bytes of one are estimated.
@@ -247,8 +307,8 @@ fn no_tokenizer() -> DataError {
 const WINDOWS: u64 = 3 << 60;
 
 impl Cut {
-    /// Training, validation and test part of so many tokens, one after the other.
-    fn parts(&self, tokens: usize, file: &str) -> Result<[Range<usize>; 3]> {
+    /// That it leaves something of every part.
+    pub(crate) fn check(&self, file: &str) -> Result<()> {
         if self.window == 0 {
             return Err(DataError::request("data.window = 0: a window needs at least one token"));
         }
@@ -259,6 +319,12 @@ impl Cut {
                 self.validation, self.test
             )));
         }
+        Ok(())
+    }
+
+    /// Training, validation and test part of so many tokens, one after the other.
+    fn parts(&self, tokens: usize, file: &str) -> Result<[Range<usize>; 3]> {
+        self.check(file)?;
         let share = |fraction: f64| (fraction * tokens as f64).round() as usize;
         let test = tokens - share(self.test);
         let val = test.saturating_sub(share(self.validation));

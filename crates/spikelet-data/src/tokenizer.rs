@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 use tokenizers::{Tokenizer as Inner, TokenizerBuilder};
@@ -123,6 +124,11 @@ impl Tokenizer {
     /// The `tokenizer.json`.
     pub fn json(&self) -> &str {
         &self.json
+    }
+
+    /// Whether it knows words only, with one token for all others.
+    pub fn is_words(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
     }
 
     /// Tokens, by number; a number the tokenizer leaves out has an empty name.

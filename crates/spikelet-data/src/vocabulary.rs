@@ -17,6 +17,9 @@ pub enum Unit {
     Bytes,
     /// A token of the tokenizer that `data.text.tokenizer` names.
     Tokens,
+    /// What stands between white space, or the end of a line (see [`crate::words`]). The vocabulary is that of the
+    /// training part.
+    Words,
 }
 
 impl Unit {
@@ -26,6 +29,7 @@ impl Unit {
             Self::Characters => "character",
             Self::Bytes => "byte",
             Self::Tokens => "token",
+            Self::Words => "word",
         }
     }
 }
@@ -73,6 +77,7 @@ impl Vocabulary {
         match self {
             Self::Bytes => Unit::Bytes,
             Self::Characters(_) => Unit::Characters,
+            Self::Tokens(tokenizer) if tokenizer.is_words() => Unit::Words,
             Self::Tokens(_) => Unit::Tokens,
         }
     }

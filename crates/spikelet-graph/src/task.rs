@@ -4,6 +4,10 @@ use crate::detection::Detection;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
+/// The note that says how recordings of an event camera become frames, as the JSON of the settings
+/// they were made with.
+pub const EVENTS: &str = "events";
+
 /// What the graph is for, so that `run` and `eval` need only the file and raw data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

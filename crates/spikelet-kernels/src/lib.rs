@@ -21,6 +21,7 @@ pub mod fixed;
 #[cfg(feature = "std")]
 pub mod gate;
 pub mod gather;
+pub mod gru;
 pub mod interpolate;
 pub mod l2mu;
 pub mod layer_norm;

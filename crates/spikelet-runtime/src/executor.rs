@@ -3,10 +3,11 @@
 use crate::{
     compile::compile,
     error::Error,
+    integer::IntegerOutput,
     observe::{Blind, Observation, Observer, OutputReader, Watch},
     plan::Plan,
     profile::Profiler,
-    state::{State, fingerprint},
+    state::{Memory, State, fingerprint},
 };
 use alloc::{borrow::Cow, vec, vec::Vec};
 use spikelet_graph::Graph;
@@ -158,6 +159,14 @@ impl Executor {
             true => Cow::Owned(vec![0.0; range.len()]),
             false => Cow::Borrowed(&state.memory.values[range]),
         })
+    }
+
+    /// What a node of an integer-only graph gave in the last step of a stream; nothing for other
+    /// graphs, and for nodes without a buffer of their own: those that only pass values on, and
+    /// products that add to a sum.
+    pub fn integer_output<'a>(&self, state: &'a State, node: &str) -> Option<IntegerOutput<'a>> {
+        let Memory { words, integers, .. } = &state.memory;
+        self.plan.integers.as_ref()?.output(words, integers, node)
     }
 
     /// The potentials of a population of an integer-only graph, in units of `2^-fraction`, and that

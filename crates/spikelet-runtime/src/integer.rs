@@ -29,6 +29,15 @@ pub(crate) struct Integers {
     tables: [Vec<i32>; 2],
 }
 
+/// What a node of an integer-only graph gave in the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntegerOutput<'a> {
+    /// The indices of what spiked, ascending.
+    Spikes(&'a [u32]),
+    /// Values in units of `2^-fraction`.
+    Values(&'a [i32], u32),
+}
+
 impl Integers {
     pub(crate) fn new(program: Program) -> Self {
         let mut places = vec![0..0; program.buffers.len()];
@@ -114,6 +123,24 @@ impl Integers {
                 Some((self.of(units.h), self.fraction(units.h)))
             }
             _ => None,
+        })
+    }
+
+    /// What a node gave in the last step; nothing if it has no buffer of its own, because it only
+    /// passes values on or adds to a sum of another.
+    pub(crate) fn output<'a>(
+        &self,
+        words: &'a [u32],
+        integers: &'a [i32],
+        node: &str,
+    ) -> Option<IntegerOutput<'a>> {
+        let mine = |buffer: &spikelet_graph::program::Buffer| {
+            buffer.name == node && buffer.content != Content::Sums
+        };
+        let at = self.program.buffers.iter().position(mine)?;
+        Some(match self.program.buffers[at].content {
+            Content::Events => IntegerOutput::Spikes(list(words, self.of(at))),
+            _ => IntegerOutput::Values(&integers[self.of(at)], self.fraction(at)),
         })
     }
 

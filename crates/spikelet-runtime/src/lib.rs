@@ -56,6 +56,7 @@ mod weights;
 pub use detector::{Detected, Detector};
 pub use error::Error;
 pub use executor::{Executor, MemoryPlan};
+pub use integer::IntegerOutput;
 pub use observe::{Observation, Output};
 pub use profile::Profiler;
 pub use prompt::Prompt;

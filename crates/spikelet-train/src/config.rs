@@ -1,8 +1,8 @@
 //! Everything a training run is made of, as TOML.
 
 use crate::{
-    distillation::Distillation, loss::LossConfig, models::ModelConfig, optimizer::Optimizer,
-    rule::LearningRule, schedule::Schedule,
+    averaging::Averaging, distillation::Distillation, loss::LossConfig, models::ModelConfig,
+    optimizer::Optimizer, pruning::GradualPruning, rule::LearningRule, schedule::Schedule,
 };
 use serde::{Deserialize, Serialize};
 pub use spikelet_data::source::{DataConfig, SplitConfig};
@@ -45,7 +45,8 @@ pub struct About {
 pub struct TrainConfig {
     /// Passes over the training part.
     pub epochs: usize,
-    /// Sequences in a batch; the last batch of an epoch may be smaller.
+    /// Sequences in a batch; the last batch of an epoch may be smaller. Columns in which a text with
+    /// carried windows is read.
     #[serde(default = "batch_size")]
     pub batch_size: usize,
     /// Parts a batch is computed in, one after the other, for batches that memory does not hold at
@@ -92,6 +93,12 @@ pub struct TrainConfig {
     /// Fraction of each weight matrix kept at zero: magnitude pruning at the start, masked since.
     #[serde(default)]
     pub prune: f64,
+    /// Prune more and more of them while training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_gradually: Option<GradualPruning>,
+    /// Average weights over steps from the epoch on in which the validation loss no longer falls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Averaging>,
     /// Train through weights rounded to this many bits (8 or 4); 0 for float.
     #[serde(default)]
     pub quantize_bits: u32,

@@ -14,17 +14,31 @@ pub struct Constraint {
 
 impl Constraint {
     /// Keeps the weights of `model` that are zero at zero if `prune` asks for it, after zeroing
-    /// the smallest until each matrix has that fraction of zeros; `bits` of 0 means float.
-    pub fn new<M: Module>(model: &M, prune: f64, bits: u32) -> Constraint {
-        let mut masks = Tensors::new();
+    /// the smallest until each matrix has that fraction of zeros, but for matrices whose names begin
+    /// with one of `keep`; `bits` of 0 means float.
+    pub fn new<M: Module>(model: &M, prune: f64, keep: &[String], bits: u32) -> Constraint {
+        let mut constraint = Constraint { masks: Tensors::new(), bits };
         if prune > 0.0 {
-            for (name, (shape, values)) in crate::params::collect(model) {
-                if shape.len() == 2 {
-                    masks.insert(name, (shape, mask(&values, prune)));
-                }
+            constraint.tighten(model, prune, keep);
+        }
+        constraint
+    }
+
+    /// Chooses anew which weights are zero: the smallest, a fraction `prune` of each matrix. Those
+    /// that are zero already are among them.
+    pub fn tighten<M: Module>(&mut self, model: &M, prune: f64, keep: &[String]) {
+        for (name, (shape, values)) in crate::params::collect(model) {
+            if shape.len() == 2 && !keep.iter().any(|start| name.starts_with(start)) {
+                self.masks.insert(name, (shape, mask(&values, prune)));
             }
         }
-        Constraint { masks, bits }
+    }
+
+    /// Fraction of the weights of pruned matrices that is zero; nothing without pruning.
+    pub fn pruned(&self) -> Option<f64> {
+        let all: usize = self.masks.values().map(|(_, mask)| mask.len()).sum();
+        let kept: f64 = self.masks.values().flat_map(|(_, mask)| mask).map(|m| f64::from(*m)).sum();
+        (all > 0).then(|| 1.0 - kept / all as f64)
     }
 
     /// The constraint of a run that goes on.
@@ -70,11 +84,14 @@ impl Constraint {
 /// Zeroes the smallest weights: 0 or 1 per weight.
 fn mask(values: &[f32], fraction: f64) -> Vec<f32> {
     let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    let count = ((fraction * values.len() as f64).round() as usize).min(values.len());
     let mut mask = vec![1.0; values.len()];
-    for &i in &order[..(fraction * values.len() as f64).round() as usize] {
-        mask[i] = 0.0;
+    if count > 0 {
+        let smaller =
+            |&a: &usize, &b: &usize| values[a].abs().total_cmp(&values[b].abs()).then(a.cmp(&b));
+        order.select_nth_unstable_by(count - 1, smaller);
     }
+    order[..count].iter().for_each(|&i| mask[i] = 0.0);
     mask
 }
 

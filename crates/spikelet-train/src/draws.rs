@@ -16,6 +16,9 @@ pub struct Draws {
 const SEED_BITS: u32 = 16;
 /// Streams of numbers that a step or a pass has.
 const STREAMS: u64 = 1 << 16;
+/// Those of a recurrent layer, of which the second says which of its weights are dropped.
+pub(crate) const LAYER_STREAMS: u64 = 4;
+const DROPCONNECT: u64 = 1;
 
 impl Draws {
     /// Those of a seed, from the first step on.
@@ -53,6 +56,19 @@ impl Draws {
         (0..steps as u64)
             .flat_map(|t| self.keep((self.step + t + 1) * STREAMS + stream, fraction, count))
             .collect()
+    }
+
+    /// Recurrent weights of layer `index`, a fraction of which is zero in this pass and the rest larger
+    /// for it (DropConnect).
+    pub fn connections(&self, weights: Tensor<2>, fraction: f32, index: usize) -> Tensor<2> {
+        if fraction == 0.0 {
+            return weights;
+        }
+        let shape = weights.dims();
+        let stream = index as u64 * LAYER_STREAMS + DROPCONNECT;
+        let kept = self.once(stream, fraction, shape[0] * shape[1]);
+        let kept = Tensor::<2>::from_data(TensorData::new(kept, shape), &weights.device());
+        weights * kept.mul_scalar(1.0 / (1.0 - fraction))
     }
 
     fn keep(&self, stream: u64, fraction: f32, count: usize) -> impl Iterator<Item = f32> {

@@ -2,13 +2,14 @@
 
 use crate::{
     loss::{Loss, LossConfig},
-    model::{SequenceModel, read_out},
+    model::{SequenceModel, State, read_out},
     prepare::Prepared,
     trainer::{scored, targets},
 };
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use spikelet_data::{
     Samples,
+    columns::{Reading, reading},
     metrics::{Confusion, Segmentation},
     samples::NO_LABEL,
 };
@@ -55,19 +56,15 @@ pub fn evaluate<M: SequenceModel>(
     part: &[usize],
     logit_scale: f32,
 ) -> Evaluation {
+    if data.samples.text().is_some_and(|text| text.windows.carried()) {
+        return in_columns(model, data, part, logit_scale);
+    }
     let device = Device::flex();
-    let mut result = Evaluation {
-        loss: 0.0,
-        accuracy: 0.0,
-        predicted: vec![],
-        labels: vec![],
-        pixels: 0,
-        segmentation: None,
+    let mut result = Evaluation::empty();
+    let mut confusion = match &data.samples {
+        Samples::Masked(masked) => Some(Confusion::new(masked.classes().len())),
+        _ => None,
     };
-    let mut confusion = Confusion::new(match &data.samples {
-        Samples::Masked(masked) => masked.classes().len(),
-        _ => 0,
-    });
     let batch = match data.samples.text() {
         // All steps at once; what each gives is as wide as the vocabulary.
         Some(text) => (TEXT_VALUES / (text.window * text.names.len())).clamp(1, 16),
@@ -79,38 +76,99 @@ pub fn evaluate<M: SequenceModel>(
     };
     for batch in part.chunks(batch) {
         let x = data.batch(batch, &device);
-        let labels = data.samples.labels_of(batch);
         let outputs = model.sequence(x);
+        let labels = data.samples.labels_of(batch);
+        result.add(model, outputs, labels, logit_scale, confusion.as_mut());
+    }
+    result.finished(confusion)
+}
+
+/// The windows of a part of a text one behind the other, each from the state behind the one before
+/// it, in as many columns as the part is read in.
+fn in_columns<M: SequenceModel>(
+    model: &M,
+    data: &Prepared,
+    part: &[usize],
+    logit_scale: f32,
+) -> Evaluation {
+    let device = Device::flex();
+    let mut result = Evaluation::empty();
+    let Reading { rows, rest } = reading(part);
+    let mut state = model.initial_state(rows.first().map_or(0, Vec::len), &device);
+    let mut read = |windows: &[usize], state: State| {
+        let (outputs, next) = model.resume(data.batch(windows, &device), state);
+        result.add(model, outputs, data.samples.labels_of(windows), logit_scale, None);
+        model.carried(next)
+    };
+    for row in &rows {
+        state = read(row, state);
+    }
+    let last = |part: Tensor<2>| {
+        let [columns, _] = part.dims();
+        part.narrow(0, columns - 1, 1)
+    };
+    let mut state = if rest.is_empty() { state } else { state.into_iter().map(last).collect() };
+    for window in rest {
+        state = read(&[window], state);
+    }
+    result.finished(None)
+}
+
+impl Evaluation {
+    fn empty() -> Self {
+        Evaluation {
+            loss: 0.0,
+            accuracy: 0.0,
+            predicted: vec![],
+            labels: vec![],
+            pixels: 0,
+            segmentation: None,
+        }
+    }
+
+    /// Adds a batch; the loss is a sum until all is done. Predictions for pixels go to `confusion`.
+    fn add<M: SequenceModel>(
+        &mut self,
+        model: &M,
+        outputs: Tensor<3>,
+        labels: Vec<u32>,
+        logit_scale: f32,
+        confusion: Option<&mut Confusion>,
+    ) {
+        let device = Device::flex();
         let logits = read_out(model.readout(), outputs.clone());
         let logits = scored(outputs, logits, labels.len());
         let scaled = logits.clone().mul_scalar(logit_scale);
         let plain = Loss::new(LossConfig::default());
         let loss: f32 = plain.of(scaled, targets(&labels, &device)).into_scalar();
         let labelled = labels.iter().filter(|&&label| label != NO_LABEL).count();
-        result.loss += f64::from(loss) * labelled as f64;
+        self.loss += f64::from(loss) * labelled as f64;
         let [_, classes] = logits.dims();
         let logits = logits.into_data().try_into_vec::<f32>().expect("f32 logits");
-        if data.samples.masked().is_some() {
-            let found = logits.chunks_exact(classes).map(argmax).zip(&labels);
-            let found = found.filter(|(_, label)| **label != NO_LABEL);
+        let predicted = logits.chunks_exact(classes).map(argmax);
+        if let Some(confusion) = confusion {
+            let found = predicted.zip(&labels).filter(|(_, label)| **label != NO_LABEL);
             found.for_each(|(predicted, label)| confusion.add(*label, predicted));
-            continue;
+            return;
         }
-        result.predicted.extend(logits.chunks_exact(classes).map(argmax));
-        result.labels.extend(labels);
+        self.predicted.extend(predicted);
+        self.labels.extend(labels);
     }
-    if data.samples.masked().is_some() {
-        result.pixels = confusion.total();
-        result.loss /= result.pixels.max(1) as f64;
-        result.accuracy = confusion.accuracy();
-        result.segmentation = Some(Segmentation::of(&confusion));
-        return result;
+
+    fn finished(mut self, confusion: Option<Confusion>) -> Self {
+        if let Some(confusion) = confusion {
+            self.pixels = confusion.total();
+            self.loss /= self.pixels.max(1) as f64;
+            self.accuracy = confusion.accuracy();
+            self.segmentation = Some(Segmentation::of(&confusion));
+            return self;
+        }
+        let right = self.predicted.iter().zip(&self.labels).filter(|(p, y)| p == y).count();
+        let n = self.labels.len().max(1) as f64;
+        self.accuracy = right as f64 / n;
+        self.loss /= n;
+        self
     }
-    let right = result.predicted.iter().zip(&result.labels).filter(|(p, y)| p == y).count();
-    let n = result.labels.len().max(1) as f64;
-    result.accuracy = right as f64 / n;
-    result.loss /= n;
-    result
 }
 
 /// The first index of the maximum (PyTorch's rule for ties).

@@ -1,6 +1,7 @@
 //! Training: Burn modules over the kernels, learning rules, the trainer, the model zoo, lowering.
 
 mod adam;
+pub mod averaging;
 pub mod config;
 pub mod constraint;
 pub mod detection;
@@ -22,6 +23,8 @@ pub mod ops;
 pub mod optimizer;
 pub mod params;
 pub mod prepare;
+mod progress;
+pub mod pruning;
 pub mod raise;
 pub mod rule;
 pub mod run;
@@ -31,3 +34,4 @@ pub mod session;
 mod sgd;
 pub mod trainer;
 pub mod training_step;
+mod windows;

@@ -3,7 +3,8 @@
 use crate::{model::SequenceModel, params, prepare::Prepared};
 use burn::module::Param;
 use burn::tensor::Tensor;
-use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task};
+use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task, task::EVENTS};
+use std::collections::BTreeMap;
 
 /// The graph of a trained model with its task record: input, the model's nodes, read-out, output.
 ///
@@ -16,8 +17,11 @@ pub fn lower<M: SequenceModel>(
 ) -> Result<Graph, GraphError> {
     let samples = &data.samples;
     let mut graph = GraphBuilder::new(name);
-    let binary = data.normalization.is_none() && samples.is_binary();
-    let signal = if binary { Signal::Binary } else { Signal::Dense };
+    let signal = match data.normalization {
+        Some(_) => Signal::Dense,
+        None if samples.is_binary() => Signal::Binary,
+        None => model.input_signal(),
+    };
     graph.input("input", signal, &model.input_shape(samples.values()));
     let output = model.lower(&mut graph, "input");
     graph.readout("readout", &output, model.readout());
@@ -26,6 +30,9 @@ pub fn lower<M: SequenceModel>(
         Some(n) => (n.mean.clone(), n.std.clone()),
         None => (vec![], vec![]),
     };
+    let mut notes = BTreeMap::from([("split".to_owned(), data.split_name.clone())]);
+    let events = data.events.as_ref().and_then(|events| serde_json::to_string(events).ok());
+    notes.extend(events.map(|events| (EVENTS.to_owned(), events)));
     graph.task(Task {
         dataset: Some(data.dataset.clone()),
         classes: samples.classes().to_vec(),
@@ -35,7 +42,7 @@ pub fn lower<M: SequenceModel>(
         mean,
         std,
         tokenizer: (samples.vocabulary().and_then(|v| v.tokenizer())).map(|t| t.json().to_owned()),
-        notes: [("split".to_owned(), data.split_name.clone())].into(),
+        notes,
         detection: None,
     });
     finish(graph)

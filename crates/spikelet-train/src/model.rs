@@ -3,7 +3,7 @@
 use crate::{models::egru::Sparsity, raise::RaiseError};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use spikelet_graph::{Graph, GraphBuilder, Readout};
+use spikelet_graph::{Graph, GraphBuilder, Readout, Signal};
 
 /// Everything a step hands to the next, each tensor `[batch, values]` (running statistics are
 /// `[1, values]`).
@@ -23,12 +23,24 @@ pub trait SequenceModel: Module {
         vec![channels]
     }
 
+    /// What its inputs are, unless they are all 0 or 1 or were normalised.
+    fn input_signal(&self) -> Signal {
+        Signal::Dense
+    }
+
     /// The state before the first step.
     fn initial_state(&self, batch: usize, device: &Device) -> State;
 
     /// The state before the first step of a batch to learn from; `seed` decides what is random.
     fn training_state(&self, batch: usize, device: &Device, _seed: u64) -> State {
         self.initial_state(batch, device)
+    }
+
+    /// What the loss of a batch has beside that of its outputs, by the last state of a pass from a
+    /// training state; its gradient goes back through sums over steps alone. Rules that look at
+    /// single steps leave it out.
+    fn penalty(&self, _state: &State) -> Option<Tensor<1>> {
+        None
     }
 
     /// The model with what the last state of a batch says beside the gradients: running
@@ -68,9 +80,20 @@ pub trait SequenceModel: Module {
     }
 
     /// All time steps from a training state, and the last state as far as
-    /// [`learned`](Self::learned) needs it.
+    /// [`learned`](Self::learned), [`penalty`](Self::penalty) and [`carried`](Self::carried) need it.
     fn training_sequence(&self, x: Tensor<3>, _seed: u64) -> (Tensor<3>, State) {
         (self.sequence(x), State::new())
+    }
+
+    /// What the next window of a stream starts from, of the state behind one: without sums for the
+    /// penalty and what decides what is dropped.
+    fn carried(&self, state: State) -> State {
+        state
+    }
+
+    /// A state to learn from that goes on with what [`carried`](Self::carried) gave.
+    fn continued(&self, carried: State, _seed: u64) -> State {
+        carried
     }
 
     /// How outputs over time become logits.

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use spikelet_data::{
     DataError, Samples, Sequences, Split,
     augment::{AugmentConfig, Augmenter},
+    event_frames::EventFramesConfig,
     frame_augment::{FrameAugmentConfig, FrameAugmenter},
     mask_augment::MaskAugmentConfig,
     normalize::Normalization,
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub split_name: String,
     /// Logits of a teacher for every sample, `[samples, classes]`, if there is one.
     pub teacher: Option<Vec<f32>>,
+    /// How recordings became frames, if they did.
+    pub events: Option<EventFramesConfig>,
     changes: Changes,
 }
 
@@ -66,6 +69,7 @@ impl Prepared {
                 normalization,
                 split_name,
                 teacher: None,
+                events: None,
                 changes,
             });
         }
@@ -75,6 +79,7 @@ impl Prepared {
                 (config.dataset.clone(), Samples::Sentences(divided.sentences));
             let (changes, normalization) = (Changes::None, None);
             let (split, split_name) = (divided.split, divided.split_name);
+            let events = None;
             return Ok(Prepared {
                 dataset,
                 samples,
@@ -82,6 +87,7 @@ impl Prepared {
                 normalization,
                 split_name,
                 teacher: None,
+                events,
                 changes,
             });
         }
@@ -89,6 +95,7 @@ impl Prepared {
             let DividedText { text, split, split_name } = config.load_text(folder, known)?;
             let (dataset, samples) = (config.dataset.clone(), Samples::Text(text));
             let (changes, normalization) = (Changes::None, None);
+            let events = None;
             return Ok(Prepared {
                 dataset,
                 samples,
@@ -96,6 +103,7 @@ impl Prepared {
                 normalization,
                 split_name,
                 teacher: None,
+                events,
                 changes,
             });
         }
@@ -111,8 +119,18 @@ impl Prepared {
             false => Changes::Sequences(Augmenter::new(config.augment, std)?),
         };
         let normalization = config.normalize.then_some(fitted);
-        let (dataset, samples) = (config.dataset.clone(), sequences.into());
-        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher: None, changes })
+        let (dataset, samples, events) = (config.dataset.clone(), sequences.into(), None);
+        let teacher = None;
+        Ok(Prepared {
+            dataset,
+            samples,
+            split,
+            normalization,
+            split_name,
+            teacher,
+            events,
+            changes,
+        })
     }
 
     fn frames(
@@ -129,7 +147,18 @@ impl Prepared {
         };
         let normalization = frames.normalization().cloned();
         let (dataset, samples) = (config.dataset.clone(), Samples::Frames { frames, shown });
-        Ok(Prepared { dataset, samples, split, normalization, split_name, teacher: None, changes })
+        let events = config.has_recordings().then(|| config.frames.events.clone());
+        let teacher = None;
+        Ok(Prepared {
+            dataset,
+            samples,
+            split,
+            normalization,
+            split_name,
+            teacher,
+            events,
+            changes,
+        })
     }
 
     /// The teacher's logits for some samples, `[batch, classes]`.

@@ -105,6 +105,17 @@ impl<'a> Raise<'a> {
         Ok(self.init.values(turned.collect(), [columns, rows]))
     }
 
+    /// The kernel `[kh, kw, in, out]` of a convolution whose weights lie by input.
+    pub fn kernel(&self, node: &str, weight: &Weight) -> Result<Param<Tensor<4>>, RaiseError> {
+        let shape = &self.graph.tensor(node, &weight.tensor)?.shape;
+        match (shape.as_slice(), weight.layout) {
+            (&[h, w, inputs, outputs], Layout::ByInput) => {
+                Ok(self.init.values(self.graph.weight(node, weight)?, [h, w, inputs, outputs]))
+            }
+            _ => Err(RaiseError::Kind { node: node.to_owned(), expected: "a kernel by input" }),
+        }
+    }
+
     /// A tensor of one axis.
     pub fn vector(&self, node: &str, name: &str) -> Result<Param<Tensor<1>>, RaiseError> {
         let values = self.graph.tensor(node, name)?.to_f32();

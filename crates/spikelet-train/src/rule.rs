@@ -95,8 +95,10 @@ impl From<LearningRule> for String {
 pub struct Outcome {
     /// Gradients by parameter.
     pub gradients: GradientsParams,
-    /// The loss that was minimised.
+    /// The loss of the outputs, which was minimised.
     pub loss: f32,
+    /// What the model adds to it ([`SequenceModel::penalty`]), which was minimised too.
+    pub penalty: f32,
     /// Outputs of all steps `[time, batch, classes]`, on the plain device.
     pub outputs: Tensor<3>,
     /// Logits of the read-out `[batch, classes]`, on the plain device.
@@ -116,23 +118,50 @@ impl LearningRule {
         loss: &Loss,
         seed: u64,
     ) -> Outcome {
+        self.window_gradients(model, x, targets, loss, seed, None)
+    }
+
+    /// The same of a window that goes on with the state `carried` (on the plain device) of the one
+    /// before it, through which no gradient flows.
+    pub fn window_gradients<M: SequenceModel>(
+        &self,
+        model: &M,
+        x: Tensor<3>,
+        targets: Tensor<1, Int>,
+        loss: &Loss,
+        seed: u64,
+        carried: Option<State>,
+    ) -> Outcome {
         match self {
             LearningRule::Bptt => {
-                let (outputs, state) = model.training_sequence(x, seed);
+                let (outputs, state) = match carried {
+                    Some(carried) => {
+                        let carried = carried.into_iter().map(Tensor::autodiff).collect();
+                        model.resume(x, model.continued(carried, seed))
+                    }
+                    None => model.training_sequence(x, seed),
+                };
                 let value = whole(model, outputs.clone(), targets, loss);
-                let gradients = GradientsParams::from_grads(value.backward(), model);
-                Outcome::new(model, gradients, value.into_scalar(), outputs.inner(), state)
+                let penalty = model.penalty(&state);
+                let objective = match &penalty {
+                    Some(penalty) => value.clone() + penalty.clone(),
+                    None => value.clone(),
+                };
+                let gradients = GradientsParams::from_grads(objective.backward(), model);
+                let loss = value.into_scalar();
+                let penalty = penalty.map_or(0.0, Tensor::into_scalar);
+                Outcome::new(model, gradients, [loss, penalty], outputs.inner(), state)
             }
             LearningRule::BpttCheckpoint(steps) => {
                 let segments = Segments { steps: *steps, truncated: false };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::BpttTruncated(steps) => {
                 let segments = Segments { steps: *steps, truncated: true };
-                segments.gradients(model, x, targets, loss, seed)
+                segments.gradients(model, x, targets, loss, (seed, carried))
             }
             LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_) => {
-                self.online(model, x, targets, loss, seed)
+                self.online(model, x, targets, loss, (seed, carried))
             }
         }
     }
@@ -143,14 +172,14 @@ impl LearningRule {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         // Steps that do not learn run on a copy without a graph: values only.
         let plain = model.valid();
         let mut sum = GradientSum::default();
         let mut total = 0.0;
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let mut outputs = Vec::with_capacity(time);
         for (t, (x, learns)) in x.iter_dim(0).zip(self.steps(time, seed)).enumerate() {
             let x = x.squeeze_dim::<2>(0);
@@ -170,7 +199,12 @@ impl LearningRule {
             outputs.push(out);
             state = next;
         }
-        Outcome::new(model, sum.gradients(), total, Tensor::stack(outputs, 0), state)
+        Outcome::new(model, sum.gradients(), [total, 0.0], Tensor::stack(outputs, 0), state)
+    }
+
+    /// Whether it looks at single steps.
+    pub fn is_online(&self) -> bool {
+        matches!(self, LearningRule::Sltt | LearningRule::SlttK(_) | LearningRule::SlttAt(_))
     }
 
     /// Which steps run `backward`.
@@ -191,12 +225,26 @@ impl Outcome {
     fn new<M: SequenceModel>(
         model: &M,
         gradients: GradientsParams,
-        loss: f32,
+        [loss, penalty]: [f32; 2],
         outputs: Tensor<3>,
         state: State,
     ) -> Outcome {
         let logits = read_out(model.readout(), outputs.clone());
-        Outcome { gradients, loss, outputs, logits, state }
+        Outcome { gradients, loss, penalty, outputs, logits, state }
+    }
+}
+
+/// What a window starts from, on the plain device.
+fn first_state<M: SequenceModel>(
+    plain: &M,
+    batch: usize,
+    x: &Tensor<3>,
+    seed: u64,
+    carried: Option<State>,
+) -> State {
+    match carried {
+        Some(carried) => plain.continued(carried, seed),
+        None => plain.training_state(batch, &x.device().inner(), seed),
     }
 }
 
@@ -225,7 +273,8 @@ fn whole<M: SequenceModel>(
 /// BPTT in segments. The first run has no graph; it gives the outputs, from them the loss and its
 /// gradient at every output, and the state before every segment. Then segments run again, the last
 /// one first: what each minimises is the sum of its outputs and its last state, weighted by their
-/// gradients. Truncated, the last states weigh nothing.
+/// gradients. Truncated, the last states weigh nothing. What sums over all steps for a penalty passes
+/// through every segment as it is, so that its gradient is the same for all of them.
 struct Segments {
     steps: usize,
     truncated: bool,
@@ -238,11 +287,11 @@ impl Segments {
         x: Tensor<3>,
         targets: Tensor<1, Int>,
         loss: &Loss,
-        seed: u64,
+        (seed, carried): (u64, Option<State>),
     ) -> Outcome {
         let [time, batch, _] = x.dims();
         let plain = model.valid();
-        let mut state = plain.training_state(batch, &x.device().inner(), seed);
+        let mut state = first_state(&plain, batch, &x, seed, carried);
         let (mut before, mut outputs) = (Vec::new(), Vec::new());
         for start in (0..time).step_by(self.steps) {
             let x = x.clone().narrow(0, start, self.steps.min(time - start)).inner();
@@ -254,10 +303,18 @@ impl Segments {
         let outputs = Tensor::cat(outputs, 0);
         let leaf = outputs.clone().autodiff().require_grad();
         let value = whole(model, leaf.clone(), targets, loss);
+        let mut figures = [value.clone().into_scalar::<f32>(), 0.0];
         let d_outputs = leaf.grad(&value.backward()).expect("the loss depends on the outputs");
+        let mut d_last: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+        let leaves: State = state.iter().map(|t| t.clone().autodiff().require_grad()).collect();
+        if let Some(penalty) = model.penalty(&leaves) {
+            figures[1] = penalty.clone().into_scalar::<f32>();
+            let gradients = penalty.backward();
+            d_last = leaves.iter().map(|leaf| leaf.grad(&gradients)).collect();
+        }
 
         let mut sum = GradientSum::default();
-        let mut d_state: Vec<Option<Tensor<2>>> = vec![None; state.len()];
+        let mut d_state = d_last.clone();
         for (segment, state) in before.into_iter().enumerate().rev() {
             let start = segment * self.steps;
             let length = self.steps.min(time - start);
@@ -272,12 +329,12 @@ impl Segments {
             }
             let gradients = sum.carried_by(model, objective).backward();
             d_state = match self.truncated {
-                true => vec![None; leaves.len()],
+                true => d_last.clone(),
                 false => leaves.iter().map(|leaf| leaf.grad(&gradients)).collect(),
             };
             sum.add(model, gradients);
         }
-        Outcome::new(model, sum.gradients(), value.into_scalar(), outputs, state)
+        Outcome::new(model, sum.gradients(), figures, outputs, state)
     }
 }
 

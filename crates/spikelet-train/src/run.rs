@@ -30,6 +30,15 @@ pub struct Position {
     pub best_loss: Option<f64>,
     /// The epoch that gave it.
     pub best_epoch: usize,
+    /// Validation losses of all epochs, where they decide when weights are averaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub val_losses: Vec<f64>,
+    /// Steps whose weights have been averaged.
+    #[serde(default)]
+    pub averaged: usize,
+    /// Whether averaging has begun.
+    #[serde(default)]
+    pub averages: bool,
     /// Seconds spent so far.
     pub seconds: f64,
 }
@@ -45,6 +54,10 @@ pub struct Checkpoint {
     pub best: Tensors,
     /// Which weights pruning keeps (1) and which it holds at zero (0); empty without pruning.
     pub masks: Tensors,
+    /// The mean of the weights over steps; empty without averaging.
+    pub average: Tensors,
+    /// What the next window of a text takes over, by number; empty at the start of an epoch.
+    pub carried: Tensors,
     /// The optimiser's own record.
     pub optimizer: Vec<u8>,
 }
@@ -74,9 +87,13 @@ impl Checkpoint {
     /// Writes to `path`, atomically.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let mut tensors: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = Vec::new();
-        for (prefix, set) in
-            [("weights.", &self.weights), ("best.", &self.best), ("masks.", &self.masks)]
-        {
+        for (prefix, set) in [
+            ("weights.", &self.weights),
+            ("best.", &self.best),
+            ("masks.", &self.masks),
+            ("average.", &self.average),
+            ("carried.", &self.carried),
+        ] {
             for (name, (shape, values)) in set {
                 let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 tensors.push((format!("{prefix}{name}"), shape.clone(), Dtype::F32, bytes));
@@ -122,6 +139,8 @@ impl Checkpoint {
                 Some(("weights", rest)) => (&mut checkpoint.weights, rest),
                 Some(("best", rest)) => (&mut checkpoint.best, rest),
                 Some(("masks", rest)) => (&mut checkpoint.masks, rest),
+                Some(("average", rest)) => (&mut checkpoint.average, rest),
+                Some(("carried", rest)) => (&mut checkpoint.carried, rest),
                 _ => return Err(format(format!("unexpected tensor `{name}`"))),
             };
             if view.dtype() != Dtype::F32 {
@@ -157,6 +176,8 @@ mod tests {
             weights: Tensors::from([("a.b".to_owned(), (vec![2, 1], vec![1.5, f32::MIN]))]),
             best: Tensors::from([("a.b".to_owned(), (vec![2, 1], vec![0.25, -0.0]))]),
             masks: Tensors::new(),
+            average: Tensors::from([("a".to_owned(), (vec![1], vec![0.5]))]),
+            carried: Tensors::from([("0".to_owned(), (vec![1, 2], vec![0.5, 1.0]))]),
             optimizer: vec![1, 2, 3],
         }
     }
@@ -170,6 +191,7 @@ mod tests {
         assert_eq!(back.position, example().position);
         assert_eq!(back.weights, example().weights);
         assert_eq!(back.best, example().best);
+        assert_eq!((back.average, back.carried), (example().average, example().carried));
         assert_eq!(back.optimizer, example().optimizer);
     }
 

@@ -17,6 +17,9 @@ pub enum Schedule {
         /// Epochs of linear warm-up from zero.
         #[serde(default)]
         warmup_epochs: f64,
+        /// Epochs at the full rate between warm-up and cosine.
+        #[serde(default)]
+        hold_epochs: f64,
     },
     /// A straight line from the full rate to zero (`poly` of power 1).
     Linear {
@@ -41,11 +44,12 @@ impl Schedule {
     pub fn factor(&self, epoch: f64, epochs: f64) -> f64 {
         match self {
             Schedule::Constant => 1.0,
-            Schedule::Cosine { floor, warmup_epochs } => {
+            Schedule::Cosine { floor, warmup_epochs, hold_epochs } => {
                 if epoch < *warmup_epochs {
                     return epoch / warmup_epochs;
                 }
-                let done = (epoch - warmup_epochs) / (epochs - warmup_epochs).max(f64::EPSILON);
+                let start = warmup_epochs + hold_epochs;
+                let done = (epoch - start) / (epochs - start).max(f64::EPSILON);
                 let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.clamp(0.0, 1.0)).cos());
                 floor + (1.0 - floor) * cosine
             }
@@ -73,7 +77,7 @@ mod tests {
     #[test]
     fn factors() {
         assert_eq!(Schedule::Constant.factor(3.0, 10.0), 1.0);
-        let cosine = Schedule::Cosine { floor: 0.1, warmup_epochs: 2.0 };
+        let cosine = Schedule::Cosine { floor: 0.1, warmup_epochs: 2.0, hold_epochs: 0.0 };
         assert_eq!(cosine.factor(1.0, 10.0), 0.5);
         assert_eq!(cosine.factor(2.0, 10.0), 1.0);
         assert!((cosine.factor(6.0, 10.0) - 0.55).abs() < 1e-12);
@@ -83,6 +87,9 @@ mod tests {
             [1.0, 2.0, 6.0, 10.0].map(|epoch| linear.factor(epoch, 10.0)),
             [0.5, 1.0, 0.5, 0.0]
         );
+        let late = Schedule::Cosine { floor: 0.0, warmup_epochs: 0.0, hold_epochs: 7.0 };
+        assert_eq!((late.factor(6.9, 10.0), late.factor(7.0, 10.0)), (1.0, 1.0));
+        assert!((late.factor(8.5, 10.0) - 0.5).abs() < 1e-12);
         let step = Schedule::Step { epochs: vec![5.0, 8.0], factor: 0.1, warmup_epochs: 0.0 };
         assert_eq!(step.factor(4.9, 10.0), 1.0);
         assert!((step.factor(8.0, 10.0) - 0.01).abs() < 1e-12);

@@ -11,7 +11,7 @@ use crate::{
         bag_of_words::BagOfWords,
         classifier::{Body, Classifier},
         convnet::Convnet,
-        egru::Egru,
+        egru::{Egru, Sparsity},
         egru_lm::EgruLm,
         gru::Gru,
         l2mu::L2mu,
@@ -19,6 +19,7 @@ use crate::{
         lstm::Lstm,
         lstm_lm::LstmLm,
         metaspikeformer,
+        rnn_lm::{Cell, GruLm, LstmTiedLm},
         spikegpt::SpikeGpt,
     },
     params::{self, LoadError, Tensors},
@@ -26,7 +27,7 @@ use crate::{
     raise::RaiseError,
     rule::LearningRule,
     run::Position,
-    trainer::{End, Observer, TrainError, train},
+    trainer::{End, Observer, TrainError, Trained, train},
 };
 use burn::tensor::Device;
 use spikelet_graph::{Graph, GraphError};
@@ -43,6 +44,10 @@ pub struct Outcome {
     pub position: Position,
     /// Why it ended.
     pub end: End,
+    /// How much of its event-based layers is silent, on the part of the result.
+    pub sparsity: Vec<Sparsity>,
+    /// Fraction of the weights of its pruned matrices that is zero.
+    pub pruned: Option<f64>,
     /// Result of the best model on the test part, or on the validation part where there is none;
     /// nothing if the run was interrupted.
     pub result: Option<Evaluation>,
@@ -63,7 +68,7 @@ pub enum SessionError {
     /// A model of values and text, or one of tokens and values.
     #[error(
         "`model.kind = \"{model}\"` cannot learn from `{data}`: text is for models that read tokens \
-         (spikegpt, lstm-lm, egru-lm, of sentences also bag-of-words), everything else for those that read values"
+         (spikegpt, lstm-lm, rnn-lm, egru-lm, of sentences also bag-of-words), everything else for those that read values"
     )]
     Tokens {
         /// The kind of the model.
@@ -148,7 +153,7 @@ pub fn with_model<W: WithModel>(
     let tokens = data.samples.vocabulary_size();
     let sentences = tokens.filter(|_| data.samples.text().is_none());
     let predicts = !matches!(config.model, ModelConfig::BagOfWords(_));
-    let classifies = !matches!(config.model, ModelConfig::EgruLm(_));
+    let classifies = !matches!(config.model, ModelConfig::EgruLm(_) | ModelConfig::RnnLm(_));
     let fits = if sentences.is_some() { classifies } else { predicts };
     if config.model.reads_tokens() != tokens.is_some() || !fits {
         let (model, data) = (config.model.kind(), data.dataset.clone());
@@ -228,6 +233,13 @@ pub fn with_model<W: WithModel>(
                 )
             }
         },
+        ModelConfig::RnnLm(c) => {
+            let window = data.samples.time();
+            match c.cell {
+                Cell::Lstm => start(LstmTiedLm::new(c, classes, window, &mut init)?, initial, task),
+                Cell::Gru => start(GruLm::new(c, classes, window, &mut init)?, initial, task),
+            }
+        }
         ModelConfig::BagOfWords(_) => {
             start(BagOfWords::new(tokens.unwrap_or_default(), classes, &init), initial, task)
         }
@@ -281,7 +293,7 @@ impl WithModel for Run<'_> {
         let parameters = model.num_params();
         let trained = train(self.config, model, self.data, self.run, self.observer)?;
         let graph = lower(&trained.best, self.config.model.kind(), self.data)?;
-        let (position, end, result) = (trained.position, trained.end, trained.result);
-        Ok(Outcome { graph, parameters, position, end, result })
+        let Trained { position, end, result, sparsity, pruned, .. } = trained;
+        Ok(Outcome { graph, parameters, position, end, result, sparsity, pruned })
     }
 }

@@ -1,84 +1,33 @@
 //! The training loop: the same for every model and learning rule.
 
 use crate::{
+    averaging::Mean,
     config::Config,
     constraint::Constraint,
     evaluate::{Evaluation, evaluate},
     loss::{Loss, Teacher},
     model::{SequenceModel, State},
+    models::egru::Sparsity,
     optimizer::{add_share, clip_norm},
     params::{self, LoadError},
     prepare::Prepared,
+    progress::{append_line, truncate_metrics},
     rule::Outcome,
     run::{Checkpoint, CheckpointError, Position},
     sample::sample,
+    windows::{Batches, Stream, restored, saved},
 };
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use spikelet_data::{
-    metrics::{Language, Segmentation},
-    samples::NO_LABEL,
-    split::{rng, shuffle},
-};
+use spikelet_data::{DataError, metrics::Language, samples::NO_LABEL};
 use std::{
-    fs, io,
-    io::Write,
+    io,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-/// What one epoch gave; a line of `metrics.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EpochReport {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean training loss.
-    pub loss: f64,
-    /// Accuracy on the training batches as they were learned.
-    pub train_accuracy: f64,
-    /// Loss on the validation part.
-    pub val_loss: f64,
-    /// Accuracy on the validation part.
-    pub val_accuracy: f64,
-    /// What a segmenting network makes of the validation part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub segmentation: Option<Segmentation>,
-    /// What a language model makes of the validation part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<Language>,
-    /// Learning rate at the end of the epoch.
-    pub lr: f64,
-    /// Whether this is the best epoch so far.
-    pub best: bool,
-    /// Seconds this epoch took, validation included.
-    pub seconds: f64,
-}
-
-/// What happens while a run goes on. Returning `false` from [`batch`](Observer::batch) stops the
-/// run after saving its state.
-pub trait Observer {
-    /// After every batch: epoch from 0, batches done, batches in an epoch, loss of the batch.
-    fn batch(&mut self, epoch: usize, done: usize, batches: usize, loss: f32) -> bool;
-
-    /// After every epoch.
-    fn epoch(&mut self, report: &EpochReport);
-
-    /// What a language model writes after an epoch.
-    fn sample(&mut self, _text: &str) {}
-}
-
-/// An observer that sees nothing and never stops.
-pub struct Silent;
-
-impl Observer for Silent {
-    fn batch(&mut self, _: usize, _: usize, _: usize, _: f32) -> bool {
-        true
-    }
-
-    fn epoch(&mut self, _: &EpochReport) {}
-}
+pub use crate::progress::{EpochReport, Observer, Silent, metrics_path};
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +50,10 @@ pub struct Trained<M> {
     pub position: Position,
     /// Why it ended.
     pub end: End,
+    /// How much of each event-based layer is silent, over some of the part of the result.
+    pub sparsity: Vec<Sparsity>,
+    /// Fraction of the weights of pruned matrices that is zero.
+    pub pruned: Option<f64>,
     /// Result on the test part (on the validation part where there is none) of the best model;
     /// nothing if interrupted.
     pub result: Option<Evaluation>,
@@ -136,6 +89,12 @@ pub enum TrainError {
         /// Why.
         source: io::Error,
     },
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Setting(String),
+    /// The data does not allow what is asked for.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The loss or a weight is no longer a number.
     #[error(
         "the loss or a weight became {loss} in epoch {epoch}, batch {batch}: lower `train.optimizer.lr` or set `train.clip_norm`"
@@ -155,11 +114,6 @@ pub fn checkpoint_path(run: &Path) -> PathBuf {
     run.join("checkpoint.safetensors")
 }
 
-/// The epochs of a run, one JSON object a line.
-pub fn metrics_path(run: &Path) -> PathBuf {
-    run.join("metrics.jsonl")
-}
-
 /// Trains `model` (on an autodiff device) in the folder `run`, going on from the checkpoint found
 /// there, if any.
 pub fn train<M: SequenceModel>(
@@ -175,12 +129,11 @@ pub fn train<M: SequenceModel>(
         true => trainer.model.valid(),
         false => trainer.load(trainer.model.valid(), &trainer.best)?,
     };
-    let result = (end != End::Interrupted).then(|| {
-        let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
-        trainer.evaluate(&best, part)
-    });
-    let best = trainer.constraint.effective(best);
-    Ok(Trained { best, position: trainer.position, end, result })
+    let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
+    let result = (end != End::Interrupted).then(|| trainer.evaluate(&best, part));
+    let sparsity = trainer.sparsity(&best, part);
+    let (best, pruned) = (trainer.constraint.effective(best), trainer.constraint.pruned());
+    Ok(Trained { best, position: trainer.position, end, sparsity, pruned, result })
 }
 
 struct Trainer<'a, M> {
@@ -194,7 +147,13 @@ struct Trainer<'a, M> {
     loss: Loss,
     position: Position,
     best: params::Tensors,
+    mean: Mean,
+    /// What the next window of a text takes over, on the plain device.
+    carried: Option<State>,
 }
+
+/// Samples of the validation part whose silence is measured.
+const MEASURED: usize = 16;
 
 impl<'a, M: SequenceModel> Trainer<'a, M> {
     fn start(
@@ -204,12 +163,15 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         run: &'a Path,
     ) -> Result<Self, TrainError> {
         let train = &config.train;
+        check(config, &model, data)?;
+        let keep =
+            train.prune_gradually.as_ref().map_or(&[][..], |pruning| pruning.keep.as_slice());
         let mut trainer = Trainer {
             config,
             data,
             run,
             device: Device::flex().autodiff(),
-            constraint: Constraint::new(&model, train.prune, train.quantize_bits),
+            constraint: Constraint::new(&model, train.prune, keep, train.quantize_bits),
             model,
             optimizer: train.optimizer.init(),
             loss: Loss {
@@ -220,13 +182,17 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             },
             position: Position::default(),
             best: params::Tensors::new(),
+            mean: Mean::default(),
+            carried: None,
         };
         let path = checkpoint_path(run);
         if path.exists() {
             trainer.restore(Checkpoint::load(&path)?, &path)?;
         }
         trainer.model = trainer.constraint.project(trainer.model);
-        truncate_metrics(&metrics_path(run), trainer.position.epoch)?;
+        let metrics = metrics_path(run);
+        truncate_metrics(&metrics, trainer.position.epoch)
+            .map_err(|source| TrainError::Io { path: metrics, source })?;
         Ok(trainer)
     }
 
@@ -241,6 +207,8 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         self.optimizer = self.optimizer.clone().from_bytes(bytes).map_err(|e| reason(&e))?;
         self.position = checkpoint.position;
         self.best = checkpoint.best;
+        self.mean = Mean { steps: self.position.averaged, weights: checkpoint.average };
+        self.carried = restored(&checkpoint.carried);
         Ok(())
     }
 
@@ -259,6 +227,8 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             weights: params::collect(&self.model),
             best: self.best.clone(),
             masks: self.constraint.masks().clone(),
+            average: self.mean.weights.clone(),
+            carried: saved(self.carried.as_ref()),
             optimizer: optimizer.to_vec(),
         };
         Ok(checkpoint.save(&checkpoint_path(self.run))?)
@@ -281,8 +251,10 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
                 return Ok(End::Interrupted);
             }
             self.check_weights()?;
-            let report = self.finish_epoch(started);
-            append_line(&metrics_path(self.run), &report)?;
+            let report = self.finish_epoch(started)?;
+            let metrics = metrics_path(self.run);
+            append_line(&metrics, &report)
+                .map_err(|source| TrainError::Io { path: metrics, source })?;
             self.save()?;
             observer.epoch(&report);
             self.show_sample(observer);
@@ -304,15 +276,24 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
     fn epoch(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let train = &self.config.train;
         let epoch = self.position.epoch;
-        let mut order = self.data.split.train.clone();
-        shuffle(&mut order, &mut rng(train.seed, stream(ORDER, epoch)));
-        let batches = order.len().div_ceil(train.batch_size);
-        for (index, batch) in order.chunks(train.batch_size).enumerate() {
-            if index < self.position.batch {
-                continue;
-            }
+        let parts = Batches::new(self.data, train, epoch, stream(ORDER, epoch))?;
+        let batches = parts.len();
+        for index in self.position.batch..batches {
             let done = epoch as f64 + index as f64 / batches as f64;
-            let loss = self.learn(batch, done, stream(STEPS, epoch * batches + index))?;
+            let number = epoch * batches + index;
+            if let Some(pruning) = &train.prune_gradually
+                && number.is_multiple_of(pruning.every)
+            {
+                self.prune(done);
+            }
+            let stream = stream(STEPS, number);
+            let loss = match &parts {
+                Batches::Shuffled { order, size } => {
+                    let batch = order.chunks(*size).nth(index).unwrap_or_default();
+                    self.learn(batch, done, stream)?
+                }
+                Batches::Carried(windows) => self.learn_window(windows, index, done, stream),
+            };
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { epoch: epoch + 1, batch: index + 1, loss });
             }
@@ -324,13 +305,43 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         Ok(true)
     }
 
+    /// Chooses anew which weights are zero at this place of the run.
+    fn prune(&mut self, done: f64) {
+        let train = &self.config.train;
+        let Some(pruning) = &train.prune_gradually else { return };
+        if done <= pruning.from_epoch {
+            return;
+        }
+        self.constraint.tighten(&self.model, pruning.fraction(done, train.prune), &pruning.keep);
+        self.model = self.constraint.project(self.model.clone());
+    }
+
+    /// A window of every column of a text, from the state behind the one before it.
+    fn learn_window(&mut self, windows: &Stream<'_>, index: usize, done: f64, stream: u64) -> f32 {
+        let train = &self.config.train;
+        let model = self.constraint.effective(self.model.clone());
+        let window = windows.window(index, &self.device);
+        let targets = targets(&window.labels, &self.device);
+        // An epoch begins with the first words of every column.
+        let carried = if index == 0 { None } else { self.carried.take() };
+        let seed = seed_of(train.seed, stream);
+        let outcome =
+            train.rule.window_gradients(&model, window.x, targets, &self.loss, seed, carried);
+        self.count(&outcome, &window.labels);
+        let plain = |t: Tensor<2>| if t.device().is_autodiff() { t.inner() } else { t };
+        let state: State = outcome.state.into_iter().map(plain).collect();
+        self.carried = Some(model.carried(state.clone()));
+        self.advance(&model, outcome.gradients, done, window.share, state);
+        outcome.loss
+    }
+
     /// One batch: gradients by the rule, one step of the optimiser.
     fn learn(&mut self, batch: &[usize], done: f64, stream: u64) -> Result<f32, TrainError> {
         let train = &self.config.train;
         // With a constraint on the weights, gradients are taken where the constrained network
         // stands and applied to the free weights (straight-through).
         let model = self.constraint.effective(self.model.clone());
-        let seed = train.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let seed = seed_of(train.seed, stream);
         let (mut loss, mut state, mut sum) = (0.0, State::new(), GradientsParams::new());
         let size = batch.len().div_ceil(train.accumulate.max(1));
         for (index, part) in batch.chunks(size).enumerate() {
@@ -343,15 +354,31 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             loss += outcome.loss * share;
             state = outcome.state;
         }
+        self.advance(&model, sum, done, 1.0, state);
+        Ok(loss)
+    }
+
+    /// One step of the optimiser, with `share` of the learning rate at this place of the run.
+    fn advance(
+        &mut self,
+        model: &M,
+        gradients: GradientsParams,
+        done: f64,
+        share: f64,
+        state: State,
+    ) {
         let train = &self.config.train;
         let gradients = match train.clip_norm > 0.0 {
-            true => clip_norm(&model, sum, train.clip_norm).0,
-            false => sum,
+            true => clip_norm(model, gradients, train.clip_norm).0,
+            false => gradients,
         };
-        let lr = train.optimizer.lr() * train.schedule.factor(done, train.epochs as f64);
+        let lr = train.optimizer.lr() * train.schedule.factor(done, train.epochs as f64) * share;
         let stepped = self.optimizer.step(lr, self.model.clone(), gradients);
         self.model = self.constraint.project(stepped.learned(state));
-        Ok(loss)
+        if self.position.averages {
+            self.mean.add(&self.model);
+            self.position.averaged = self.mean.steps;
+        }
     }
 
     /// The gradients of a batch, or of a part of one, and its right answers.
@@ -367,16 +394,21 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             loss.teacher = Some(Teacher { logits, kind: distill.kind, share: distill.share });
         }
         let outcome = train.rule.gradients(model, x, targets, &loss, seed);
+        self.count(&outcome, &labels);
+        outcome
+    }
+
+    /// Adds what came out of a batch to the figures of the epoch.
+    fn count(&mut self, outcome: &Outcome, labels: &[u32]) {
         let logits = scored(outcome.outputs.clone(), outcome.logits.clone(), labels.len());
         let logits = one_head(logits, self.data.samples.classes().len());
         let predicted = logits.argmax(1).into_data();
         let predicted = predicted.iter::<i64>();
         self.position.correct +=
-            predicted.zip(&labels).filter(|(p, y)| *p == i64::from(**y)).count();
+            predicted.zip(labels).filter(|(p, y)| *p == i64::from(**y)).count();
         let labelled = labels.iter().filter(|&&label| label != NO_LABEL).count();
         self.position.loss_sum += f64::from(outcome.loss) * labelled as f64;
         self.position.seen += labelled;
-        outcome
     }
 
     /// A spiking network can have a finite loss with weights that are no longer numbers.
@@ -392,20 +424,40 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         }
     }
 
-    fn finish_epoch(&mut self, started: Instant) -> EpochReport {
+    /// The model that is judged: that of the last step, or the mean over steps.
+    fn judged(&self) -> Result<M, TrainError> {
+        match self.mean.steps {
+            0 => Ok(self.model.valid()),
+            _ => Ok(self.constraint.project(self.load(self.model.valid(), &self.mean.weights)?)),
+        }
+    }
+
+    fn finish_epoch(&mut self, started: Instant) -> Result<EpochReport, TrainError> {
         let train = &self.config.train;
-        let validation = self.evaluate(&self.model.valid(), &self.data.split.val);
+        let after = self.position.epoch as f64 + 1.0;
+        self.prune(after);
+        let judged = self.judged()?;
+        let validation = self.evaluate(&judged, &self.data.split.val);
+        // Before pruning has reached its aim, an epoch is not one of the network asked for.
+        let counts = train.prune_gradually.as_ref().is_none_or(|pruning| pruning.is_done(after));
         // What a language model is asked for are probabilities.
-        let best = match self.data.samples.text() {
-            Some(_) => self.position.best_loss.is_none_or(|best| validation.loss < best),
-            None => self.position.best_accuracy.is_none_or(|best| validation.score() > best),
-        };
+        let best = counts
+            && match self.data.samples.text() {
+                Some(_) => self.position.best_loss.is_none_or(|best| validation.loss < best),
+                None => self.position.best_accuracy.is_none_or(|best| validation.score() > best),
+            };
         if best {
             self.position.best_accuracy = Some(validation.score());
             self.position.best_loss = Some(validation.loss);
             self.position.best_epoch = self.position.epoch;
-            self.best = params::collect(&self.model);
+            self.best = params::collect(&judged);
         }
+        if let Some(average) = &train.average {
+            self.position.val_losses.push(validation.loss);
+            self.position.averages |= average.begins(&self.position.val_losses);
+        }
+        let sparsity = self.sparsity(&judged, &self.data.split.val);
+        let pruned = self.constraint.pruned();
         let seconds = started.elapsed().as_secs_f64();
         let position = &mut self.position;
         let seen = position.seen.max(1) as f64;
@@ -418,15 +470,24 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             segmentation: validation.segmentation,
             language: (self.data.samples.text())
                 .map(|text| Language::of(validation.loss, text.bytes_per_token)),
+            sparsity,
+            pruned,
             lr: train.optimizer.lr()
                 * train.schedule.factor(position.epoch as f64 + 1.0, train.epochs as f64),
             best,
             seconds,
         };
         position.epoch += 1;
+        self.carried = None;
         (position.batch, position.loss_sum, position.correct, position.seen) = (0, 0.0, 0, 0);
         position.seconds += seconds;
-        report
+        Ok(report)
+    }
+
+    /// How much of event-based layers is silent over some samples of a part.
+    fn sparsity(&self, model: &M, part: &[usize]) -> Vec<Sparsity> {
+        let model = self.constraint.effective(model.clone());
+        model.sparsity(self.data.batch(&part[..part.len().min(MEASURED)], &Device::flex()))
     }
 
     fn evaluate(&self, model: &M, part: &[usize]) -> Evaluation {
@@ -442,6 +503,35 @@ const SAMPLES: u64 = 4;
 /// The random stream of one purpose at one place of the run.
 fn stream(purpose: u64, index: usize) -> u64 {
     purpose << 48 | index as u64
+}
+
+/// The seed of a batch.
+fn seed_of(seed: u64, stream: u64) -> u64 {
+    seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// That settings go together.
+fn check<M: SequenceModel>(config: &Config, model: &M, data: &Prepared) -> Result<(), TrainError> {
+    let train = &config.train;
+    let problem = |text: &str| Err(TrainError::Setting(text.to_owned()));
+    if let Some(pruning) = &train.prune_gradually
+        && let Some(text) = pruning.problem(train.epochs, train.prune)
+    {
+        return problem(&text);
+    }
+    let state = model.training_state(1, &Device::flex().autodiff(), train.seed);
+    if train.rule.is_online() && model.penalty(&state).is_some() {
+        return problem(&format!(
+            "`model.regularise` looks at all steps together, `train.rule = \"{}\"` at one at a time: use bptt, \
+             bptt-checkpoint=N or bptt-truncated=N, or leave `model.regularise` out",
+            train.rule
+        ));
+    }
+    let carried = data.samples.text().is_some_and(|text| text.windows.carried());
+    if carried && train.accumulate > 1 {
+        return problem("train.accumulate: windows that are carried are not computed in parts");
+    }
+    Ok(())
 }
 
 /// What is compared with `labels` labels: the logits of the read-out, or the outputs of all steps
@@ -468,28 +558,4 @@ pub(crate) fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
     let labels: Vec<i32> = labels.iter().map(|&y| y as i32).collect();
     let n = labels.len();
     Tensor::from_data(TensorData::new(labels, [n]), device)
-}
-
-/// Drops the lines of epochs after `epoch`: a run killed after writing a line and before saving
-/// its state runs that epoch again.
-fn truncate_metrics(path: &Path, epoch: usize) -> Result<(), TrainError> {
-    let io = |source| TrainError::Io { path: path.to_owned(), source };
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io(e)),
-    };
-    let kept: String = text.split_inclusive('\n').take(epoch).collect();
-    if kept.len() < text.len() {
-        crate::run::write_atomically(path, kept.as_bytes()).map_err(io)?;
-    }
-    Ok(())
-}
-
-fn append_line(path: &Path, report: &EpochReport) -> Result<(), TrainError> {
-    let io = |source| TrainError::Io { path: path.to_owned(), source };
-    let mut line = serde_json::to_string(report).expect("plain numbers");
-    line.push('\n');
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-    file.write_all(line.as_bytes()).map_err(io)
 }

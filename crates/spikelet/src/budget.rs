@@ -171,7 +171,7 @@ fn accuracy(graph: &Graph, source: &Source) -> Result<Option<f64>> {
         Err(_) => return Ok(None),
     };
     let evaluation = evaluate(graph, &labelled.samples, &labelled.index)?;
-    Ok(Some(evaluation.confusion.accuracy()))
+    Ok(Some(evaluation.accuracy()))
 }
 
 /// The same graph with its nodes in an order in which a value is used as soon as it is there, so

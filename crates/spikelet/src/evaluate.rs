@@ -1,8 +1,10 @@
 //! Running a graph over labelled sequences.
 
 use crate::failure::{Failure, Result};
+use serde::Serialize;
 use spikelet_data::{
     Frames, Samples, Sequences,
+    columns::{Reading, reading},
     masked::Masked,
     metrics::{Confusion, Language, in_top},
     nearest::suggest,
@@ -10,8 +12,9 @@ use spikelet_data::{
     tokenizer::Tokenizer,
     vocabulary::Vocabulary,
 };
-use spikelet_graph::{Graph, Task};
-use spikelet_runtime::Executor;
+use spikelet_graph::{Graph, Op, Task};
+use spikelet_runtime::{Executor, Output, State};
+use std::collections::BTreeMap;
 
 /// Sequences run side by side.
 const STREAMS: usize = 64;
@@ -19,12 +22,43 @@ const STREAMS: usize = 64;
 /// What a graph made of labelled sequences.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// Truth against prediction.
-    pub confusion: Confusion,
+    /// The class of every sequence; of text, the token that came.
+    pub labels: Vec<u32>,
+    /// What the graph takes it for.
+    pub predicted: Vec<u32>,
     /// Figures of a language model.
     pub language: Option<Language>,
     /// Fraction whose class is among the five highest scores, where there are more than five.
     pub top5: Option<f64>,
+    /// Fraction of units with an event, of every EGRU layer.
+    pub activity: Vec<Activity>,
+}
+
+/// How often the units of a layer have an event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Activity {
+    /// The layer.
+    pub layer: String,
+    /// Fraction of units and steps.
+    pub activity: f64,
+}
+
+impl Evaluation {
+    /// Truth against prediction. Not for text: of thousands of tokens it says nothing and takes much
+    /// memory.
+    pub fn confusion(&self, classes: usize) -> Confusion {
+        Confusion::of(classes, &self.labels, &self.predicted)
+    }
+
+    /// Right predictions.
+    pub fn correct(&self) -> u64 {
+        self.labels.iter().zip(&self.predicted).filter(|(y, p)| y == p).count() as u64
+    }
+
+    /// Fraction of right predictions; 0 without any.
+    pub fn accuracy(&self) -> f64 {
+        self.correct() as f64 / self.labels.len().max(1) as f64
+    }
 }
 
 /// Brings sequences into the form a graph wants: its channels in its order, its normalisation,
@@ -121,7 +155,8 @@ pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Eva
     evaluate_seen(graph, samples, index, &mut |_| {})
 }
 
-/// The same; `seen` is shown the scores of some sequences at a time, in their order.
+/// The same; `seen` is shown the scores of some sequences at a time, in their order; of text in carried windows, in
+/// the order in which it is read.
 pub fn evaluate_seen(
     graph: &Graph,
     samples: &Samples,
@@ -138,34 +173,117 @@ pub fn evaluate_seen(
             executor.output_len()
         )));
     }
-    let (mut labels, mut predicted) = (Vec::new(), Vec::with_capacity(index.len()));
-    let (mut x, mut out) = (Vec::new(), Vec::new());
-    let (mut loss, mut among_five) = (0.0, 0usize);
+    let mut found = Found::new(graph, &executor, samples);
+    if samples.text().is_some_and(|text| text.windows.carried()) {
+        let Reading { rows, rest } = reading(index);
+        let mut states: Vec<_> =
+            rows.first().into_iter().flatten().map(|_| executor.state()).collect();
+        for row in &rows {
+            found.run(row, &mut states, seen)?;
+        }
+        // What is left goes on where the last column ends.
+        for window in rest {
+            let last = states.len().saturating_sub(1);
+            found.run(&[window], &mut states[last..], seen)?;
+        }
+        return Ok(found.finished());
+    }
     // Sentences end at their own steps.
     let streams = if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS };
     for index in index.chunks(streams) {
-        samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
-        out.clear();
-        let found = samples.labels_of(index);
+        found.run(index, &mut states, seen)?;
+    }
+    Ok(found.finished())
+}
+
+/// What has been found so far.
+struct Found<'a> {
+    graph: &'a Graph,
+    executor: &'a Executor,
+    samples: &'a Samples,
+    evaluation: Evaluation,
+    /// Sum over tokens.
+    loss: f64,
+    /// Whose class is among the five highest scores.
+    among_five: usize,
+    /// Events and units of every EGRU layer, by its node.
+    events: BTreeMap<usize, [u64; 2]>,
+    x: Vec<f32>,
+    out: Vec<f32>,
+}
+
+impl<'a> Found<'a> {
+    fn new(graph: &'a Graph, executor: &'a Executor, samples: &'a Samples) -> Self {
+        let layers = graph.nodes.iter().enumerate();
+        let layers = layers.filter(|(_, node)| matches!(node.op, Op::Egru { .. }));
+        let evaluation = Evaluation {
+            labels: vec![],
+            predicted: vec![],
+            language: None,
+            top5: None,
+            activity: vec![],
+        };
+        let events = layers.map(|(node, _)| (node, [0, 0])).collect();
+        let (x, out) = (Vec::new(), Vec::new());
+        Found { graph, executor, samples, evaluation, loss: 0.0, among_five: 0, events, x, out }
+    }
+
+    /// Runs samples side by side, one from each state.
+    fn run(
+        &mut self,
+        index: &[usize],
+        states: &mut [State],
+        seen: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        let (samples, executor) = (self.samples, self.executor);
+        let classes = samples.classes().len();
+        samples.batch(index, &mut self.x);
+        self.out.clear();
+        let labels = samples.labels_of(index);
         match samples.text() {
             Some(_) => {
-                executor.run(&mut states, &x, &mut out)?;
-                let rows = out.chunks_exact(classes).zip(&found);
-                loss += rows.map(|(scores, &token)| surprise(scores, token)).sum::<f64>();
+                if self.events.is_empty() {
+                    executor.run(states, &self.x, &mut self.out)?;
+                } else {
+                    let events = &mut self.events;
+                    executor.run_observed(states, &self.x, &mut self.out, |o| {
+                        let (Some(sum), Output::Dense(values)) =
+                            (events.get_mut(&o.node), o.output)
+                        else {
+                            return;
+                        };
+                        sum[0] += values.iter().filter(|value| **value != 0.0).count() as u64;
+                        sum[1] += values.len() as u64;
+                    })?;
+                }
+                let rows = self.out.chunks_exact(classes).zip(&labels);
+                self.loss += rows.map(|(scores, &token)| surprise(scores, token)).sum::<f64>();
             }
-            None => executor.run_to_end(&mut states, &x, &mut out)?,
+            None => executor.run_to_end(states, &self.x, &mut self.out)?,
         }
-        seen(&out);
-        let rows = || out.chunks_exact(classes);
-        among_five += rows().zip(&found).filter(|(scores, y)| in_top(scores, **y, 5)).count();
-        predicted.extend(rows().map(|scores| argmax(scores) as u32));
-        labels.extend(found);
+        seen(&self.out);
+        let rows = || self.out.chunks_exact(classes);
+        self.among_five += rows().zip(&labels).filter(|(scores, y)| in_top(scores, **y, 5)).count();
+        let found = &mut self.evaluation;
+        found.predicted.extend(rows().map(|scores| argmax(scores) as u32));
+        found.labels.extend(labels);
+        Ok(())
     }
-    let mean = loss / labels.len().max(1) as f64;
-    let language = samples.text().map(|text| Language::of(mean, text.bytes_per_token));
-    let top5 = (classes > 5).then(|| among_five as f64 / labels.len().max(1) as f64);
-    Ok(Evaluation { confusion: Confusion::of(classes, &labels, &predicted), language, top5 })
+
+    fn finished(self) -> Evaluation {
+        let all = self.evaluation.labels.len().max(1) as f64;
+        let text = self.samples.text();
+        let language = text.map(|text| Language::of(self.loss / all, text.bytes_per_token));
+        let five = self.samples.classes().len() > 5;
+        let top5 = five.then(|| self.among_five as f64 / all);
+        let activity = self.events.iter().filter(|(_, [_, units])| *units > 0);
+        let activity = activity.map(|(&node, &[events, units])| Activity {
+            layer: self.graph.nodes[node].name.clone(),
+            activity: events as f64 / units as f64,
+        });
+        Evaluation { language, top5, activity: activity.collect(), ..self.evaluation }
+    }
 }
 
 /// Cross entropy of logits and the token that came, in nats.

@@ -47,6 +47,7 @@ mod model;
 #[cfg(feature = "train")]
 mod report;
 mod segment;
+mod steps;
 mod table;
 #[cfg(feature = "train")]
 mod teacher;

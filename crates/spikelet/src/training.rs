@@ -22,6 +22,7 @@ use spikelet_graph::Graph;
 use spikelet_train::{
     config::Config,
     evaluate::Evaluation,
+    models::egru::Sparsity,
     prepare::Prepared,
     run::Checkpoint,
     session::{self, Initial},
@@ -64,6 +65,12 @@ pub struct RunResult {
     /// Figures of a language model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
+    /// How much of each event-based layer is silent, on that part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sparsity: Vec<Sparsity>,
+    /// Fraction of the weights of pruned matrices that is zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<f64>,
     /// Best accuracy on the validation part.
     pub val_accuracy: f64,
     /// The epoch that gave it, from 1.
@@ -139,6 +146,8 @@ pub fn train(
         loss: evaluation.loss,
         segmentation: evaluation.segmentation.clone(),
         language: text_of.map(|text| Language::of(evaluation.loss, text.bytes_per_token)),
+        sparsity: outcome.sparsity,
+        pruned: outcome.pruned,
         val_accuracy: outcome.position.best_accuracy.unwrap_or_default(),
         best_epoch: outcome.position.best_epoch + 1,
         epochs: outcome.position.epoch,
@@ -154,6 +163,12 @@ pub fn train(
     write(&run.join(RESULT_FILE), serde_json::to_string_pretty(&result)?.as_bytes())?;
     report(run, &text, &result, &evaluation, &outcome.graph, &data)?;
     Ok(Finished { result, graph: outcome.graph, data })
+}
+
+/// The mean of a figure over layers; nothing without layers.
+pub fn mean(layers: &[Sparsity], figure: fn(&Sparsity) -> f64) -> Option<f64> {
+    let sum: f64 = layers.iter().map(figure).sum();
+    (!layers.is_empty()).then(|| sum / layers.len() as f64)
 }
 
 /// The vocabulary of the run that a language model starts from: its tokens keep their numbers.
@@ -257,8 +272,12 @@ impl Observer for Watcher {
         let bits = r.language.map(|l| format!(", {:.4} bits per token", l.bits_per_token));
         let overlap =
             r.segmentation.as_ref().map(|s| format!(", mIoU {:5.2} %", 100.0 * s.mean_overlap));
+        let silent =
+            mean(&r.sparsity, |s| s.activity).map(|s| format!(", {:.1} % silent", 100.0 * s));
+        let pruned = r.pruned.map(|p| format!(", {:.1} % pruned", 100.0 * p));
+        let more: String = [bits, overlap, silent, pruned].into_iter().flatten().collect();
         let line = format!(
-            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}{}  {:.1} s",
+            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}  {:.1} s",
             self.name,
             r.epoch,
             self.epochs,
@@ -266,8 +285,7 @@ impl Observer for Watcher {
             r.val_loss,
             100.0 * r.train_accuracy,
             100.0 * r.val_accuracy,
-            bits.unwrap_or_default(),
-            overlap.unwrap_or_default(),
+            more,
             if r.best { " (best)" } else { "" },
             r.seconds
         );

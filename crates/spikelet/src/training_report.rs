@@ -3,13 +3,14 @@
 use crate::{
     failure::Result,
     report::{Chart, Confusion, Line, Raster, Rates, Report},
-    training::RunResult,
+    training::{RunResult, mean},
 };
 use spikelet_data::metrics;
 use spikelet_graph::{Graph, Op};
 use spikelet_runtime::{Executor, Output};
 use spikelet_train::{
     evaluate::Evaluation,
+    models::egru::Sparsity,
     prepare::Prepared,
     trainer::{EpochReport, metrics_path},
 };
@@ -74,18 +75,28 @@ fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
     let figures = [
         (format!("accuracy, {} part", result.part), percent(result.accuracy)),
         ("best validation accuracy".into(), percent(result.val_accuracy)),
+        ("units without an event".into(), layers(&result.sparsity, |s| s.activity)),
+        ("outside the pseudo-derivative".into(), layers(&result.sparsity, |s| s.backward)),
+        ("pruned".into(), result.pruned.map(percent).unwrap_or_default()),
         ("split".into(), result.split.clone()),
         ("best epoch".into(), format!("{} of {}", result.best_epoch, result.epochs)),
         ("parameters".into(), result.parameters.to_string()),
         ("sequences".into(), format!("{} training", result.train_sequences)),
         ("seconds of training".into(), format!("{:.1}", result.seconds)),
     ];
-    language.into_iter().chain(overlap).chain(figures).collect()
+    let all = language.into_iter().chain(overlap).chain(figures);
+    all.filter(|(_, figure)| !figure.is_empty()).collect()
 }
 
-/// Accuracy on the validation part after every epoch of a run so far.
-pub fn accuracies(run: &Path) -> Result<Vec<f64>> {
-    Ok(epochs(run)?.iter().map(|epoch| epoch.val_accuracy).collect())
+/// A figure of every event-based layer.
+fn layers(sparsity: &[Sparsity], figure: fn(&Sparsity) -> f64) -> String {
+    let layer = |s: &Sparsity| format!("{} {:.1} %", s.layer, 100.0 * figure(s));
+    sparsity.iter().map(layer).collect::<Vec<_>>().join(", ")
+}
+
+/// What trials are compared by, after every epoch of a run so far.
+pub fn scores(run: &Path) -> Result<Vec<f64>> {
+    Ok(epochs(run)?.iter().map(EpochReport::score).collect())
 }
 
 fn epochs(run: &Path) -> Result<Vec<EpochReport>> {
@@ -105,10 +116,20 @@ fn charts(epochs: &[EpochReport]) -> Vec<Chart> {
             })
             .to_vec(),
     };
-    vec![
+    let mut charts = vec![
         chart("loss", [("training", |e| e.loss), ("validation", |e| e.val_loss)]),
         chart("accuracy", [("training", |e| e.train_accuracy), ("validation", |e| e.val_accuracy)]),
-    ]
+    ];
+    if epochs.iter().any(|e| !e.sparsity.is_empty()) {
+        charts.push(chart(
+            "silent units, mean of the layers",
+            [
+                ("no event", |e| mean(&e.sparsity, |s| s.activity).unwrap_or_default()),
+                ("no gradient", |e| mean(&e.sparsity, |s| s.backward).unwrap_or_default()),
+            ],
+        ));
+    }
+    charts
 }
 
 /// Spikes of every population over one sequence, and how often each neuron fired in it.

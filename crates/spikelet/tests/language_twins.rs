@@ -1,5 +1,5 @@
-//! What SpikeGPT is compared with: RWKV without neurons, and an LSTM. Forms agree, and the runtime
-//! with them.
+//! What SpikeGPT and EGRU are compared with: RWKV without neurons, LSTM and GRU. Forms agree, and the
+//! runtime with them.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,6 +13,7 @@ use spikelet_train::{
         ModelError,
         classifier::Pooling,
         lstm_lm::{LstmLm, LstmLmConfig},
+        rnn_lm::{GruLm, LstmTiedLm, RnnLmConfig},
         spikegpt::{SpikeGpt, SpikeGptConfig},
     },
     params,
@@ -85,4 +86,20 @@ fn lstm() {
     assert!(matches!(refused, Err(ModelError::Setting { name: "layers", .. })));
     let refused = LstmLm::new(&LstmLmConfig { width: 1 << 40, ..config }, VOCABULARY, &mut init);
     assert!(matches!(refused, Err(ModelError::TooLarge { .. })));
+}
+
+#[test]
+fn layers_that_share_their_table() {
+    let config = |cell: &str| -> RnnLmConfig {
+        let text = format!("cell = \"{cell}\"\nlayers = 3\nembedding = 7\nhidden = 12");
+        toml::from_str(&text).expect("a configuration")
+    };
+    let mut init = Init::new(5, &Device::flex());
+    let lstm = LstmTiedLm::new(&config("lstm"), VOCABULARY, 4, &mut init).expect("a network");
+    forms_agree(&lstm);
+    let gru = GruLm::new(&config("gru"), VOCABULARY, 4, &mut init).expect("a network");
+    forms_agree(&gru);
+    let refused = RnnLmConfig { dropconnect: 1.0, ..config("gru") };
+    let refused = GruLm::new(&refused, VOCABULARY, 4, &mut init);
+    assert!(matches!(refused, Err(ModelError::Setting { name: "dropconnect", .. })));
 }

@@ -3,16 +3,27 @@
 
 use burn::{module::Module, tensor::Device};
 use serde::de::DeserializeOwned;
-use spikelet_data::event_frames::Framer;
+use spikelet_data::{event_frames::Framer, vocabulary::Unit};
 use spikelet_train::{
     config::Config,
     detection::{DetectionConfig, DetectionModel},
     init::Init,
     loss::MseTarget,
     models::{
-        ModelConfig, bag_of_words::BagOfWords, classifier::Classifier, convnet::Convnet,
-        egru::Egru, egru_lm::EgruLm, gru::Gru, l2mu::L2mu, lstm::Lstm, lstm_lm::LstmLm,
-        metaspikeformer, spike_detector::Detector, spikegpt::SpikeGpt,
+        ModelConfig,
+        bag_of_words::BagOfWords,
+        classifier::Classifier,
+        convnet::Convnet,
+        egru::Egru,
+        egru_lm::EgruLm,
+        gru::Gru,
+        l2mu::L2mu,
+        lstm::Lstm,
+        lstm_lm::LstmLm,
+        metaspikeformer,
+        rnn_lm::{Cell, GruLm, LstmTiedLm},
+        spike_detector::Detector,
+        spikegpt::SpikeGpt,
     },
     optimizer::Optimizer,
     schedule::Schedule,
@@ -68,7 +79,10 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
         "synthetic" => ([1, 1, 6], 4),
         // A token; the characters of the text.
         "tinyshakespeare" => ([1, 1, 1], 65),
+        "kjv" if config.data.text.unit == Unit::Words => ([1, 1, 1], WORDS),
         "kjv" => ([1, 1, 1], 73),
+        "penn-treebank" => ([1, 1, 1], 10_000),
+        "wikitext2" if config.data.text.unit == Unit::Words => ([1, 1, 1], 33_278),
         "enwik8.txt" => ([1, 1, 1], 5458),
         "wikitext2" => ([1, 1, 1], TOKENS),
         "nlu/mr" | "nlu/subj" => ([1, 1, 1], 2),
@@ -76,6 +90,8 @@ fn data_of(config: &Config) -> ([usize; 3], usize) {
     }
 }
 
+/// Words of the King James Bible, about.
+const WORDS: usize = 13_000;
 /// Tokens of the tokenizer in `data/tokenizers`.
 const TOKENS: usize = 4096;
 
@@ -113,6 +129,12 @@ fn parameters(config: &Config) -> usize {
         ModelConfig::EgruLm(c) => {
             EgruLm::new(c, classes, 64, &mut init).expect("a network").num_params()
         }
+        ModelConfig::RnnLm(c) if c.cell == Cell::Lstm => {
+            LstmTiedLm::new(c, classes, 70, &mut init).expect("a network").num_params()
+        }
+        ModelConfig::RnnLm(c) => {
+            GruLm::new(c, classes, 70, &mut init).expect("a network").num_params()
+        }
         ModelConfig::Gru(c) => Gru::new(c, inputs, classes, &mut init).num_params(),
         ModelConfig::MetaSpikeformer(c) => {
             metaspikeformer::network(c, shape, classes, &mut init).expect("a network").num_params()
@@ -129,16 +151,30 @@ fn parameters(config: &Config) -> usize {
 #[test]
 fn every_preset_builds_its_network() {
     let expected = [
+        ("baseline/awd-lstm-penn-treebank", [1, 1, 1], 24_210_800),
+        ("baseline/awd-lstm-wikitext2", [1, 1, 1], 33_545_278),
         ("baseline/bag-of-words-mr", [1, 1, 1], 8_192),
         ("baseline/bag-of-words-subj", [1, 1, 1], 8_192),
+        ("baseline/gru-lm-kjv", [1, 1, 1], 5_422_664),
+        ("baseline/gru-lm-tinyshakespeare", [1, 1, 1], 2_098_369),
+        ("baseline/gru-lm-wikitext2-valid", [1, 1, 1], 10_634_110),
         ("baseline/gru-wisdm", [1, 1, 6], 33_107),
         ("baseline/lstm-kjv", [1, 1, 1], 450_279),
+        ("baseline/lstm-lm-kjv", [1, 1, 1], 5_417_480),
+        ("baseline/lstm-lm-tinyshakespeare", [1, 1, 1], 2_093_185),
+        ("baseline/lstm-lm-wikitext2-valid", [1, 1, 1], 10_628_926),
         ("baseline/lstm-mr", [1, 1, 1], 1_478_676),
         ("baseline/lstm-subj", [1, 1, 1], 1_478_676),
         ("baseline/lstm-tinyshakespeare", [1, 1, 1], 447_663),
         ("baseline/lstm-wisdm", [1, 1, 6], 32_601),
+        ("egru/dvs-gesture", [128, 128, 2], 5_717_308),
         ("egru/gestures", [32, 32, 2], 149_771),
-        ("egru/tinyshakespeare", [1, 1, 1], 453_441),
+        ("egru/gestures-conv", [32, 32, 2], 129_915),
+        ("egru/kjv", [1, 1, 1], 5_423_496),
+        ("egru/penn-treebank", [1, 1, 1], 31_699_150),
+        ("egru/tinyshakespeare", [1, 1, 1], 2_099_201),
+        ("egru/wikitext2", [1, 1, 1], 49_180_928),
+        ("egru/wikitext2-valid", [1, 1, 1], 10_634_942),
         ("l2mu/braille", [1, 1, 12], 119_035),
         ("l2mu/wisdm", [1, 1, 6], 33_339),
         // The paper says 16.5 and 58.9 million.
@@ -236,7 +272,7 @@ fn recipes_are_the_published_ones() {
         assert_eq!((train.epochs, train.batch_size, train.seed), (epochs, batch, 2022), "{name}");
         assert_eq!((train.rule.to_string(), train.loss.per_step), ("sltt".to_owned(), true));
         assert_eq!((train.loss.mse, train.loss.mse_target), (mse, target), "{name}");
-        let cosine = Schedule::Cosine { floor: 0.0, warmup_epochs: 0.0 };
+        let cosine = Schedule::Cosine { floor: 0.0, warmup_epochs: 0.0, hold_epochs: 0.0 };
         assert_eq!(train.schedule, cosine, "{name}");
         let Optimizer::Sgd { lr: rate, momentum, weight_decay } = train.optimizer else {
             panic!("{name}: {:?}", train.optimizer)

@@ -6,6 +6,7 @@ use spikelet_train::{
     init::Init,
     model::{SequenceModel, step_by_step},
     models::{
+        gru::{Gru, GruConfig},
         l2mu::{L2mu, L2muConfig},
         lstm::{Lstm, LstmConfig},
     },
@@ -87,6 +88,26 @@ fn lstm() {
             toml::from_str(&format!("hidden = 9\nreadout = \"{readout}\"")).unwrap();
         let mut init = Init::new(3, &Device::flex().autodiff());
         forms_agree(&Lstm::new(&config, INPUTS, CLASSES, &mut init), 1e-5);
+    }
+}
+
+#[test]
+fn gru() {
+    for readout in ["mean", "last"] {
+        let config: GruConfig =
+            toml::from_str(&format!("hidden = 9\nreadout = \"{readout}\"")).unwrap();
+        let mut init = Init::new(3, &Device::flex().autodiff());
+        let model = Gru::new(&config, INPUTS, CLASSES, &mut init);
+        match readout {
+            "mean" => forms_agree(&model, 1e-5),
+            _ => {
+                let device = Device::flex().autodiff();
+                let x = input(6, 2, &device);
+                let last = step_by_step(&model, x.clone()).narrow(0, 5, 1);
+                let found = params::values(model.sequence(x).inner());
+                close("the last step", &found, &params::values(last.inner()), 1e-6);
+            }
+        }
     }
 }
 

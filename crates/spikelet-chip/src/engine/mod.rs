@@ -15,7 +15,7 @@ use crate::{
     network::{Network, Time},
     report::Simulation,
     task::Work,
-    trace::{Trace, rounded},
+    trace::Trace,
 };
 use spikelet_graph::Graph;
 use std::{
@@ -106,8 +106,7 @@ pub fn simulate(
     clock: Clock,
     visit: impl FnMut(Delivery),
 ) -> Result<Simulation, ChipError> {
-    let fixed = mapping.fixed.then(|| rounded(graph));
-    let trace = Trace::new(fixed.as_ref().unwrap_or(graph), &mapping.layers)?;
+    let trace = Trace::new(graph, &mapping.layers, mapping.fixed)?;
     let len = trace.input_len();
     if input.is_empty() || !input.len().is_multiple_of(len) {
         let problem = format!("{} input values are no whole steps of {len}", input.len());

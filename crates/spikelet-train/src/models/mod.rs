@@ -11,6 +11,8 @@ pub mod lmu;
 pub mod lstm;
 pub mod lstm_lm;
 pub mod metaspikeformer;
+pub mod recurrent_lm;
+pub mod rnn_lm;
 pub mod spike_detector;
 pub mod spikegpt;
 
@@ -108,6 +110,8 @@ pub enum ModelConfig {
     Spikegpt(spikegpt::SpikeGptConfig),
     /// Language model of LSTM layers.
     LstmLm(lstm_lm::LstmLmConfig),
+    /// Language model of LSTM or GRU layers that shares its table and drops what AWD-LSTM drops.
+    RnnLm(rnn_lm::RnnLmConfig),
     /// Logistic regression on counts of tokens.
     BagOfWords(bag_of_words::BagOfWordsConfig),
 }
@@ -137,6 +141,7 @@ impl ModelConfig {
             ModelConfig::EgruLm(_) => "egru-lm",
             ModelConfig::Spikegpt(_) => "spikegpt",
             ModelConfig::LstmLm(_) => "lstm-lm",
+            ModelConfig::RnnLm(_) => "rnn-lm",
             ModelConfig::BagOfWords(_) => "bag-of-words",
         }
     }
@@ -153,6 +158,7 @@ impl ModelConfig {
             ModelConfig::Spikegpt(_)
                 | ModelConfig::LstmLm(_)
                 | ModelConfig::EgruLm(_)
+                | ModelConfig::RnnLm(_)
                 | ModelConfig::BagOfWords(_)
         )
     }

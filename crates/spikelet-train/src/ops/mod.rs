@@ -7,6 +7,7 @@ pub mod egru;
 pub(crate) mod finals;
 pub mod flex;
 pub mod gate;
+pub mod gru;
 pub mod l2mu;
 pub mod layer_norm;
 pub mod linear;

@@ -137,7 +137,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     if let Some(labelled) = labelled {
         let accuracy = |graph: &Graph| -> Result<f64> {
             let evaluation = evaluate(graph, &labelled.samples, &labelled.index)?;
-            Ok(evaluation.confusion.accuracy())
+            Ok(evaluation.accuracy())
         };
         report.before.accuracy = Some(accuracy(&model.graph)?);
         report.after.accuracy = Some(accuracy(&graph)?);

@@ -157,7 +157,7 @@ fn row(network: &str, graph: &Graph, data: &Prepared, out: &Path) -> Result<Row>
     graph.save(&model)?;
     let test = &data.split.test;
     let sequences = &data.samples;
-    let accuracy = evaluate(graph, sequences, test)?.confusion.accuracy();
+    let accuracy = evaluate(graph, sequences, test)?.accuracy();
     let some = &test[..test.len().min(500)];
     let counters = count_operations(graph, sequences, some)?;
     let total = counters.total();

@@ -2,7 +2,7 @@
 
 use crate::{
     detection,
-    evaluate::evaluate_seen,
+    evaluate::{Activity, Evaluation, evaluate_seen},
     failure::{Outcome, Result},
     labelled,
     model::Model,
@@ -53,6 +53,10 @@ struct Report {
     macro_f1: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<Language>,
+    /// Of every EGRU layer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    activity: Vec<Activity>,
+    /// Not of text, as is the confusion matrix.
     classes: Vec<Class>,
     /// `[truth][prediction]`
     confusion: Vec<Vec<u64>>,
@@ -89,17 +93,17 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let classes = labelled.samples.classes().len();
         npy::save_f32(path, &[scores.len() / classes.max(1), classes], &scores)?;
     }
-    let mut report =
-        Report::new(model.path, labelled.name, labelled.samples.classes(), &evaluation.confusion);
-    report.top5 = evaluation.top5.filter(|_| labelled.samples.text().is_none());
     let text = labelled.samples.text().zip(evaluation.language);
     if let Some((text, language)) = text {
-        report.language = Some(language);
-        let text =
-            || format!("{}\n{}\n", language.text(text.vocabulary.unit().name()), report.data);
-        ui.print(text, &report)?;
+        let unit = text.vocabulary.unit().name();
+        let report = Report::of_text(model.path, labelled.name, language, evaluation);
+        ui.print(|| format!("{}\n{}", language.text(unit), report.about_text()), &report)?;
         return Ok(Outcome::Done);
     }
+    let classes = labelled.samples.classes();
+    let confusion = evaluation.confusion(classes.len());
+    let mut report = Report::new(model.path, labelled.name, classes, &confusion);
+    report.top5 = evaluation.top5;
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }
@@ -187,8 +191,34 @@ impl Report {
             top5: None,
             macro_f1: confusion.macro_f1(),
             language: None,
+            activity: vec![],
             classes: named.map(|(name, figures)| Class { name: name.clone(), figures }).collect(),
             confusion: rows(confusion),
+        }
+    }
+
+    fn of_text(model: PathBuf, data: String, language: Language, found: Evaluation) -> Self {
+        Report {
+            model,
+            data,
+            sequences: found.labels.len() as u64,
+            correct: found.correct(),
+            accuracy: found.accuracy(),
+            top5: None,
+            macro_f1: 0.0,
+            language: Some(language),
+            activity: found.activity,
+            classes: vec![],
+            confusion: vec![],
+        }
+    }
+
+    fn about_text(&self) -> String {
+        let layer = |a: &Activity| format!("{} {:.1} %", a.layer, 100.0 * a.activity);
+        let layers: Vec<String> = self.activity.iter().map(layer).collect();
+        match layers.is_empty() {
+            true => format!("{}\n", self.data),
+            false => format!("units with an event: {}\n{}\n", layers.join(", "), self.data),
         }
     }
 

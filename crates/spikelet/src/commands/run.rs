@@ -7,10 +7,11 @@ use crate::{
     files::AtomicFile,
     model::Model,
     segment,
+    steps::Steps,
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::{image_file::ENDINGS, stream::TimeSteps};
+use spikelet_data::image_file::ENDINGS;
 use spikelet_graph::Task;
 use spikelet_runtime::Executor;
 use std::{
@@ -27,12 +28,14 @@ Examples:
   spikelet run model.safetensors --input x.npy --output decisions.csv
   spikelet run nuclei.safetensors --input cells.png --draw painted.png
   spikelet run runs/detector --input photo.jpg --draw found.png
+  spikelet run gestures.safetensors --input user01_led.aedat
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
 A decision is printed for every window of the model, or for every step if it has none.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
-from 0 to 1; a still image is repeated for all steps of the window.
+from 0 to 1; a still image is repeated for all steps of the window. A model of event frames also takes
+recordings (.aedat, .es, .raw, .bin), which become frames as in training.
 The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first. So is that of a
 model that gives pixels classes; the share of each class is printed.")]
 pub struct Args {
@@ -84,7 +87,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     }
     let task = &model.graph.task;
     let executor = Executor::new(&model.graph)?;
-    let mut input = TimeSteps::open(&args.input, &task.channels)?;
+    let mut input = Steps::open(&args.input, task)?;
     if input.channels() > 0 {
         check_channels(&model.graph, &executor, input.channels())?;
     }
@@ -159,7 +162,7 @@ fn stream(
     args: &Args,
     task: &Task,
     executor: &Executor,
-    input: &mut TimeSteps<'_>,
+    input: &mut Steps,
     format: Format,
     out: &mut impl Write,
 ) -> Result<u64> {

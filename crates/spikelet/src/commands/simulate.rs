@@ -5,13 +5,14 @@ use crate::{
     evaluate::{check_channels, normalise},
     failure::{Outcome, Result},
     model::Model,
+    steps::Steps,
     table::{Table, bytes, count},
     ui::Ui,
 };
 use clap::ValueEnum;
 use serde::Serialize;
 use spikelet_chip::{Clock, Simulation, made_up_input, simulate};
-use spikelet_data::{atomic, stream::TimeSteps};
+use spikelet_data::atomic;
 use spikelet_runtime::Executor;
 use std::path::{Path, PathBuf};
 
@@ -110,7 +111,7 @@ fn input(args: &Args, model: &Model, ui: &Ui) -> Result<(Vec<f32>, String)> {
         let steps = if task.window > 0 { task.window } else { STEPS };
         return Ok((made_up_input(&model.graph, steps, 0)?, "made up".to_owned()));
     };
-    let mut input = TimeSteps::open(path, &task.channels)?;
+    let mut input = Steps::open(path, task)?;
     if input.channels() > 0 {
         check_channels(&model.graph, &Executor::new(&model.graph)?, input.channels())?;
     }

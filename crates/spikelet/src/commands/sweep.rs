@@ -127,6 +127,12 @@ fn one(
             line["mask_ap50"] = objects.ap50.into();
         }
     }
+    if let Some(silent) = training::mean(&trained.result.sparsity, |s| s.activity) {
+        line["activity_sparsity"] = (100.0 * silent).into();
+    }
+    if let Some(silent) = training::mean(&trained.result.sparsity, |s| s.backward) {
+        line["backward_sparsity"] = (100.0 * silent).into();
+    }
     for smaller in &run.compress {
         let graph = compressed(&trained, smaller, run, folder, args, watcher)?;
         let part = match trained.data.split.test.is_empty() {
@@ -134,7 +140,7 @@ fn one(
             false => &trained.data.split.test,
         };
         let found = evaluate(&graph, &trained.data.samples, part)?;
-        line[format!("accuracy_{}", smaller.name)] = found.confusion.accuracy().into();
+        line[format!("accuracy_{}", smaller.name)] = found.accuracy().into();
         if let (Some(small), Some(whole)) = (found.language, trained.result.language) {
             let more = small.bits_per_token - whole.bits_per_token;
             line[format!("more_bits_{}", smaller.name)] = more.into();

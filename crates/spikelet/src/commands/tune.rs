@@ -5,7 +5,7 @@ use crate::{
     experiments::{
         check_name,
         results::Results,
-        search::{Search, falls_behind, name_of},
+        search::{Search, falls_behind, name_of, score},
     },
     failure::{Failure, Outcome, Result},
     table::Table,
@@ -27,8 +27,8 @@ Examples:
 
 The ranges stand in the [tune] section of the preset or file. Trials are drawn from its seed, so a
 search that goes on draws what it would have drawn. A trial is judged by its best accuracy on the
-validation part; one that falls behind the median of earlier trials is stopped. Each trial is a
-line of docs/results/tune-NAME.jsonl.")]
+validation part, of text by the least perplexity; one that falls behind the median of earlier
+trials is stopped. Each trial is a line of docs/results/tune-NAME.jsonl.")]
 pub struct Args {
     /// A preset or .toml file with a [tune] section.
     config: String,
@@ -83,9 +83,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let mut judge = Judge {
             watcher,
             earlier: lines.iter().map(curve).collect(),
-            values: training_report::accuracies(&folder)?,
+            values: training_report::scores(&folder)?,
             from_epoch: search.stop_from_epoch,
             behind: false,
+            text: config.data.has_text(),
         };
         let trained = training::train(&config, args.data.as_deref(), &folder, &mut judge);
         let accuracy = match trained {
@@ -97,23 +98,29 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
                 return Err(failure.resumed_by(again));
             }
         };
-        let values = training_report::accuracies(&folder)?;
+        let values = training_report::scores(&folder)?;
         let best = values.iter().copied().fold(0.0, f64::max);
-        let line = json!({
-            "trial": trial, "val_accuracy": best, "accuracy": accuracy,
-            "stopped": judge.behind, "curve": values, "drawn": drawn,
+        let mut line = json!({
+            "trial": trial, "accuracy": accuracy, "stopped": judge.behind, "curve": values,
+            "drawn": drawn,
         });
+        let said = match judge.text {
+            true => {
+                line["val_perplexity"] = (1.0 / best).into();
+                format!("perplexity {:.3}", 1.0 / best)
+            }
+            false => {
+                line["val_accuracy"] = best.into();
+                format!("{:.2} %", 100.0 * best)
+            }
+        };
         results.append(&line)?;
-        ui.note(format!("{label}: {:.2} % on the validation part", 100.0 * best));
+        ui.note(format!("{label}: {said} on the validation part"));
         lines.push(line);
     }
-    lines.sort_by(|a, b| best(b).total_cmp(&best(a)));
+    lines.sort_by(|a, b| score(b).total_cmp(&score(a)));
     ui.print(|| text(&lines), &lines)?;
     Ok(Outcome::Done)
-}
-
-fn best(line: &Value) -> f64 {
-    line["val_accuracy"].as_f64().unwrap_or(0.0)
 }
 
 fn curve(line: &Value) -> Vec<f64> {
@@ -125,9 +132,13 @@ fn text(lines: &[Value]) -> String {
     let percent =
         |value: &Value| value.as_f64().map_or(String::new(), |v| format!("{:.2} %", 100.0 * v));
     for line in lines.iter().take(10) {
+        let validation = match line["val_perplexity"].as_f64() {
+            Some(perplexity) => format!("perplexity {perplexity:.3}"),
+            None => percent(&line["val_accuracy"]),
+        };
         table.row([
             line["trial"].to_string(),
-            percent(&line["val_accuracy"]),
+            validation,
             percent(&line["accuracy"]),
             line["drawn"].to_string(),
         ]);
@@ -142,6 +153,8 @@ struct Judge {
     values: Vec<f64>,
     from_epoch: usize,
     behind: bool,
+    /// Whether scores are those of text.
+    text: bool,
 }
 
 impl Observer for Judge {
@@ -151,7 +164,7 @@ impl Observer for Judge {
 
     fn epoch(&mut self, report: &EpochReport) {
         self.watcher.epoch(report);
-        self.values.push(report.val_accuracy);
+        self.values.push(report.score());
         self.behind = falls_behind(&self.values, &self.earlier, self.from_epoch);
     }
 }

@@ -5,12 +5,19 @@ use super::{ConvertError, weights::Weights};
 use spikelet_data::checkpoint::Checkpoint;
 use spikelet_graph::{Graph, Task};
 use spikelet_train::models::{
-    egru,
+    egru::{self, Aggregate, Divide, OfficialFrames},
     egru_lm::{self, Carry},
 };
 
 /// Tokens of a window of the official evaluation.
 const WINDOW: usize = 70;
+/// Side of the frames of DVS128 Gesture; steps of a sample, and milliseconds of a step.
+const SENSOR: usize = 128;
+const STEPS: usize = 68;
+const STEP_MS: f32 = 25.0;
+/// What means of counts are divided by: the largest of the training part, and of the test part.
+const TRAIN_DIVISOR: f32 = 19.0;
+const TEST_DIVISOR: f32 = 18.5;
 
 pub(super) fn language_root(checkpoint: &Checkpoint) -> Option<String> {
     let names = ["embeddings.weight", "rnns.0.recurrent_kernel", "decoder.decoder.bias"];
@@ -45,12 +52,43 @@ fn language(weights: &mut Weights, carry: Carry, note: String) -> Result<Graph, 
         .map_err(|source| weights.not_this_network(source.to_string()))
 }
 
-/// The gesture network behind its front end.
+/// The gesture network on frames of the side that its published run has.
 pub(super) fn gestures(weights: &mut Weights) -> Result<Graph, ConvertError> {
-    let note = "inputs are the values in front of the first layer: pooled and brought together, or \
-                what a convolutional front end gives";
-    weights.notes.push(note.to_owned());
+    of_side(weights, SENSOR)
+}
+
+/// On frames of 64 x 64.
+pub(super) fn gestures_64(weights: &mut Weights) -> Result<Graph, ConvertError> {
+    of_side(weights, 64)
+}
+
+/// On frames of 32 x 32.
+pub(super) fn gestures_32(weights: &mut Weights) -> Result<Graph, ConvertError> {
+    of_side(weights, 32)
+}
+
+fn of_side(weights: &mut Weights, side: usize) -> Result<Graph, ConvertError> {
     let tensors = weights.read_all()?;
-    egru::official_graph(&tensors, Task::default())
+    let (note, window) = match tensors.contains_key("conv.0.weight") {
+        true => (
+            format!(
+                "inputs are frames {SENSOR} x {SENSOR} x 2 of event counts (25 ms, OFF and ON); the \
+                 file does not say what comes before the convolutions: frames are pooled to {side} x \
+                 {side} (--arch egru-dvs, egru-dvs-64 or egru-dvs-32), the polarities' mean is divided \
+                 by {TEST_DIVISOR} as for the official test part, the outputs of all steps are averaged"
+            ),
+            STEPS,
+        ),
+        false => {
+            let note = "inputs are the values in front of the first layer: frames pooled, brought \
+                        together, and laid out polarity after polarity";
+            (note.to_owned(), 0)
+        }
+    };
+    weights.notes.push(note);
+    let divide = Divide { train: TRAIN_DIVISOR, test: TEST_DIVISOR };
+    let frames = OfficialFrames { sensor: SENSOR, side, aggregate: Aggregate::Mean, divide };
+    let task = Task { window, step_ms: (window > 0).then_some(STEP_MS), ..Task::default() };
+    egru::official_graph(&tensors, frames, task)
         .map_err(|source| weights.not_this_network(source.to_string()))
 }

@@ -116,9 +116,23 @@ pub const ARCHITECTURES: &[Architecture] = &[
     #[cfg(feature = "train")]
     Architecture {
         name: "egru-dvs",
-        what: "EGRU gesture network without its convolutional front end",
+        what: "EGRU gesture network, with convolutions on frames of 128 x 128 or without them",
         root: egru::gestures_root,
         convert: egru::gestures,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "egru-dvs-64",
+        what: "EGRU gesture network with convolutions on frames of 64 x 64",
+        root: egru::gestures_root,
+        convert: egru::gestures_64,
+    },
+    #[cfg(feature = "train")]
+    Architecture {
+        name: "egru-dvs-32",
+        what: "EGRU gesture network with convolutions on frames of 32 x 32",
+        root: egru::gestures_root,
+        convert: egru::gestures_32,
     },
 ];
 

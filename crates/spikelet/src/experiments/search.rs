@@ -175,10 +175,15 @@ pub fn falls_behind(values: &[f64], earlier: &[Vec<f64>], from_epoch: usize) -> 
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max) < median
 }
 
-/// What the trial with the best validation accuracy drew; of equals the earliest.
+/// What trials are compared by: accuracy on the validation part, or one over the perplexity of text.
+pub fn score(line: &serde_json::Value) -> f64 {
+    let of_text = line["val_perplexity"].as_f64().map(|perplexity| 1.0 / perplexity);
+    of_text.or(line["val_accuracy"].as_f64()).unwrap_or(0.0)
+}
+
+/// What the trial with the best validation part drew; of equals the earliest.
 pub fn best_trial(lines: &[serde_json::Value]) -> Option<BTreeMap<String, Value>> {
-    let accuracy = |line: &serde_json::Value| line["val_accuracy"].as_f64().unwrap_or(0.0);
-    let best = lines.iter().reduce(|best, line| match accuracy(line) > accuracy(best) {
+    let best = lines.iter().reduce(|best, line| match score(line) > score(best) {
         true => line,
         false => best,
     })?;

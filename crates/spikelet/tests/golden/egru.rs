@@ -418,7 +418,8 @@ fn gestures(case: &Value, golden: &Golden) -> usize {
         layers: size(case, "layers"),
         dropout: 0.0,
         cell,
-        front: Some(FrontConfig { pool: size(case, "pool_kernel"), aggregate }),
+        front: Some(FrontConfig::new(size(case, "pool_kernel"), aggregate)),
+        regularise: None,
         readout,
     };
     let (frames, shape) = frames(case, golden);

@@ -34,7 +34,7 @@ pub enum OfficialShape {
 
 impl OfficialShape {
     /// Values as they lie here, from values as they lie there, and their shape here.
-    fn read(self, shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    pub(in crate::models) fn read(self, shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
         match (self, shape) {
             (OfficialShape::Kernel, &[outputs, inputs, h, w]) => {
                 let taps = h * w;

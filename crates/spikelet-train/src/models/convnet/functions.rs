@@ -30,14 +30,14 @@ pub const MOMENTUM: f32 = 0.1;
 
 /// Where a kernel goes.
 #[derive(Clone, Copy)]
-pub(super) struct Steps {
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-    pub(super) groups: usize,
+pub(in crate::models) struct Steps {
+    pub(in crate::models) stride: usize,
+    pub(in crate::models) padding: usize,
+    pub(in crate::models) groups: usize,
 }
 
 /// A convolution with the kernel `[kh, kw, in / groups, out]`.
-pub(super) fn conv(
+pub(in crate::models) fn conv(
     x: Tensor<4>,
     kernel: Tensor<4>,
     bias: Option<Tensor<1>>,

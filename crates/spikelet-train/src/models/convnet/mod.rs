@@ -32,3 +32,8 @@ pub(in crate::models) mod build {
         network::{Builder, ConvSize, Draw, LayerId, Threshold},
     };
 }
+
+/// Layers that other networks are made of.
+pub(in crate::models) mod layers {
+    pub(in crate::models) use super::functions::{Steps, conv};
+}

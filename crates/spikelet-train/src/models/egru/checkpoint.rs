@@ -3,6 +3,8 @@
 
 use super::{
     config::{CellConfig, EgruConfig},
+    convolutions::{Convolutions, ConvolutionsConfig, LAYERS},
+    front::{Aggregate, Divide, FrontConfig},
     layer::EgruLayer,
     model::{Egru, Linear},
 };
@@ -10,23 +12,52 @@ use crate::{
     init::Init,
     lower::finish,
     model::SequenceModel,
-    models::OfficialError,
+    models::{OfficialError, convnet::OfficialShape},
     params::{self, LoadError, Tensors},
     raise::{Raise, RaiseError, readout},
 };
 use burn::tensor::Device;
-use spikelet_graph::{Graph, GraphBuilder, Op, Readout, Signal, Task};
+use spikelet_graph::{Graph, GraphBuilder, Op, Readout, Task};
 use spikelet_kernels::egru::PseudoDerivative;
 
 /// What an official state dictionary holds beside weights, by the end of its name. The third is the
 /// norm that gradients of the CUDA path are clipped to.
 const CONSTANTS: [&str; 3] = ["dampening_factor", "pseudo_derivative_support", "_max_norm"];
 
-/// The learned tensors of an official state dictionary.
+/// The official numbers of the convolutions, with those of what stands between them, and of the
+/// matrix behind.
+const CONVOLUTIONS: [usize; LAYERS] = [0, 3, 6, 9, 12];
+const BEHIND: usize = 15;
+
+/// The learned tensors of an official state dictionary, under the names and with the axes they have
+/// here.
 pub fn learned(official: &Tensors) -> Tensors {
     let constant = |name: &str| CONSTANTS.iter().any(|end| name.ends_with(end));
     let tensors = official.iter().filter(|(name, _)| !constant(name));
-    tensors.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    tensors.map(|(name, tensor)| renamed(name, tensor)).collect()
+}
+
+fn renamed(
+    name: &str,
+    (shape, values): &(Vec<usize>, Vec<f32>),
+) -> (String, (Vec<usize>, Vec<f32>)) {
+    let as_it_is = || (name.to_owned(), (shape.clone(), values.clone()));
+    let number = |rest: &str| {
+        let (number, part) = rest.split_once('.')?;
+        Some((number.parse::<usize>().ok()?, part.to_owned()))
+    };
+    let Some((number, part)) = name.strip_prefix("conv.").and_then(number) else {
+        return as_it_is();
+    };
+    if number == BEHIND {
+        return (format!("convolutions.linear.{part}"), (shape.clone(), values.clone()));
+    }
+    match CONVOLUTIONS.iter().position(|&known| known == number) {
+        Some(at) => {
+            (format!("convolutions.conv.{at}.{part}"), OfficialShape::Kernel.read(shape, values))
+        }
+        None => as_it_is(),
+    }
 }
 
 /// What the events of layer `name` (with a dot at the end) were trained with.
@@ -52,36 +83,81 @@ pub fn sizes(official: &Tensors, name: &str) -> Result<Option<[usize; 2]>, LoadE
     }
 }
 
-/// The event graph of an official state dictionary of the gesture network without convolutional
-/// front end. Inputs are the pooled frames.
+/// What an official state dictionary does not say about the frames in front of its convolutions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OfficialFrames {
+    /// Side of a recorded frame.
+    pub sensor: usize,
+    /// Side of a frame after pooling.
+    pub side: usize,
+    /// What becomes of the two polarities: the convolutions see one channel.
+    pub aggregate: Aggregate,
+    /// What means are divided by.
+    pub divide: Divide,
+}
+
+/// The event graph of an official state dictionary of the gesture network. With convolutions its
+/// inputs are `frames` `[height, width, 2]` of event counts, without them the pooled frames.
 ///
 /// # Errors
 /// Tensors that are not those of the network.
-pub fn official_graph(official: &Tensors, task: Task) -> Result<Graph, OfficialError> {
+pub fn official_graph(
+    official: &Tensors,
+    frames: OfficialFrames,
+    task: Task,
+) -> Result<Graph, OfficialError> {
     let missing = |name: &str| LoadError::Missing(name.to_owned());
     let first = "layers.0.";
     let [inputs, units] = sizes(official, first)?.ok_or_else(|| missing("layers.0.kernel"))?;
-    let (shape, _) = official.get("fc.bias").ok_or_else(|| missing("fc.bias"))?;
-    let classes = shape.first().copied().unwrap_or(0);
+    let outputs = |name: &str| {
+        let (shape, _) = official.get(name).ok_or_else(|| missing(name))?;
+        Ok::<usize, LoadError>(shape.first().copied().unwrap_or(0))
+    };
+    let classes = outputs("fc.bias")?;
     let has = |layer: &usize| official.contains_key(&format!("layers.{layer}.kernel"));
+    let front = match official.contains_key("conv.0.weight") {
+        false => None,
+        true => {
+            let mut channels = [0; LAYERS];
+            for (channels, number) in channels.iter_mut().zip(CONVOLUTIONS) {
+                *channels = outputs(&format!("conv.{number}.bias"))?;
+            }
+            let features = outputs(&format!("conv.{BEHIND}.bias"))?;
+            Some(FrontConfig {
+                pool: (frames.sensor / frames.side.max(1)).max(1),
+                aggregate: frames.aggregate,
+                divide: frames.divide,
+                convolutions: Some(ConvolutionsConfig { channels, features }),
+            })
+        }
+    };
     let config = EgruConfig {
         units,
         layers: (0..official.len()).take_while(has).count(),
         dropout: 0.0,
         cell: CellConfig::default(),
-        front: None,
+        front,
+        regularise: None,
         readout: Readout::Mean,
     };
     let learned = learned(official);
     // Sizes come from a file: fresh weights must not take far more memory than the file's do.
     let given: usize = learned.values().map(|(_, values)| values.len()).sum();
-    if units.saturating_mul(units).max(units.saturating_mul(classes)) > given {
+    let largest = front.and_then(|front| front.convolutions).map_or(0, |sizes| {
+        let pairs = sizes.channels.windows(2).map(|pair| pair[0].saturating_mul(pair[1]));
+        pairs.chain([sizes.channels[LAYERS - 1].saturating_mul(sizes.features)]).max().unwrap_or(0)
+    });
+    if units.saturating_mul(units).max(units.saturating_mul(classes)).max(largest) > given {
         return Err(missing("layers.0.recurrent_kernel").into());
     }
-    let fresh = Egru::new(&config, &[inputs], classes, &mut Init::new(0, &Device::flex()))?;
+    let shape = match front {
+        Some(_) => vec![frames.sensor, frames.sensor, 2],
+        None => vec![inputs],
+    };
+    let fresh = Egru::new(&config, &shape, classes, &mut Init::new(0, &Device::flex()))?;
     let model = params::load(fresh, &learned)?;
     let mut graph = GraphBuilder::new("egru");
-    graph.input("input", Signal::Dense, &[inputs]);
+    graph.input("input", model.input_signal(), &shape);
     let last = SequenceModel::lower(&model, &mut graph, "input");
     graph.readout("readout", &last, model.readout);
     graph.output("output", "readout");
@@ -95,7 +171,9 @@ pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<Egru, RaiseEr
     let names = (0..).map(|index| format!("layers.{index}")).take_while(|name| raise.has(name));
     let layers = names.map(|name| layer(&raise, &name)).collect::<Result<Vec<_>, _>>()?;
     let fc = Linear { weight: raise.matrix("fc")?, bias: raise.bias("fc")? };
-    Ok(Egru { layers, fc, dropout: 0.0, front: None, readout: readout(graph)? })
+    let convolutions = Convolutions::from_graph(&raise)?;
+    let readout = readout(graph)?;
+    Ok(Egru { layers, fc, convolutions, dropout: 0.0, front: None, regularise: None, readout })
 }
 
 /// A layer of a graph; what only matters in training is as in a fresh one.

@@ -1,6 +1,6 @@
 //! Sizes of a network of EGRU layers, and what a layer does.
 
-use super::front::FrontConfig;
+use super::{front::FrontConfig, regulariser::RegulariserConfig};
 use crate::models::ModelError;
 use serde::{Deserialize, Serialize};
 use spikelet_graph::Readout;
@@ -15,7 +15,8 @@ pub struct EgruConfig {
     /// Layers.
     #[serde(default = "one_layer")]
     pub layers: usize,
-    /// Fraction of the trace dropped behind every layer in training.
+    /// Fraction of the inputs of the first layer and of the trace behind every layer dropped in
+    /// training.
     #[serde(default)]
     pub dropout: f32,
     /// What every layer does.
@@ -24,6 +25,9 @@ pub struct EgruConfig {
     /// What stands in front of the first layer; nothing unless named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub front: Option<FrontConfig>,
+    /// What is added to the loss for the sake of few events; nothing unless named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regularise: Option<RegulariserConfig>,
     /// How the outputs of all steps become logits.
     #[serde(default = "mean")]
     pub readout: Readout,
@@ -133,6 +137,7 @@ impl EgruConfig {
         fraction("dropout", self.dropout)?;
         let widths = std::iter::once(inputs).chain(std::iter::repeat_n(self.units, self.layers));
         check_weights(&widths.collect::<Vec<_>>())?;
+        self.regularise.map_or(Ok(()), |regularise| regularise.check())?;
         self.cell.check()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{config::CellConfig, functions};
 use crate::{
-    draws::Draws,
+    draws::{Draws, LAYER_STREAMS},
     init::Init,
     lower::tensor,
     ops::egru::{EgruOutputs, EgruSettings, EgruState, EgruWeights},
@@ -38,11 +38,8 @@ pub struct EgruLayer {
     pub dropconnect: f32,
 }
 
-/// What is drawn for a layer, as streams of [`Draws`].
+/// Draws for zoneout. Those from 2 on are for what stands behind a layer.
 const ZONEOUT: u64 = 0;
-const DROPCONNECT: u64 = 1;
-/// Streams a layer has; those from 2 on are for what stands behind it.
-pub(in crate::models) const STREAMS: u64 = 4;
 
 impl EgruLayer {
     /// A fresh layer: weights Xavier normal, biases 0, thresholds from a Beta distribution with
@@ -88,20 +85,16 @@ impl EgruLayer {
         index: usize,
     ) -> EgruOutputs {
         let [time, batch, _] = x.dims();
-        let (units, first) = (self.units(), index as u64 * STREAMS);
+        let (units, first) = (self.units(), index as u64 * LAYER_STREAMS);
         let zoned = draws.filter(|_| self.zoneout > 0.0);
         let mask = zoned
             .map(|draws| draws.each(first + ZONEOUT, self.zoneout, time, batch * units))
             .map(Arc::new);
-        let mut recurrent = self.recurrent_kernel.val();
-        if let Some(draws) = draws
-            && self.dropconnect > 0.0
-        {
-            let shape = [units, 3 * units];
-            let kept = draws.once(first + DROPCONNECT, self.dropconnect, 3 * units * units);
-            let kept = Tensor::<2>::from_data(TensorData::new(kept, shape), &recurrent.device());
-            recurrent = recurrent * kept.mul_scalar(1.0 / (1.0 - self.dropconnect));
-        }
+        let recurrent = self.recurrent_kernel.val();
+        let recurrent = match draws {
+            Some(draws) => draws.connections(recurrent, self.dropconnect, index),
+            None => recurrent,
+        };
         let weights = EgruWeights {
             kernel: self.kernel.val(),
             recurrent,

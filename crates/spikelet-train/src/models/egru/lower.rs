@@ -7,14 +7,19 @@ use spikelet_kernels::egru::{TRACE_DECAY, TRACE_GAIN};
 
 /// Adds the network behind `input`; returns the linear read-out.
 pub(super) fn lower(model: &Egru, graph: &mut GraphBuilder, input: &str) -> String {
-    let mut last = match &model.front {
-        Some((front, _)) => front.lower(graph, input),
-        None => input.to_owned(),
+    let mut last = match (&model.front, &model.convolutions) {
+        (None, _) => input.to_owned(),
+        (Some((front, _)), None) => front.lower(graph, input),
+        (Some((front, _)), Some(convolutions)) => {
+            let (counts, copies) = front.lower_counts(graph, input);
+            convolutions.lower(graph, &counts, copies)
+        }
     };
+    let sparse = model.convolutions.is_none();
     for (index, layer) in model.layers.iter().enumerate() {
         let name = format!("layers.{index}");
         // Only the first layer may read something sparse: traces fade.
-        layer.lower(graph, &name, &last, index == 0, None);
+        layer.lower(graph, &name, &last, sparse && index == 0, None);
         last = trace(graph, &name, layer.units());
     }
     linear(&model.fc, graph, "fc", &last, Layout::ByOutput);

@@ -2,17 +2,21 @@
 
 pub(super) mod checkpoint;
 pub(super) mod config;
+mod convolutions;
 mod front;
 mod functions;
 pub(super) mod layer;
 mod lower;
 mod model;
+pub(super) mod regulariser;
 mod sparsity;
 
-pub use checkpoint::{learned, official_graph, pseudo};
+pub use checkpoint::{OfficialFrames, learned, official_graph, pseudo};
 pub use config::{CellConfig, EgruConfig};
-pub use front::{Aggregate, FrontConfig};
+pub use convolutions::{Convolution, Convolutions, ConvolutionsConfig};
+pub use front::{Aggregate, Divide, FrontConfig};
 pub use layer::EgruLayer;
 pub(super) use model::affine;
 pub use model::{Egru, Linear};
+pub use regulariser::{ActivityGradient, RegulariserConfig};
 pub use sparsity::Sparsity;

@@ -1,22 +1,24 @@
 //! EGRU layers over a sequence and a linear read-out.
 
 use super::{
-    config::EgruConfig,
-    front::FrontConfig,
-    layer::{EgruLayer, STREAMS},
-    sparsity::Sparsity,
+    config::EgruConfig, convolutions::Convolutions, front::FrontConfig, layer::EgruLayer,
+    regulariser::RegulariserConfig, sparsity::Sparsity,
 };
 use crate::{
-    draws::Draws,
+    draws::{Draws, LAYER_STREAMS},
     init::Init,
     model::{SequenceModel, State},
     models::ModelError,
-    ops::egru::{EgruOutputs, EgruState},
+    ops::{
+        egru::{EgruOutputs, EgruState},
+        flex::is_f32_on_flex,
+        linear::linear,
+    },
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use spikelet_graph::{Graph, GraphBuilder, Readout};
+use spikelet_graph::{Graph, GraphBuilder, Readout, Signal};
 
 /// A matrix with a bias.
 #[derive(Module, Debug)]
@@ -46,8 +48,12 @@ impl Linear {
 pub(in crate::models) fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
     let [time, batch, inputs] = x.dims();
     let [outputs, _] = weight.dims();
-    let out = x.reshape([time * batch, inputs]).matmul(weight.transpose()) + bias.unsqueeze();
-    out.reshape([time, batch, outputs])
+    let rows = x.reshape([time * batch, inputs]);
+    let out = match is_f32_on_flex(&rows) {
+        true => linear(rows, weight),
+        false => rows.matmul(weight.transpose()),
+    };
+    (out + bias.unsqueeze()).reshape([time, batch, outputs])
 }
 
 /// A network of EGRU layers; parameters have the official names.
@@ -57,12 +63,17 @@ pub struct Egru {
     pub layers: Vec<EgruLayer>,
     /// From the trace of the last layer to the classes.
     pub fc: Linear,
-    /// Fraction of the traces dropped in training.
+    /// Between the frames and the first layer.
+    pub convolutions: Option<Convolutions>,
+    /// Fraction of the inputs and of the traces dropped in training.
     #[module(skip)]
     pub dropout: f32,
     /// What stands in front, and the shape of a frame.
     #[module(skip)]
     pub front: Option<(FrontConfig, [usize; 3])>,
+    /// What is added to the loss.
+    #[module(skip)]
+    pub regularise: Option<RegulariserConfig>,
     /// How outputs become logits.
     #[module(skip)]
     pub readout: Readout,
@@ -71,8 +82,9 @@ pub struct Egru {
 /// Sees what a layer gives, by its place.
 pub type SeenLayer<'a> = &'a mut dyn FnMut(usize, &EgruOutputs);
 
-/// The stream of [`Draws`] of what is dropped behind a layer.
+/// The streams of [`Draws`] of what is dropped behind a layer, and in front of the first.
 const DROPOUT: u64 = 2;
+const INPUT_DROPOUT: u64 = 3;
 
 impl Egru {
     /// A fresh network for steps of this shape.
@@ -90,64 +102,103 @@ impl Egru {
             // Values without a spatial shape are an image of one position, which has no polarities.
             (front, <[usize; 3]>::try_from(shape).unwrap_or([1, 1, values]))
         });
-        let inputs = front.map_or(Ok(values), |(front, shape)| front.inputs(shape))?;
+        let image = front.map(|(front, shape)| front.image(shape)).transpose()?;
+        let convolutions = front.and_then(|(front, _)| front.convolutions).zip(image);
+        let inputs = match (convolutions, image) {
+            (Some((sizes, _)), _) => sizes.features,
+            (None, image) => image.map_or(values, |image| image.iter().product()),
+        };
         config.check(inputs)?;
+        let convolutions =
+            convolutions.map(|(sizes, image)| Convolutions::new(&sizes, image, init));
         let widths = std::iter::once(inputs).chain(std::iter::repeat(config.units));
         let layers = widths.take(config.layers);
         Ok(Egru {
+            convolutions: convolutions.transpose()?,
             layers: layers.map(|n| EgruLayer::new(&config.cell, n, config.units, init)).collect(),
             fc: Linear::new(config.units, classes, init),
             dropout: config.dropout,
             front,
+            regularise: config.regularise,
             readout: config.readout,
         })
     }
 
     /// Outputs `[time, batch, classes]` over `x` `[time, batch, values]` from a state, and the last
     /// state. A state holds events, internal state and trace of every layer, `[batch, units]` each;
-    /// one to learn from ends with what decides what is dropped.
+    /// one to learn from also the sums of the regulariser, and ends with what decides what is
+    /// dropped.
     pub fn run(&self, x: Tensor<3>, state: State, seen: SeenLayer<'_>) -> (Tensor<3>, State) {
-        let [time, batch, _] = x.dims();
-        let mut x = match &self.front {
-            Some((front, shape)) => front.run(x, *shape),
-            None => x,
-        };
+        let [time, _, _] = x.dims();
         let mut state = state.into_iter();
         let mut take = || state.next().expect("a state of this network");
         let before: Vec<EgruState> = (0..self.layers.len())
             .map(|_| EgruState { y: take(), h: take(), trace: take() })
             .collect();
-        let draws = state.next().map(Draws::of_state);
+        let rest: State = state.collect();
+        let (draws, sums) = match rest.split_last() {
+            Some((draws, sums)) => (Some(Draws::of_state(draws.clone())), sums.first().cloned()),
+            None => (None, None),
+        };
+        let mut sums = sums.zip(self.regularise);
+        let mut x = self.inputs(x, draws.is_some());
+        x = self.dropped(x, draws.as_ref(), INPUT_DROPOUT);
         let mut next = State::new();
         for (index, (layer, before)) in self.layers.iter().zip(before).enumerate() {
             let out = layer.run(x, before, draws.as_ref(), index);
             seen(index, &out);
+            let place = [index, self.layers.len()];
+            sums = sums.map(|(sums, term)| (term.add(sums, layer, &out, place), term));
             let last = |t: &Tensor<3>| t.clone().narrow(0, time - 1, 1).squeeze_dim(0);
             next.extend([last(&out.y), last(&out.h), last(&out.trace)]);
-            x = out.trace;
-            if let Some(draws) = draws.filter(|_| self.dropout > 0.0) {
-                let (stream, width) = (index as u64 * STREAMS + DROPOUT, layer.units());
-                let kept = draws.each(stream, self.dropout, time, batch * width);
-                let kept = TensorData::new(kept, [time, batch, width]);
-                let kept = Tensor::<3>::from_data(kept, &x.device());
-                x = x * kept.mul_scalar(1.0 / (1.0 - self.dropout));
-            }
+            x = self.dropped(out.trace, draws.as_ref(), index as u64 * LAYER_STREAMS + DROPOUT);
         }
+        next.extend(sums.map(|(sums, _)| sums));
         if let Some(draws) = draws {
             next.push(draws.after(time).to_state(&x.device()));
         }
         (self.fc.run(x), next)
     }
 
-    fn is_random(&self) -> bool {
+    /// What the first layer reads.
+    fn inputs(&self, x: Tensor<3>, training: bool) -> Tensor<3> {
+        let [time, batch, _] = x.dims();
+        match (&self.front, &self.convolutions) {
+            (None, _) => x,
+            (Some((front, shape)), None) => front.run(x, *shape, training),
+            (Some((front, shape)), Some(convolutions)) => {
+                let features = convolutions.run(front.images(x, *shape, training));
+                let [_, width] = features.dims();
+                features.reshape([time, batch, width])
+            }
+        }
+    }
+
+    /// With a part of the values zeroed and the rest scaled up, in training.
+    fn dropped(&self, x: Tensor<3>, draws: Option<&Draws>, stream: u64) -> Tensor<3> {
+        let Some(draws) = draws.filter(|_| self.dropout > 0.0) else { return x };
+        let [time, batch, width] = x.dims();
+        let kept = draws.each(stream, self.dropout, time, batch * width);
+        let kept = Tensor::<3>::from_data(TensorData::new(kept, [time, batch, width]), &x.device());
+        x * kept.mul_scalar(1.0 / (1.0 - self.dropout))
+    }
+
+    /// Whether training differs from everything else.
+    fn differs_in_training(&self) -> bool {
         let layers = self.layers.iter().any(|l| l.zoneout > 0.0 || l.dropconnect > 0.0);
-        layers || self.dropout > 0.0
+        let divide = self.front.is_some_and(|(front, _)| front.divide.train != front.divide.test);
+        layers || divide || self.dropout > 0.0 || self.regularise.is_some()
     }
 }
 
 impl SequenceModel for Egru {
     fn input_shape(&self, channels: usize) -> Vec<usize> {
         self.front.map_or(vec![channels], |(_, shape)| shape.to_vec())
+    }
+
+    /// Counts of events.
+    fn input_signal(&self) -> Signal {
+        if self.front.is_some() { Signal::Graded } else { Signal::Dense }
     }
 
     fn initial_state(&self, batch: usize, device: &Device) -> State {
@@ -160,10 +211,16 @@ impl SequenceModel for Egru {
 
     fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
         let mut state = self.initial_state(batch, device);
-        if self.is_random() {
+        state.extend(self.regularise.map(|_| RegulariserConfig::nothing(device)));
+        if self.differs_in_training() {
             state.push(Draws::new(seed).to_state(device));
         }
         state
+    }
+
+    fn penalty(&self, state: &State) -> Option<Tensor<1>> {
+        let sums = state.get(3 * self.layers.len())?.clone();
+        Some(self.regularise?.of(sums))
     }
 
     fn learned(self, _: State) -> Self {

@@ -2,10 +2,10 @@
 
 use super::layer::EgruLayer;
 use crate::{ops::egru::EgruOutputs, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What could be skipped of a layer, as fractions of all units and steps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sparsity {
     /// The layer.
     pub layer: String,

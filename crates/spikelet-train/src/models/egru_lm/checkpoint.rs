@@ -1,22 +1,19 @@
-//! Weights of the official code, and the way back from an event graph.
+//! Weights of the official code.
 
-use super::{
-    config::{Carry, Dropouts, EgruLmConfig},
-    model::{Decoder, EgruLm, Embeddings, Shift},
-};
+use super::{config::EgruLmConfig, model::EgruLm};
 use crate::{
     init::Init,
     lower::finish,
     model::SequenceModel,
     models::{
         OfficialError,
-        egru::{CellConfig, Linear, checkpoint},
+        egru::{CellConfig, checkpoint},
+        recurrent_lm::{Carry, Dropouts, Regularisers},
     },
     params::{self, LoadError, Tensors},
-    raise::{Raise, RaiseError},
 };
 use burn::tensor::Device;
-use spikelet_graph::{Graph, GraphBuilder, Op, Signal, Task};
+use spikelet_graph::{Graph, GraphBuilder, Signal, Task};
 
 /// The matrix of the decoder, which is the table of the embeddings.
 const TIED: &str = "decoder.decoder.weight";
@@ -42,6 +39,7 @@ impl EgruLmConfig {
             hidden,
             projection: official.contains_key("decoder.projection.weight"),
             dropout: Dropouts::default(),
+            regularise: Regularisers::default(),
             carry: Carry::default(),
             cell: CellConfig::default(),
         };
@@ -103,28 +101,4 @@ pub fn official_graph(
     graph.output("output", "readout");
     graph.task(task);
     Ok(finish(graph)?)
-}
-
-/// The network of a graph that [`lower`](super::lower) made.
-pub(super) fn from_graph(graph: &Graph, device: &Device) -> Result<EgruLm, RaiseError> {
-    let raise = Raise::new(graph, device);
-    let names = (0..).map(|index| format!("rnns.{index}")).take_while(|name| raise.has(name));
-    let rnns = names.map(|name| checkpoint::layer(&raise, &name)).collect::<Result<_, _>>()?;
-    let Op::Embedding { weight } = raise.op("embeddings")? else {
-        return Err(RaiseError::Kind { node: "embeddings".to_owned(), expected: "a table" });
-    };
-    let projection = match raise.has("projection") {
-        true => {
-            Some(Linear { weight: raise.matrix("projection")?, bias: raise.bias("projection")? })
-        }
-        false => None,
-    };
-    Ok(EgruLm {
-        embeddings: Embeddings { weight: raise.by_input("embeddings", weight)? },
-        rnns,
-        decoder: Decoder { projection, decoder: Shift { bias: raise.bias("decoder")? } },
-        dropout: Dropouts::default(),
-        carry: Carry::default(),
-        window: graph.task.window.max(1),
-    })
 }

@@ -1,11 +1,10 @@
-//! Language models of stacked recurrent layers with tied embeddings: EGRU as in the EGRU paper.
+//! Language models of EGRU layers, as in the EGRU paper.
 
 mod checkpoint;
-mod config;
-mod dropouts;
-mod lower;
+pub(super) mod config;
 mod model;
 
+pub use crate::models::recurrent_lm::{Axes, Carry, Dropouts, Regularisers};
 pub use checkpoint::official_graph;
-pub use config::{Axes, Carry, Dropouts, EgruLmConfig};
+pub use config::EgruLmConfig;
 pub use model::EgruLm;

@@ -1,13 +1,15 @@
 //! The GRU as a Burn module.
 
-use super::config::GruConfig;
+use super::{config::GruConfig, layer::cell};
 use crate::{
     init::Init,
     model::{SequenceModel, State, step_by_step},
+    models::egru::affine,
+    ops::{flex::is_f32_on_flex, gru::gru_sequence},
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, activation::sigmoid};
+use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout};
 
 /// PyTorch's GRU; gates in the order reset, update, new.
@@ -54,22 +56,26 @@ impl SequenceModel for Gru {
 
     fn step(&self, x: Tensor<2>, state: State) -> (Tensor<2>, State) {
         let [h] = state.try_into().expect("hidden state");
-        let input = x.matmul(self.weight_ih.val().transpose()) + self.bias_ih.val().unsqueeze();
-        let hidden =
-            h.clone().matmul(self.weight_hh.val().transpose()) + self.bias_hh.val().unsqueeze();
-        let [r, z, n] = input.chunk(3, 1).try_into().expect("three gates");
-        let [hr, hz, hn] = hidden.chunk(3, 1).try_into().expect("three gates");
-        let r = sigmoid(r + hr);
-        let z = sigmoid(z + hz);
-        let n = (n + r * hn).tanh();
-        // (1 - z) n + z h
-        let h = n.clone() + z * (h - n);
+        let weights = [self.weight_ih.val(), self.weight_hh.val()];
+        let h = cell(x, h, weights, [self.bias_ih.val(), self.bias_hh.val()]);
         let out = h.clone().matmul(self.w_o.val().transpose()) + self.b_o.val().unsqueeze();
         (out, vec![h])
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        step_by_step(self, x)
+        if !is_f32_on_flex(&x) {
+            return step_by_step(self, x);
+        }
+        let [time, batch, _] = x.dims();
+        let [h] = self.initial_state(batch, &x.device()).try_into().expect("one tensor");
+        let weights = [self.weight_ih.val(), self.weight_hh.val()];
+        let hidden = gru_sequence(x, weights, [self.bias_ih.val(), self.bias_hh.val()], h);
+        // Where only the last output counts, the head need not see the others.
+        let hidden = match self.readout {
+            Readout::Last => hidden.narrow(0, time - 1, 1),
+            _ => hidden,
+        };
+        affine(hidden, self.w_o.val(), self.b_o.val())
     }
 
     fn readout(&self) -> Readout {

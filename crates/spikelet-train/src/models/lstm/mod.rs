@@ -2,9 +2,10 @@
 
 mod checkpoint;
 mod config;
+mod layer;
 mod lower;
 mod model;
 
 pub use config::LstmConfig;
+pub use layer::{LstmLayer, LstmOutputs};
 pub use model::Lstm;
-pub(in crate::models) use model::cell;

@@ -50,7 +50,7 @@ impl Lstm {
 
 /// The next hidden and cell state, `[batch, hidden]`, of an input `[batch, input]`; weights are
 /// `[4 hidden, input]` and `[4 hidden, hidden]`.
-pub(in crate::models) fn cell(
+pub(super) fn cell(
     x: Tensor<2>,
     [h, c]: [Tensor<2>; 2],
     [weight_ih, weight_hh]: [Tensor<2>; 2],
@@ -82,8 +82,9 @@ impl SequenceModel for Lstm {
             return step_by_step(self, x);
         }
         let [time, batch, _] = x.dims();
-        let weights = (self.weight_ih.val(), self.weight_hh.val(), self.bias.val());
-        let hidden = lstm_sequence(x, weights.0, weights.1, weights.2);
+        let weights = [self.weight_ih.val(), self.weight_hh.val()];
+        let [h, c] = self.initial_state(batch, &x.device()).try_into().expect("two tensors");
+        let (hidden, _) = lstm_sequence(x, weights, self.bias.val(), [h, c]);
         // Where only the last output counts, the head need not see the others.
         let hidden = match self.readout {
             Readout::Last => hidden.narrow(0, time - 1, 1),

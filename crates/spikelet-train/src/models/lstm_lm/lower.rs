@@ -1,7 +1,7 @@
 //! The language model to the event graph.
 
 use super::model::LstmLm;
-use crate::lower::tensor;
+use crate::{lower::tensor, models::recurrent_lm::LmLayer};
 use spikelet_graph::{GraphBuilder, Layout};
 
 /// Adds the network behind the token numbers of `input`; returns the head.
@@ -14,13 +14,11 @@ pub(super) fn lower(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> St
 
 /// Everything in front of the head; returns the last layer.
 pub(super) fn features(model: &LstmLm, graph: &mut GraphBuilder, input: &str) -> String {
-    let dense = Layout::ByOutput;
     graph.embedding("emb", input, tensor(&model.emb));
     let mut x = "emb".to_owned();
     for (index, layer) in model.layers.iter().enumerate() {
         let name = format!("lstm.{index}");
-        let weights = [tensor(&layer.weight_ih), tensor(&layer.weight_hh)];
-        graph.lstm(&name, x.as_str(), &weights[0], &weights[1], tensor(&layer.bias), dense);
+        layer.lower(graph, &name, &x, false, None);
         x = name;
     }
     x

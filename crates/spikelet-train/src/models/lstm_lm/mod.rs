@@ -9,4 +9,4 @@ mod lower;
 mod model;
 
 pub use config::LstmLmConfig;
-pub use model::{Layer, LstmLm};
+pub use model::LstmLm;

@@ -4,24 +4,12 @@ use super::config::LstmLmConfig;
 use crate::{
     init::Init,
     model::{SequenceModel, State},
-    models::{ModelError, classifier::Body, lstm::cell},
-    ops::{flex::is_f32_on_flex, lstm::lstm_sequence},
+    models::{ModelError, classifier::Body, egru::affine, lstm::LstmLayer, recurrent_lm::LmLayer},
     raise::RaiseError,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout};
-
-/// One LSTM layer.
-#[derive(Module, Debug)]
-pub struct Layer {
-    /// `[4 width, width]`; gates in the order input, forget, cell, output.
-    pub weight_ih: Param<Tensor<2>>,
-    /// `[4 width, width]`.
-    pub weight_hh: Param<Tensor<2>>,
-    /// `[4 width]`: the sum of PyTorch's two biases.
-    pub bias: Param<Tensor<1>>,
-}
 
 /// An LSTM language model.
 #[derive(Module, Debug)]
@@ -29,7 +17,7 @@ pub struct LstmLm {
     /// `[vocabulary, width]`.
     pub emb: Param<Tensor<2>>,
     /// In the order in which they run.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LstmLayer>,
     /// `[vocabulary, width]`.
     pub head: Param<Tensor<2>>,
     /// `[vocabulary]`.
@@ -48,12 +36,7 @@ impl LstmLm {
     ) -> Result<LstmLm, ModelError> {
         config.check(vocabulary)?;
         let c = config.width;
-        let mut layer = || Layer {
-            weight_ih: init.torch_linear(c, [4 * c, c]),
-            weight_hh: init.torch_linear(c, [4 * c, c]),
-            bias: init.torch_linear(c, [4 * c]),
-        };
-        let layers = (0..config.layers).map(|_| layer()).collect();
+        let layers = (0..config.layers).map(|_| LstmLayer::new(c, c, init)).collect();
         Ok(LstmLm {
             emb: init.normal(1.0, [vocabulary, c]),
             layers,
@@ -67,6 +50,20 @@ impl LstmLm {
         let [rows, _] = tokens.dims();
         let tokens: Tensor<1, Int> = tokens.reshape([rows]).int();
         self.emb.val().select(0, tokens)
+    }
+
+    /// Features `[time, batch, width]` of tokens from a state, and the last state.
+    fn run(&self, tokens: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        let [time, batch, _] = tokens.dims();
+        let rows = self.embed(tokens.reshape([time * batch, 1]));
+        let mut x = rows.reshape([time, batch, self.width()]);
+        let mut next = State::new();
+        for (index, (layer, before)) in self.layers.iter().zip(state.chunks(2)).enumerate() {
+            let out = layer.pass(x, before.to_vec(), None, index);
+            next.extend(LstmLayer::last(&out));
+            x = LstmLayer::given(&out);
+        }
+        (x, next)
     }
 
     fn read(&self, x: Tensor<2>) -> Tensor<2> {
@@ -84,24 +81,9 @@ impl Body for LstmLm {
     }
 
     fn features(&self, tokens: Tensor<3>, _: Option<u64>) -> Tensor<3> {
-        let [time, batch, _] = tokens.dims();
-        if !is_f32_on_flex(&tokens) {
-            let mut state = self.first_state(batch, &tokens.device());
-            let steps = tokens.iter_dim(0).map(|token| {
-                let (features, next) =
-                    self.next_features(token.squeeze_dim(0), std::mem::take(&mut state));
-                state = next;
-                features
-            });
-            return Tensor::stack(steps.collect(), 0);
-        }
-        let rows = self.embed(tokens.reshape([time * batch, 1]));
-        let mut x = rows.reshape([time, batch, self.width()]);
-        for layer in &self.layers {
-            let weights = (layer.weight_ih.val(), layer.weight_hh.val(), layer.bias.val());
-            x = lstm_sequence(x, weights.0, weights.1, weights.2);
-        }
-        x
+        let [_, batch, _] = tokens.dims();
+        let state = self.first_state(batch, &tokens.device());
+        self.run(tokens, state).0
     }
 
     fn next_features(&self, token: Tensor<2>, state: State) -> (Tensor<2>, State) {
@@ -110,8 +92,7 @@ impl Body for LstmLm {
         let mut state = state.into_iter();
         for layer in &self.layers {
             let before = [(); 2].map(|()| state.next().expect("two values a layer"));
-            let weights = [layer.weight_ih.val(), layer.weight_hh.val()];
-            let [h, c] = cell(x, before, weights, layer.bias.val());
+            let [h, c] = layer.step(x, before);
             x = h.clone();
             next.extend([h, c]);
         }
@@ -133,12 +114,13 @@ impl SequenceModel for LstmLm {
         (self.read(features), next)
     }
 
+    fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+        let (features, next) = self.run(x, state);
+        (affine(features, self.head.val(), self.bias.val()), next)
+    }
+
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        let features = self.features(x, None);
-        let [time, batch, width] = features.dims();
-        let out = self.read(features.reshape([time * batch, width]));
-        let [_, classes] = out.dims();
-        out.reshape([time, batch, classes])
+        affine(self.features(x, None), self.head.val(), self.bias.val())
     }
 
     fn readout(&self) -> Readout {

@@ -58,7 +58,7 @@ fn eval(data: Option<&Path>) -> Result<Rows> {
     let mut correct = 0;
     for _ in 0..5 {
         let start = Instant::now();
-        correct = evaluate(&graph, &samples, index)?.confusion.correct();
+        correct = evaluate(&graph, &samples, index)?.correct();
         times.push(start.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);

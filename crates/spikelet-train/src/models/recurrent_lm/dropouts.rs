@@ -1,7 +1,7 @@
 //! What is dropped in a pass of training.
 
 use super::config::{Axes, Dropouts};
-use crate::{draws::Draws, models::egru::layer::STREAMS};
+use crate::draws::{Draws, LAYER_STREAMS};
 use burn::tensor::{Tensor, TensorData};
 
 /// Draws for what stands behind layer `index`.
@@ -41,7 +41,7 @@ impl Pass<'_> {
 
     /// Between layer `index` and the next.
     pub(super) fn forward(&self, x: Tensor<3>, index: usize) -> Tensor<3> {
-        self.drop(x, self.fractions.forward, index as u64 * STREAMS + FORWARD)
+        self.drop(x, self.fractions.forward, index as u64 * LAYER_STREAMS + FORWARD)
     }
 
     /// In front of the decoder.
@@ -50,7 +50,7 @@ impl Pass<'_> {
     }
 
     fn around(&self, what: u64) -> u64 {
-        self.layers as u64 * STREAMS + what
+        self.layers as u64 * LAYER_STREAMS + what
     }
 
     fn drop(&self, x: Tensor<3>, fraction: f32, stream: u64) -> Tensor<3> {
