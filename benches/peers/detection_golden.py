@@ -1,5 +1,5 @@
 """A Mask R-CNN detector on Meta-SpikeFormer in PyTorch, written from its description, and torchvision's NMS and
-RoIAlign on random inputs: what `crates/spikelet/tests/detection.rs` compares with.
+RoIAlign on random inputs: what `crates/spikelet/tests/it/train/detection.rs` compares with.
 
     python benches/peers/detection_golden.py tests/golden-extra/detection.safetensors
 

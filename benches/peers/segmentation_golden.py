@@ -1,5 +1,5 @@
 """Semantic segmentation on Meta-SpikeFormer in PyTorch, written from its description: what
-`crates/spikelet/tests/segmentation.rs` compares with.
+`crates/spikelet/tests/it/train/segmentation.rs` compares with.
 
     python benches/peers/segmentation_golden.py tests/golden-extra/segmentation.safetensors
 

@@ -12,7 +12,7 @@ use std::path::Path;
 /// Time steps one after the other.
 pub enum Steps {
     /// Of a file of values.
-    Values(TimeSteps<'static>),
+    Values(Box<TimeSteps<'static>>),
     /// Of a recording.
     Frames(Recorded),
 }
@@ -44,7 +44,7 @@ impl Steps {
             .help(
                 "models trained on recordings by this version do; others take frames, a row each",
             )),
-            _ => Ok(Steps::Values(TimeSteps::open(path, &task.channels)?)),
+            _ => Ok(Steps::Values(Box::new(TimeSteps::open(path, &task.channels)?))),
         }
     }
 

@@ -383,12 +383,22 @@ impl<'a> Builder<'a> {
     }
 
     pub(in crate::models) fn batch_norm(&mut self, name: &str, from: LayerId) -> LayerId {
+        self.scaled_norm(name, from, 1.0)
+    }
+
+    /// A normalisation whose weight starts with `gain`.
+    pub(in crate::models) fn scaled_norm(
+        &mut self,
+        name: &str,
+        from: LayerId,
+        gain: f32,
+    ) -> LayerId {
         let shape = self.shape(from);
         let mut vector = |part: &str, value, learned| {
             self.vector(format!("{name}.{part}"), value, shape[2], learned)
         };
         let op = Op::BatchNorm {
-            weight: vector("weight", 1.0, true),
+            weight: vector("weight", gain, true),
             bias: vector("bias", 0.0, true),
             mean: vector("running_mean", 0.0, false),
             variance: vector("running_var", 1.0, false),

@@ -18,6 +18,13 @@ pub struct MetaSpikeformerConfig {
     /// How tokens are mixed in the last two stages.
     #[serde(default)]
     pub attention: Attention,
+    /// What the normalisations before queries, keys and values start with as their weight: 1 in the
+    /// official code. There a fortieth of the neurons fires at first, and with few tokens no product
+    /// of three such reaches the threshold; gradients behind silent attention then grow by
+    /// `1 / sqrt(1e-5)` at each of three normalisations of nothing. 2 to 4 make it fire from the
+    /// start, which is needed where small images are learned from scratch.
+    #[serde(default = "unchanged")]
+    pub attention_gain: f32,
     /// Where shortcuts begin and end.
     #[serde(default)]
     pub shortcut: Shortcut,
@@ -69,6 +76,10 @@ fn one() -> usize {
     1
 }
 
+fn unchanged() -> f32 {
+    1.0
+}
+
 impl MetaSpikeformerConfig {
     /// The network of the paper with 15 million parameters.
     pub const M15: [usize; 4] = [64, 128, 256, 360];
@@ -86,6 +97,7 @@ impl MetaSpikeformerConfig {
             heads: eight(),
             steps: one(),
             attention: Attention::default(),
+            attention_gain: unchanged(),
             shortcut: Shortcut::default(),
             distilled: false,
         }

@@ -95,6 +95,10 @@ fn check(config: &MetaSpikeformerConfig) -> Result<()> {
     if config.heads == 0 {
         return refuse("heads", 0, "1 or more");
     }
+    let gain = config.attention_gain;
+    if !(gain > 0.0 && gain.is_finite()) {
+        return Err(ModelError::Setting { name: "attention_gain", value: gain, range: "above 0" });
+    }
     for width in config.widths {
         if width == 0 || !width.is_multiple_of(2) {
             return refuse("widths", width, "even and at least 2");
@@ -278,17 +282,19 @@ impl Stages<'_> {
                 builder.product(&format!("{name}.masked"), q, mask)
             }
         };
-        self.re_conv(&format!("{name}.proj_conv"), mixed)
+        self.re_conv(&format!("{name}.proj_conv"), mixed, 1.0)
     }
 
     /// Queries, keys or values.
     fn project(&mut self, name: &str, letter: &str, spikes: LayerId) -> Result<LayerId> {
-        let x = self.re_conv(&format!("{name}.{letter}_conv"), spikes)?;
+        let gain = self.config.attention_gain;
+        let x = self.re_conv(&format!("{name}.{letter}_conv"), spikes, gain)?;
         Ok(self.builder.lif(&format!("{name}.{letter}_lif"), x))
     }
 
-    /// RepConv and the normalisation behind it: in evaluation one 3 x 3 convolution with bias.
-    fn re_conv(&mut self, name: &str, from: LayerId) -> Result<LayerId> {
+    /// RepConv and the normalisation behind it, whose weight starts with `gain`: in evaluation one
+    /// 3 x 3 convolution with bias.
+    fn re_conv(&mut self, name: &str, from: LayerId, gain: f32) -> Result<LayerId> {
         let part = |part: &str| format!("{name}.0.body.{part}");
         let channels = self.builder.shape(from)[2];
         let builder = &mut self.builder;
@@ -299,7 +305,7 @@ impl Stages<'_> {
         let x = builder.conv(&part("2.0"), x, depthwise)?;
         let x = builder.conv(&part("2.1"), x, bare(channels, 1))?;
         let x = builder.batch_norm(&part("2.2"), x);
-        Ok(builder.batch_norm(&format!("{name}.1"), x))
+        Ok(builder.scaled_norm(&format!("{name}.1"), x, gain))
     }
 
     fn mlp(&mut self, name: &str, from: LayerId) -> Result<LayerId> {

@@ -160,7 +160,7 @@ impl<L: LmLayer> RecurrentLm<L> {
         if let Some(projection) = &self.decoder.projection {
             x = projection.run(x);
         }
-        next.extend(sums.map(Sums::to_state));
+        next.extend(sums.map(Sums::into_state));
         if let Some(draws) = draws {
             next.push(draws.after(time).to_state(&x.device()));
         }
@@ -205,7 +205,7 @@ impl<L: LmLayer> SequenceModel for RecurrentLm<L> {
 
     fn continued(&self, mut carried: State, seed: u64) -> State {
         let device = carried[0].device();
-        carried.extend(self.regularise.any().then(|| Sums::nothing(&device).to_state()));
+        carried.extend(self.regularise.any().then(|| Sums::nothing(&device).into_state()));
         carried.push(Draws::new(seed).to_state(&device));
         carried
     }

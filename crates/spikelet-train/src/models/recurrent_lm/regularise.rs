@@ -51,7 +51,7 @@ impl Sums {
     }
 
     /// As a tensor of a state, `[1, values]`.
-    pub(super) fn to_state(self) -> Tensor<2> {
+    pub(super) fn into_state(self) -> Tensor<2> {
         let steps = Tensor::from_floats([self.steps], &self.squares.device());
         let sums = Tensor::cat(vec![self.squares, self.changes, steps], 0);
         Tensor::cat(vec![sums.unsqueeze(), self.activity], 1)

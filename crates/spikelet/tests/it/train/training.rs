@@ -11,7 +11,7 @@ use spikelet_train::{
 };
 use std::path::Path;
 
-const QUICK: &str = include_str!("../../../presets/quick/synthetic.toml");
+const QUICK: &str = include_str!("../../../../../presets/quick/synthetic.toml");
 
 /// The quick preset with some of its lines replaced.
 fn config(changes: &[(&str, &str)]) -> Config {
@@ -74,7 +74,7 @@ fn interrupted_text_is_resumed_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.txt");
     std::fs::write(&path, "to be, or not to be: that is the question. ".repeat(20)).unwrap();
-    let preset = include_str!("../../../presets/spikegpt/tinyshakespeare.toml");
+    let preset = include_str!("../../../../../presets/spikegpt/tinyshakespeare.toml");
     let changes = [
         ("\"tinyshakespeare\"", format!("{:?}", path.display().to_string())),
         ("window = 64", "window = 16".to_owned()),

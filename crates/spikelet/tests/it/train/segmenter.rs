@@ -1,11 +1,9 @@
 //! Segmenting networks and teachers on the real binary: from images and masks to figures and painted pictures.
 
-mod support;
-
+use crate::support::{Run, spikelet};
 use serde_json::Value;
 use spikelet_data::{npy, picture::Picture};
 use std::{fs, path::Path};
-use support::{Run, spikelet};
 
 fn json(run: Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);

@@ -1,8 +1,6 @@
 //! `spikelet data` on the real binary.
 
-mod support;
-
-use support::{command, spikelet};
+use crate::support::{command, spikelet};
 
 #[test]
 fn list_names_every_data_set() {

@@ -1,4 +1,8 @@
-//! Runs the real binary.
+//! Runs the real binary; models, images and data sets for it.
+
+pub mod formats;
+pub mod images;
+pub mod model;
 
 use std::{
     ffi::OsStr,

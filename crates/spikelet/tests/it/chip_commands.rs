@@ -1,13 +1,9 @@
 //! `map` and `simulate` on the real binary.
 
-#[path = "support/model.rs"]
-mod model;
-mod support;
-
-use model::Folder;
+use crate::support::model::Folder;
+use crate::support::{Run, spikelet};
 use serde_json::Value;
 use std::fs;
-use support::{Run, spikelet};
 
 fn json(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -28,7 +24,7 @@ fn a_model_is_mapped_and_simulated() {
     let simulate = ["simulate", &model, "--chip", "spinnaker2", "--mapping", &mapping, "--json"];
     let with_input = [&simulate[..], &["--input", &data, "--svg", &svg, "--clock", "low"]].concat();
     let first = json(&spikelet(&with_input));
-    assert_eq!(first["steps"].as_u64(), Some(model::WINDOW as u64));
+    assert_eq!(first["steps"].as_u64(), Some(crate::support::model::WINDOW as u64));
     assert!(first["latency"].as_f64() > Some(0.0) && first["power"].as_f64() > Some(0.0));
     let parts = first["energy"].as_object().expect("parts").values();
     let sum: f64 = parts.map(|part| part.as_f64().expect("joules")).sum();

@@ -1,13 +1,9 @@
 //! `eval`, `run`, `profile`, `compress` and `inspect` on the real binary.
 
-#[path = "support/model.rs"]
-mod model;
-mod support;
-
-use model::{Folder, WINDOW, csv};
+use crate::support::model::{Folder, WINDOW, csv};
+use crate::support::{Run, command, spikelet};
 use serde_json::Value;
 use std::{fs, io::Write, process::Stdio};
-use support::{Run, command, spikelet};
 
 fn json(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);

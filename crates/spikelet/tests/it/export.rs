@@ -1,13 +1,8 @@
 //! `compress --integer-only` and `export` on the real binary; the published Braille network as C.
 
-#[path = "support/model.rs"]
-mod model;
-#[path = "../../spikelet-runtime/tests/support/native.rs"]
-#[allow(dead_code, reason = "the runtime's tests take more of it")]
-mod native;
-mod support;
-
-use model::{Folder, graph};
+use crate::native;
+use crate::support::model::{Folder, graph};
+use crate::support::{Run, spikelet};
 use serde_json::Value;
 use spikelet_data::{braille, checkpoint::Checkpoint, find};
 use spikelet_graph::{
@@ -17,7 +12,6 @@ use spikelet_graph::{
 };
 use spikelet_runtime::Executor;
 use std::{collections::BTreeMap, fs, path::Path};
-use support::{Run, spikelet};
 
 fn json(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{}", run.stderr);

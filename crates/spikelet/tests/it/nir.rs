@@ -1,10 +1,7 @@
 //! NIR files: what the shared graphs compute, and the commands on them.
 
-#[path = "support/model.rs"]
-mod model;
-mod support;
-
-use model::Folder;
+use crate::support::model::Folder;
+use crate::support::spikelet;
 use serde_json::Value;
 use spikelet::convert;
 use spikelet_data::{braille, checkpoint::Checkpoint, find};
@@ -18,7 +15,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::spikelet;
 
 /// The event graph of a shared NIR file; `None`, with a printed reason, without it.
 fn shared(name: &str, dt: Option<f64>) -> Option<nir::Import> {
@@ -164,7 +160,7 @@ fn l2mu_keeps_its_memory_and_its_loops() {
     assert!(same >= 95, "{same} of 100 samples give the same spike counts");
 }
 
-fn json(run: &support::Run) -> Value {
+fn json(run: &crate::support::Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
 }
 

@@ -1,10 +1,6 @@
 //! From files as they are published to a trained network, through the real binary.
 
-#[path = "support/formats.rs"]
-mod formats;
-#[path = "support/images.rs"]
-mod images;
-
+use crate::support::{formats, images};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 use tempfile::TempDir;

@@ -1,8 +1,6 @@
 //! The contract of `docs/cli-contract.md`, on the real binary.
 
-mod support;
-
-use support::spikelet;
+use crate::support::spikelet;
 
 #[test]
 fn help_and_version_are_results() {
@@ -66,7 +64,7 @@ fn completions_name_every_command() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     for args in [&["completions", "bash"][..], &["bench", "sltt", "--case", "vgg11/sltt/1"]] {
-        let mut child = support::command(args)
+        let mut child = crate::support::command(args)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()

@@ -1,8 +1,6 @@
 //! The EGRU gesture network behind its front end: order and divisors of the inputs, convolutions of
 //! official checkpoints against plain loops, the training form against the runtime, the regulariser.
 
-mod support;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use spikelet::convert::convert;
 use spikelet_data::{
@@ -431,7 +429,7 @@ fn recordings_become_frames_as_in_training() {
         t: i * 100,
         x: (i * 37 % 128) as u16,
         y: (i * 53 % 128) as u16,
-        on: i % 3 == 0,
+        on: i.is_multiple_of(3),
     };
     let mut events: Vec<Event> = (0..700).map(event).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -444,7 +442,7 @@ fn recordings_become_frames_as_in_training() {
         std::fs::write(&file, graph.to_bytes().unwrap()).unwrap();
         let (file, recording) = (file.to_str().unwrap(), recording.to_str().unwrap());
         let plain = [command, file, "--input", recording, "--json"];
-        support::spikelet(plain.iter().chain(more).copied())
+        crate::support::spikelet(plain.iter().chain(more).copied())
     };
     graph.task = Task { window: 3, ..Task::default() };
     let refused = run(&graph, "run", &[]);

@@ -1,11 +1,9 @@
 //! Detectors on the real binary: from pictures and annotations to boxes and masks.
 
-mod support;
-
+use crate::support::{Run, spikelet};
 use serde_json::Value;
 use spikelet_data::picture::Picture;
 use std::{fmt::Write, fs, path::Path};
-use support::{Run, spikelet};
 
 /// Pictures with a bright square or a dark bar, as Pascal VOC's folders.
 fn voc(folder: &Path, count: usize) {

@@ -1,12 +1,9 @@
 //! `profile --gradients` on the real binary: what SLTT leaves out, and what that saves.
 
-#[path = "support/images.rs"]
-mod images;
-mod support;
-
+use crate::support::images;
+use crate::support::spikelet;
 use serde_json::Value;
 use std::path::Path;
-use support::spikelet;
 
 fn report(arguments: &[&str]) -> Value {
     let run = spikelet(arguments.iter().copied().chain(["--gradients", "--json"]));

@@ -1,10 +1,8 @@
 //! Convolutional networks on image frames through the real binary: the preset of Fashion-MNIST,
 //! on a few images made here.
 
-#[path = "support/images.rs"]
-mod images;
-mod support;
-
+use crate::support::images;
+use crate::support::{Run, command, spikelet};
 use serde_json::Value;
 use std::{
     fs,
@@ -12,7 +10,6 @@ use std::{
     process::Stdio,
     time::Duration,
 };
-use support::{Run, command, spikelet};
 use tempfile::TempDir;
 
 const PRESET: &str = "quick/fashion-mnist";
