@@ -5,10 +5,12 @@
 //! number of threads nor the length of the sums matters to the result.
 
 use crate::{
-    batch::{add, for_each_chunk, map},
+    batch::{add, map},
+    out::fill,
     simd::dispatch,
 };
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 /// Mean, variance (divided by the count) and reciprocal standard deviation of every channel.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,22 @@ pub struct Moments {
 
 /// Values of a part, about; it stays in the second-level cache between its mean and its variance.
 pub(crate) const PART: usize = 1 << 16;
+
+/// Constants of channels are repeated to about so many, and whole rows worked on together that have
+/// as many values: a loop over a row of 8 or 32 ends before it is fast.
+const WIDE: usize = 256;
+
+/// Constants of channels for several rows in one.
+pub(crate) fn wide(values: &[f32]) -> Vec<f32> {
+    values.repeat((WIDE / values.len().max(1)).max(1))
+}
+
+/// The sums of channels, of those of several rows in one.
+pub(crate) fn folded(wide: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; channels];
+    wide.chunks_exact(channels).for_each(|row| add(&mut sums, row));
+    sums
+}
 
 /// The moments of `x` `[rows, channels]`.
 ///
@@ -55,61 +73,103 @@ fn parts(x: &[f32], channels: usize) -> Vec<&[f32]> {
 
 /// Means, and sums of squared distances from them.
 fn part_moments(x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
-    let (mut mean, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
+    let zeros = wide(&vec![0.0; channels]);
+    let width = zeros.len();
+    let (mut sums, mut squares) = (zeros.clone(), zeros);
+    dispatch(
+        #[inline(always)]
+        || x.chunks(width).for_each(|rows| add(&mut sums, rows)),
+    );
+    let n = (x.len() / channels) as f32;
+    let mut mean = folded(&sums, channels);
+    mean.iter_mut().for_each(|m| *m /= n);
+    let means = wide(&mean);
     dispatch(
         #[inline(always)]
         || {
-            x.chunks_exact(channels).for_each(|row| add(&mut mean, row));
-            let n = (x.len() / channels) as f32;
-            mean.iter_mut().for_each(|m| *m /= n);
-            for row in x.chunks_exact(channels) {
-                for ((s, x), m) in squares.iter_mut().zip(row).zip(&mean) {
+            for rows in x.chunks(width) {
+                for ((s, x), m) in squares.iter_mut().zip(rows).zip(&means) {
                     *s += (x - m) * (x - m);
                 }
             }
         },
     );
-    (mean, squares)
+    (mean, folded(&squares, channels))
 }
 
-/// `out = (x - mean) scale weight + bias`, `[rows, channels]`.
-pub fn normalize(x: &[f32], moments: &Moments, weight: &[f32], bias: &[f32], out: &mut [f32]) {
+/// `(x - mean) scale weight + bias` for `x` `[groups, rows, channels]` and the moments of each group.
+pub fn normalize(x: &[f32], moments: &[Moments], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     let channels = weight.len();
-    let factor: Vec<f32> = moments.scale.iter().zip(weight).map(|(s, w)| s * w).collect();
-    let part = (PART / channels).max(1) * channels;
-    for_each_chunk(out, part, |index, out| {
-        let x = &x[index * part..][..out.len()];
+    let of_group = |m: &Moments| (wide(&m.mean), wide(&product(&m.scale, weight)));
+    let constants: Vec<_> = moments.iter().map(of_group).collect();
+    let bias = wide(bias);
+    let width = bias.len();
+    let parts = Parts::new(x.len(), moments.len(), channels);
+    let [out] = fill(x.len(), parts.size, |index, [out]| {
         dispatch(
             #[inline(always)]
             || {
-                for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for c in 0..channels {
-                        out[c] = (x[c] - moments.mean[c]) * factor[c] + bias[c];
+                for (group, at, from) in parts.of(index, out.len()) {
+                    let (mean, factor) = &constants[group];
+                    for (out, x) in out[at].chunks_mut(width).zip(x[from].chunks(width)) {
+                        normalize_rows(out, x, [mean, factor, &bias]);
                     }
                 }
             },
         );
     });
+    out
+}
+
+fn product(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a * b).collect()
+}
+
+/// Values of whole rows worked on together, which belong to one group or to two.
+struct Parts {
+    /// Values.
+    size: usize,
+    /// Values of a group.
+    group: usize,
+}
+
+impl Parts {
+    fn new(len: usize, groups: usize, channels: usize) -> Parts {
+        Parts { size: (PART / channels).max(1) * channels, group: (len / groups.max(1)).max(1) }
+    }
+
+    /// What a part of `len` values has of each group: the group, the place in the part and in all
+    /// values.
+    fn of(
+        &self,
+        index: usize,
+        len: usize,
+    ) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+        let (first, end, size) = (index * self.size, index * self.size + len, self.group);
+        (first / size..end.div_ceil(size)).map(move |group| {
+            let from = first.max(group * size)..end.min((group + 1) * size);
+            (group, from.start - first..from.end - first, from)
+        })
+    }
 }
 
 /// Gradients of the parameters: of the weight and of the bias.
 pub fn parameter_gradients(x: &[f32], moments: &Moments, d_out: &[f32]) -> [Vec<f32>; 2] {
     let channels = moments.mean.len();
     let pairs: Vec<_> = parts(x, channels).into_iter().zip(parts(d_out, channels)).collect();
+    let mean = wide(&moments.mean);
+    let width = mean.len();
     let found = map(&pairs, |_, (x, d_out)| {
-        let (mut weight, mut bias) = (vec![0.0; channels], vec![0.0; channels]);
+        let (mut weight, mut bias) = (vec![0.0; width], vec![0.0; width]);
         dispatch(
             #[inline(always)]
             || {
-                for (x, d) in x.chunks_exact(channels).zip(d_out.chunks_exact(channels)) {
-                    for c in 0..channels {
-                        bias[c] += d[c];
-                        weight[c] += d[c] * (x[c] - moments.mean[c]);
-                    }
+                for (x, d) in x.chunks(width).zip(d_out.chunks(width)) {
+                    add_rows(&mut weight, &mut bias, x, d, &mean);
                 }
             },
         );
-        (weight, bias)
+        (folded(&weight, channels), folded(&bias, channels))
     });
     let (mut weight, mut bias) = (vec![0.0; channels], vec![0.0; channels]);
     for (part_weight, part_bias) in &found {
@@ -120,36 +180,83 @@ pub fn parameter_gradients(x: &[f32], moments: &Moments, d_out: &[f32]) -> [Vec<
     [weight, bias]
 }
 
-/// The gradient of `x` in `d_x`; the sums are those of [`parameter_gradients`].
+/// The gradient of `x` `[groups, rows, channels]`; `sums` are those of [`parameter_gradients`], of
+/// the weight and of the bias, for each group.
 pub fn input_gradient(
     x: &[f32],
-    moments: &Moments,
+    moments: &[Moments],
     weight: &[f32],
     d_out: &[f32],
-    [d_weight, d_bias]: [&[f32]; 2],
-    d_x: &mut [f32],
-) {
+    sums: &[[Vec<f32>; 2]],
+) -> Vec<f32> {
     let channels = weight.len();
-    let rows = (x.len() / channels) as f32;
-    let factor: Vec<f32> = moments.scale.iter().zip(weight).map(|(s, w)| s * w).collect();
-    let slope: Vec<f32> = moments.scale.iter().zip(d_weight).map(|(s, d)| s * d / rows).collect();
-    let shift: Vec<f32> = d_bias.iter().map(|d| d / rows).collect();
-    let part = (PART / channels).max(1) * channels;
-    for_each_chunk(d_x, part, |index, d_x| {
-        let (x, d_out) = (&x[index * part..][..d_x.len()], &d_out[index * part..][..d_x.len()]);
+    let parts = Parts::new(x.len(), moments.len(), channels);
+    let rows = (parts.group / channels) as f32;
+    let of_group = |(m, [d_weight, d_bias]): (&Moments, &[Vec<f32>; 2])| {
+        let slope: Vec<f32> = m.scale.iter().zip(d_weight).map(|(s, d)| s * d / rows).collect();
+        let shift: Vec<f32> = d_bias.iter().map(|d| d / rows).collect();
+        [m.mean.clone(), product(&m.scale, weight), slope, shift].map(|values| wide(&values))
+    };
+    let constants: Vec<_> = moments.iter().zip(sums).map(of_group).collect();
+    let width = wide(weight).len();
+    let [d_x] = fill(x.len(), parts.size, |index, [d_x]| {
         dispatch(
             #[inline(always)]
             || {
-                let rows = x.chunks_exact(channels).zip(d_out.chunks_exact(channels));
-                for (d_x, (x, d)) in d_x.chunks_exact_mut(channels).zip(rows) {
-                    for c in 0..channels {
-                        let along = (x[c] - moments.mean[c]) * slope[c];
-                        d_x[c] = factor[c] * (d[c] - shift[c] - along);
+                for (group, at, from) in parts.of(index, d_x.len()) {
+                    let rows = x[from.clone()].chunks(width).zip(d_out[from].chunks(width));
+                    let [mean, factor, slope, shift] = &constants[group];
+                    for (d_x, (x, d)) in d_x[at].chunks_mut(width).zip(rows) {
+                        input_rows(d_x, x, d, mean, factor, [slope, shift]);
                     }
                 }
             },
         );
     });
+    d_x
+}
+
+// The loops over rows are functions of their own: slices that are arguments do not overlap, and the
+// compiler must know that, and their lengths, to use whole registers (without: 4 GB/s instead of 14).
+
+#[inline(always)]
+fn normalize_rows(out: &mut [f32], x: &[f32], [mean, factor, bias]: [&[f32]; 3]) {
+    let n = out.len();
+    let (x, mean, factor, bias) = (&x[..n], &mean[..n], &factor[..n], &bias[..n]);
+    for c in 0..n {
+        out[c] = (x[c] - mean[c]) * factor[c] + bias[c];
+    }
+}
+
+/// Adds rows to the sums of the gradients of the parameters.
+#[inline(always)]
+pub(crate) fn add_rows(weight: &mut [f32], bias: &mut [f32], x: &[f32], d: &[f32], mean: &[f32]) {
+    let n = x.len();
+    let (weight, bias) = (&mut weight[..n], &mut bias[..n]);
+    let (d, mean) = (&d[..n], &mean[..n]);
+    for c in 0..n {
+        bias[c] += d[c];
+        weight[c] += d[c] * (x[c] - mean[c]);
+    }
+}
+
+/// Rows of the gradient of the input.
+#[inline(always)]
+pub(crate) fn input_rows(
+    d_x: &mut [f32],
+    x: &[f32],
+    d: &[f32],
+    mean: &[f32],
+    factor: &[f32],
+    [slope, shift]: [&[f32]; 2],
+) {
+    let n = d_x.len();
+    let (x, d, mean, factor) = (&x[..n], &d[..n], &mean[..n], &factor[..n]);
+    let (slope, shift) = (&slope[..n], &shift[..n]);
+    for c in 0..n {
+        let along = (x[c] - mean[c]) * slope[c];
+        d_x[c] = factor[c] * (d[c] - shift[c] - along);
+    }
 }
 
 #[cfg(test)]
@@ -167,11 +274,11 @@ mod tests {
         let weight: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32 / 50.0).collect();
         let bias: Vec<f32> = (0..channels).map(|c| c as f32 / 10.0 - 2.0).collect();
         let found = moments(&x, channels, 1e-5);
-        let mut out = vec![0.0; x.len()];
-        normalize(&x, &found, &weight, &bias, &mut out);
+        let of = core::slice::from_ref(&found);
+        let out = normalize(&x, of, &weight, &bias);
         let [d_weight, d_bias] = parameter_gradients(&x, &found, &d);
-        let mut d_x = vec![0.0; x.len()];
-        input_gradient(&x, &found, &weight, &d, [&d_weight, &d_bias], &mut d_x);
+        let sums = [[d_weight.clone(), d_bias.clone()]];
+        let d_x = input_gradient(&x, of, &weight, &d, &sums);
 
         let n = rows as f64;
         for c in 0..channels {

@@ -15,11 +15,16 @@ pub(crate) type Rows<'a> = Vec<&'a mut [f32]>;
 
 /// For every block of columns its rows. An empty buffer gives blocks without rows.
 pub(crate) fn blocks(buffer: &mut [f32], width: usize) -> Vec<Rows<'_>> {
+    blocks_of(WIDTH, buffer, width)
+}
+
+/// The same for blocks of another size.
+pub(crate) fn blocks_of(size: usize, buffer: &mut [f32], width: usize) -> Vec<Rows<'_>> {
     let time = buffer.len() / width;
     let mut blocks: Vec<Rows> =
-        (0..width.div_ceil(WIDTH)).map(|_| Vec::with_capacity(time)).collect();
+        (0..width.div_ceil(size)).map(|_| Vec::with_capacity(time)).collect();
     for row in buffer.chunks_exact_mut(width) {
-        for (block, piece) in blocks.iter_mut().zip(row.chunks_mut(WIDTH)) {
+        for (block, piece) in blocks.iter_mut().zip(row.chunks_mut(size)) {
             block.push(piece);
         }
     }

@@ -16,7 +16,7 @@
 use alloc::{vec, vec::Vec};
 
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, mask, with_membrane};
-use super::{Model, NeuronSpec, Param, Params, Reset, State, single};
+use super::{Model, NeuronSpec, Param, Params, Reset, State, shared};
 use crate::columns::{WIDTH, blocks, for_each, pieces};
 use crate::{simd::dispatch, surrogate::Surrogate};
 
@@ -87,11 +87,11 @@ pub fn backward(
     param_gradients: bool,
 ) -> Option<ParamGradients> {
     let (spec, width, total) = (run.spec, d_state.v.len(), u.len());
-    if let (true, false, Some(c)) =
-        (width == total, param_gradients, single::coefficients(spec, &run.params))
-    {
+    let constants = shared::coefficients(spec, &run.params);
+    if let (true, false, Some(c)) = (total > 0, param_gradients, constants) {
+        spec.check(width, d_state.second.len(), total);
         run.check(total, width, param_gradients);
-        single::backward(run, c, u, d_state.v);
+        shared::backward(run, c, u, d_state.v);
         return None;
     }
     let count = |wanted: bool| if wanted { width } else { 0 };

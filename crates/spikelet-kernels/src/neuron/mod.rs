@@ -27,11 +27,12 @@ mod dynamics;
 #[cfg(feature = "std")]
 pub mod normalized;
 mod sequence;
-mod single;
+mod shared;
 mod step;
 
 pub use backward::{ParamGradients, Run, backward};
 pub use sequence::{Saved, sequence};
+pub use shared::one_step;
 pub use step::{first_step_events, step, step_events};
 
 /// How the membrane integrates (equations in the [module](self)).

@@ -6,10 +6,10 @@
 //! potentials before the reset are kept. The values are the same to the bit.
 
 use super::dynamics::{Coefficients, Lif, Rule, keep, update};
-use super::{NeuronSpec, Params, single};
+use super::{NeuronSpec, Params, shared};
 use crate::{
     batch::{add, map},
-    batch_norm::{Moments, PART, moments},
+    batch_norm::{Moments, PART, add_rows, folded, input_rows, moments, wide},
     out::fill,
     simd::dispatch,
     surrogate::Surrogate,
@@ -52,7 +52,7 @@ pub struct Gradients {
 impl Normalized<'_> {
     /// Whether this form can step such a population.
     pub fn applies(spec: &NeuronSpec, params: &Params) -> bool {
-        single::coefficients(spec, params).is_some()
+        shared::coefficients(spec, params).is_some()
     }
 
     /// Steps from the potentials `v` with the currents `x`, both `[rows, channels]`.
@@ -90,8 +90,9 @@ impl Normalized<'_> {
         let step = self.step(moments);
         let part = step.part();
         let parts: Vec<_> = (0..x.len()).step_by(part).map(|a| a..x.len().min(a + part)).collect();
+        let width = step.bias.len();
         let sums = map(&parts, |_, at| {
-            let (mut weight, mut bias) = (vec![0.0; channels], vec![0.0; channels]);
+            let (mut weight, mut bias) = (vec![0.0; width], vec![0.0; width]);
             let (x, v, d) = (&x[at.clone()], &v[at.clone()], &d_spikes[at.clone()]);
             dispatch(
                 #[inline(always)]
@@ -100,11 +101,11 @@ impl Normalized<'_> {
                         surrogate,
                         [x, v, d],
                         #[inline(always)]
-                        |x, d, _| add_row(&mut weight, &mut bias, x, d, &moments.mean),
+                        |x, d, _| add_rows(&mut weight, &mut bias, x, d, &step.mean),
                     );
                 },
             );
-            (weight, bias)
+            (folded(&weight, channels), folded(&bias, channels))
         });
         let (mut weight, mut bias) = (vec![0.0; channels], vec![0.0; channels]);
         for (part_weight, part_bias) in &sums {
@@ -117,6 +118,7 @@ impl Normalized<'_> {
         let slope: Vec<f32> =
             moments.scale.iter().zip(&weight).map(|(s, d)| s * d / rows).collect();
         let shift: Vec<f32> = bias.iter().map(|d| d / rows).collect();
+        let (slope, shift) = (wide(&slope), wide(&shift));
         let [d_x] = fill(x.len(), part, |index, [d_x]| {
             let at = index * part..index * part + d_x.len();
             let (x, v, d) = (&x[at.clone()], &v[at.clone()], &d_spikes[at]);
@@ -128,8 +130,8 @@ impl Normalized<'_> {
                         [x, v, d],
                         #[inline(always)]
                         |x, d, first| {
-                            let d_x = &mut d_x[first..first + channels];
-                            input_row(d_x, x, d, &moments.mean, &step.factor, [&slope, &shift]);
+                            let d_x = &mut d_x[first..first + x.len()];
+                            input_rows(d_x, x, d, &step.mean, &step.factor, [&slope, &shift]);
                         },
                     );
                 },
@@ -138,40 +140,43 @@ impl Normalized<'_> {
         Gradients { x: d_x, weight, bias }
     }
 
-    fn step<'a>(&'a self, moments: &'a Moments) -> Step<'a> {
-        let constants = single::coefficients(self.spec, &self.params);
+    fn step(&self, moments: &Moments) -> Step {
+        let constants = shared::coefficients(self.spec, &self.params);
+        let factor: Vec<f32> = moments.scale.iter().zip(self.weight).map(|(s, w)| s * w).collect();
         Step {
             constants: constants.expect("a population that this form can step"),
             rule: Rule::new(self.spec),
-            mean: &moments.mean,
-            factor: moments.scale.iter().zip(self.weight).map(|(s, w)| s * w).collect(),
-            bias: self.bias,
+            channels: self.bias.len().max(1),
+            mean: wide(&moments.mean),
+            factor: wide(&factor),
+            bias: wide(self.bias),
         }
     }
 }
 
-struct Step<'a> {
+/// Constants of channels are those of several rows in one.
+struct Step {
     constants: Coefficients,
     rule: Rule,
-    mean: &'a [f32],
+    channels: usize,
+    mean: Vec<f32>,
     factor: Vec<f32>,
-    bias: &'a [f32],
+    bias: Vec<f32>,
 }
 
-impl Step<'_> {
+impl Step {
     /// Values of whole rows worked on together.
     fn part(&self) -> usize {
-        let channels = self.bias.len().max(1);
-        (PART / channels).max(1) * channels
+        (PART / self.channels).max(1) * self.channels
     }
 
     #[inline(always)]
     fn forward(&self, x: &[f32], v: &[f32], spikes: &mut [f32], new: &mut [f32]) {
         let n = self.bias.len();
-        let rows = x.chunks_exact(n).zip(v.chunks_exact(n));
-        let results = spikes.chunks_exact_mut(n).zip(new.chunks_exact_mut(n));
+        let rows = x.chunks(n).zip(v.chunks(n));
+        let results = spikes.chunks_mut(n).zip(new.chunks_mut(n));
         for ((x, v), (spikes, new)) in rows.zip(results) {
-            fire_row(self.neuron(), [x, v], self.channels(), spikes, new);
+            fire_rows(self.neuron(), [x, v], self.channels(), spikes, new);
         }
     }
 
@@ -183,10 +188,10 @@ impl Step<'_> {
     /// Means, factors and shifts.
     #[inline(always)]
     fn channels(&self) -> [&[f32]; 3] {
-        [self.mean, &self.factor, self.bias]
+        [&self.mean, &self.factor, &self.bias]
     }
 
-    /// Calls `visit(x, gradient of the normalised currents, start)` for every row.
+    /// Calls `visit(x, gradient of the normalised currents, start)` for rows and rows.
     #[inline(always)]
     fn currents(
         &self,
@@ -196,10 +201,10 @@ impl Step<'_> {
     ) {
         let n = self.bias.len();
         let mut buffer = vec![0.0; n];
-        let d = &mut buffer[..n];
-        let rows = x.chunks_exact(n).zip(v.chunks_exact(n)).zip(d_spikes.chunks_exact(n));
+        let rows = x.chunks(n).zip(v.chunks(n)).zip(d_spikes.chunks(n));
         for (row, ((x, v), d_spikes)) in rows.enumerate() {
-            excess_row(self.neuron(), [x, v], self.channels(), d);
+            let d = &mut buffer[..x.len()];
+            excess_rows(self.neuron(), [x, v], self.channels(), d);
             surrogate.grad_in_place(d);
             let drive = self.constants.drive;
             for (d, d_spike) in d.iter_mut().zip(d_spikes) {
@@ -210,12 +215,12 @@ impl Step<'_> {
     }
 }
 
-// The loops over a row are functions of their own: slices that are arguments do not overlap, and
+// The loops over rows are functions of their own: slices that are arguments do not overlap, and
 // constants that are arguments do not change, which the compiler must know to use whole registers.
 
-/// A step of a row of neurons.
+/// A step of rows of neurons.
 #[inline(always)]
-fn fire_row(
+fn fire_rows(
     (rule, constants): (Rule, Coefficients),
     [x, v]: [&[f32]; 2],
     [mean, factor, bias]: [&[f32]; 3],
@@ -233,9 +238,9 @@ fn fire_row(
     }
 }
 
-/// By how much a row of neurons exceeds its threshold.
+/// By how much rows of neurons exceed their threshold.
 #[inline(always)]
-fn excess_row(
+fn excess_rows(
     (rule, constants): (Rule, Coefficients),
     [x, v]: [&[f32]; 2],
     [mean, factor, bias]: [&[f32]; 3],
@@ -248,36 +253,6 @@ fn excess_row(
         let current = (x[c] - mean[c]) * factor[c] + bias[c];
         let step = update::<Lif, false>(rule, constants, v[c], 0.0, current);
         excess[c] = step.u - constants.threshold;
-    }
-}
-
-/// Adds a row to the sums of the gradients of the parameters.
-#[inline(always)]
-fn add_row(weight: &mut [f32], bias: &mut [f32], x: &[f32], d: &[f32], mean: &[f32]) {
-    let n = weight.len();
-    let (bias, x, d, mean) = (&mut bias[..n], &x[..n], &d[..n], &mean[..n]);
-    for c in 0..n {
-        bias[c] += d[c];
-        weight[c] += d[c] * (x[c] - mean[c]);
-    }
-}
-
-/// A row of the gradient of the currents.
-#[inline(always)]
-fn input_row(
-    d_x: &mut [f32],
-    x: &[f32],
-    d: &[f32],
-    mean: &[f32],
-    factor: &[f32],
-    [slope, shift]: [&[f32]; 2],
-) {
-    let n = d_x.len();
-    let (x, d, mean, factor) = (&x[..n], &d[..n], &mean[..n], &factor[..n]);
-    let (slope, shift) = (&slope[..n], &shift[..n]);
-    for c in 0..n {
-        let along = (x[c] - mean[c]) * slope[c];
-        d_x[c] = factor[c] * (d[c] - shift[c] - along);
     }
 }
 
@@ -307,8 +282,8 @@ mod tests {
             let gradients = both.backward(surrogate, &x, &v0, &found.moments, &d_spikes);
 
             let moments = moments(&x, channels, 1e-5);
-            let mut current = vec![0.0; n];
-            batch_norm::normalize(&x, &moments, &weight, &bias, &mut current);
+            let group = std::slice::from_ref(&moments);
+            let current = batch_norm::normalize(&x, group, &weight, &bias);
             let (mut v, mut out, mut u) = (v0.clone(), vec![0.0; n], vec![0.0; n]);
             let state = State { v: &mut v, second: &mut [] };
             let saved = Some(Saved { u: &mut u, used: &mut [] });
@@ -328,9 +303,8 @@ mod tests {
             let mut d_v = vec![0.0; n];
             backward(&run, &mut u, State { v: &mut d_v, second: &mut [] }, false);
             let [d_weight, d_bias] = batch_norm::parameter_gradients(&x, &moments, &u);
-            let mut d_x = vec![0.0; n];
-            let sums = [&d_weight[..], &d_bias];
-            batch_norm::input_gradient(&x, &moments, &weight, &u, sums, &mut d_x);
+            let sums = [[d_weight.clone(), d_bias.clone()]];
+            let d_x = batch_norm::input_gradient(&x, group, &weight, &u, &sums);
             let Gradients { x: found_x, weight: found_weight, bias: found_bias } = gradients;
             assert_eq!((found_weight, found_bias), (d_weight, d_bias), "{reset:?}");
             assert_eq!(found_x, d_x, "{reset:?}");

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::dynamics::{CoefficientArrays, Lanes, Membrane, Rule, keep, update, with_membrane};
-use super::{Model, NeuronSpec, Params, State, single};
+use super::{Model, NeuronSpec, Params, State, shared};
 use crate::columns::{WIDTH, blocks, for_each, pieces};
 use crate::simd::dispatch;
 
@@ -46,8 +46,8 @@ pub fn sequence(
         let seconds = if spec.has_second() { current.len() } else { 0 };
         assert_eq!(used.len(), seconds, "one saved second value per current");
     }
-    if let (true, Some(c)) = (width == current.len(), single::coefficients(spec, params)) {
-        return single::forward(spec, c, state.v, current, output, u);
+    if let Some(c) = shared::coefficients(spec, params) {
+        return shared::forward(spec, c, state.v, current, output, u);
     }
     let rule = Rule::new(spec);
     let items: Vec<_> = pieces(state.v, width)

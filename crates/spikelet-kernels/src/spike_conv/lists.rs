@@ -1,6 +1,9 @@
 //! The events of a batch of images: which channels are active where.
 
-use crate::batch::{for_each_chunk, map};
+use crate::{
+    batch::{for_each_chunk, map},
+    simd::dispatch,
+};
 use alloc::{vec, vec::Vec};
 
 /// Channels of a block: 128 rows of 64 weights fill 32 KiB, most of a first-level cache.
@@ -201,28 +204,52 @@ struct Part {
 impl Part {
     /// Of the pixels `x`, whose first value has the place `first`.
     fn of(x: &[f32], first: usize, blocks: Blocks) -> Part {
-        // Written without a branch: the next event overwrites what was no event.
-        let mut part = Part {
-            starts: Vec::new(),
-            places: vec![0; x.len() + 1],
-            values: vec![0.0; x.len() + 1],
-            binary: true,
-        };
-        let (mut place, mut count) = (first as u32, 0);
-        for group in x.chunks_exact(blocks.channels / blocks.groups) {
-            for block in group.chunks(BLOCK) {
-                part.starts.push(count as u32);
-                for &value in block {
-                    part.places[count] = place;
-                    part.values[count] = value;
-                    count += usize::from(value != 0.0);
-                    place = place.wrapping_add(1);
+        let mut starts = Vec::with_capacity(x.len() / blocks.channels * blocks.count());
+        let mut places = Vec::with_capacity(x.len() / 4);
+        dispatch(
+            #[inline(always)]
+            || {
+                let mut place = first as u32;
+                for group in x.chunks_exact(blocks.channels / blocks.groups) {
+                    for block in group.chunks(BLOCK) {
+                        starts.push(places.len() as u32);
+                        for values in block.chunks(32) {
+                            list(active(values), place, &mut places);
+                            place = place.wrapping_add(values.len() as u32);
+                        }
+                    }
                 }
-            }
-        }
-        part.places.truncate(count);
-        part.values.truncate(count);
-        part.binary = part.values.iter().all(|value| *value == 1.0);
-        part
+            },
+        );
+        let value = |place: &u32| x[*place as usize - first];
+        let binary = places.iter().all(|place| value(place) == 1.0);
+        let values = if binary { Vec::new() } else { places.iter().map(value).collect() };
+        Part { starts, places, values, binary }
+    }
+}
+
+/// A bit for each of at most 32 values that is not zero.
+#[inline(always)]
+fn active(values: &[f32]) -> u32 {
+    let bits = |values: &[f32]| {
+        let bits = values.iter().enumerate().map(|(bit, value)| u32::from(*value != 0.0) << bit);
+        bits.fold(0, |all, bit| all | bit)
+    };
+    // A length that is known is a few comparisons of whole registers.
+    let (all, half) = (<&[f32; 32]>::try_from(values), <&[f32; 16]>::try_from(values));
+    match (all, half, <&[f32; 8]>::try_from(values)) {
+        (Ok(values), ..) => bits(values),
+        (_, Ok(values), _) => bits(values),
+        (.., Ok(values)) => bits(values),
+        _ => bits(values),
+    }
+}
+
+/// Appends the places of the bits, the first of which is at `place`.
+#[inline(always)]
+fn list(mut bits: u32, place: u32, places: &mut Vec<u32>) {
+    while bits != 0 {
+        places.push(place + bits.trailing_zeros());
+        bits &= bits - 1;
     }
 }

@@ -7,7 +7,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Tensor};
-use spikelet_kernels::neuron::{Param, Params, Run, Saved, State, backward, sequence};
+use spikelet_kernels::neuron::{Param, Params, Run, Saved, State, backward, one_step, sequence};
 
 use super::{Dynamics, NeuronState, NeuronTensors};
 use crate::ops::finals::FinalGradients;
@@ -110,14 +110,21 @@ impl Inputs {
     /// Output, final state, and what the backward pass needs: potentials and second values.
     fn forward(&self, current: &FlexTensor, save: bool) -> ([FlexTensor; 3], [Vec<f32>; 2]) {
         let currents = values(current);
-        let (mut v, mut second) = (values(&self.v).to_vec(), self.second().to_vec());
+        let shape = |of: &FlexTensor| of.layout().shape().clone();
+        let (spec, v) = (&self.dynamics.spec, values(&self.v));
+        if v.len() == currents.len()
+            && let Some([output, v, u]) = one_step(spec, &self.params(), v, currents, save)
+        {
+            let (output, v) = (tensor(output, shape(current)), tensor(v, shape(&self.v)));
+            return ([output, v, self.second.clone()], [u, Vec::new()]);
+        }
+        let (mut v, mut second) = (v.to_vec(), self.second().to_vec());
         let mut output = vec![0.0; currents.len()];
         let buffer = |wanted: bool| vec![0.0; if wanted { currents.len() } else { 0 }];
         let (mut u, mut used) = (buffer(save), buffer(save && !second.is_empty()));
         let state = State { v: &mut v, second: &mut second };
         let saved = save.then(|| Saved { u: &mut u, used: &mut used });
-        sequence(&self.dynamics.spec, &self.params(), state, currents, &mut output, saved);
-        let shape = |of: &FlexTensor| of.layout().shape().clone();
+        sequence(spec, &self.params(), state, currents, &mut output, saved);
         let second = match second.is_empty() {
             true => self.second.clone(),
             false => tensor(second, shape(&self.second)),

@@ -60,17 +60,12 @@ impl Inputs {
     fn run(&self, epsilon: f32) -> ([FlexTensor; 3], Vec<Moments>) {
         let [groups, rows, channels] = self.shape();
         let x = values(&self.x);
-        let mut out = vec![0.0; x.len()];
-        let (mut mean, mut variance, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let (weight, bias) = (values(&self.weight), values(&self.bias));
-        let size = rows * channels;
-        for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
-            let found = moments(x, channels, epsilon);
-            normalize(x, &found, weight, bias, out);
-            mean.extend_from_slice(&found.mean);
-            variance.extend_from_slice(&found.variance);
-            kept.push(found);
-        }
+        let kept: Vec<Moments> =
+            x.chunks_exact(rows * channels).map(|x| moments(x, channels, epsilon)).collect();
+        let out = normalize(x, &kept, weight, bias);
+        let mean = kept.iter().flat_map(|m| m.mean.iter().copied()).collect();
+        let variance = kept.iter().flat_map(|m| m.variance.iter().copied()).collect();
         let statistics = [mean, variance].map(|values| tensor(values, [groups, channels]));
         let [mean, variance] = statistics;
         ([tensor(out, [groups, rows, channels]), mean, variance], kept)
@@ -103,22 +98,18 @@ impl Backward<Flex, 3> for BatchNormBackward {
         let weight = values(&inputs.weight);
         let (mut d_weight, mut d_bias) = (vec![0.0; channels], vec![0.0; channels]);
         let [to_x, to_weight, to_bias] = ops.parents;
-        let len = if to_x.is_some() { groups * rows * channels } else { 0 };
-        let mut d_x = vec![0.0; len];
+        let (x, d_out) = (values(&inputs.x), values(&d_out));
         let size = rows * channels;
-        for (group, moments) in moments.iter().enumerate() {
-            let at = group * size..(group + 1) * size;
-            let d_out = &values(&d_out)[at.clone()];
-            let x = &values(&inputs.x)[at.clone()];
-            let [d_w, d_b] = parameter_gradients(x, moments, d_out);
-            if to_x.is_some() {
-                input_gradient(x, moments, weight, d_out, [&d_w, &d_b], &mut d_x[at]);
-            }
+        let of_groups = x.chunks_exact(size).zip(d_out.chunks_exact(size)).zip(moments.iter());
+        let sums: Vec<[Vec<f32>; 2]> =
+            of_groups.map(|((x, d), moments)| parameter_gradients(x, moments, d)).collect();
+        for [d_w, d_b] in &sums {
             for (sum, part) in [(&mut d_weight, d_w), (&mut d_bias, d_b)] {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }
         }
         if let Some(node) = to_x {
+            let d_x = input_gradient(x, &moments, weight, d_out, &sums);
             grads.register::<Flex>(node.id, tensor(d_x, [groups, rows, channels]));
         }
         for (node, gradient) in [(to_weight, d_weight), (to_bias, d_bias)] {

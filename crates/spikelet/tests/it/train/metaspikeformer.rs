@@ -67,6 +67,28 @@ fn a_second_head_adds_two_tensors() {
     assert_eq!(added, ["head_kd.bias", "head_kd.weight"]);
 }
 
+/// From scratch on small images: with the official start nothing comes through attention.
+#[test]
+fn a_gain_makes_attention_fire() {
+    let events = |attention_gain| {
+        let base = MetaSpikeformerConfig::new([8, 16, 32, 32]);
+        let model = network(&MetaSpikeformerConfig { attention_gain, ..base }, 64, 4);
+        let values = (0..2 * 64 * 64 * 3).map(|k| 2.0 * (k as f32 * 0.37).sin()).collect();
+        let x =
+            Tensor::<3>::from_data(TensorData::new(values, [1, 2, 64 * 64 * 3]), &Device::flex());
+        let state = model.training_state(2, &x.device(), 0);
+        let mut events = 0.0;
+        model.run(x, state, &mut |layer, out| {
+            if layer.name.ends_with("attn_lif") {
+                events += params::values(out.clone()).iter().sum::<f32>();
+            }
+        });
+        events
+    };
+    let [silent, firing] = [1.0, 4.0].map(events);
+    assert!(silent < 10.0 && firing > 100.0, "{silent} {firing}");
+}
+
 #[test]
 fn every_variant_agrees_with_its_graph() {
     let base = MetaSpikeformerConfig { heads: 2, ..MetaSpikeformerConfig::new([4, 6, 8, 10]) };
