@@ -32,6 +32,7 @@ mod step;
 
 pub use backward::{ParamGradients, Run, backward};
 pub use sequence::{Saved, sequence};
+#[cfg(feature = "std")]
 pub use shared::one_step;
 pub use step::{first_step_events, step, step_events};
 

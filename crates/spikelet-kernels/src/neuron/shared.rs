@@ -8,6 +8,7 @@ use super::backward::Run;
 use super::dynamics::{Coefficients, Lif, Rule, keep, mask, update};
 use super::{Model, NeuronSpec, Params, Reset};
 use crate::columns::{blocks_of, for_each};
+#[cfg(feature = "std")]
 use crate::out::fill;
 use crate::simd::dispatch;
 use alloc::vec::Vec;
@@ -62,6 +63,7 @@ pub(super) fn forward(
 
 /// One step from the potentials `v`: the spikes, the potentials after it and, if they are wanted, those
 /// before the reset. Nothing if this form does not apply.
+#[cfg(feature = "std")]
 pub fn one_step(
     spec: &NeuronSpec,
     params: &Params,
