@@ -30,6 +30,7 @@ pub(super) struct Entry<'a> {
     pub(super) shape: Vec<usize>,
     pub(super) data: &'a [u8],
     /// Where in the file the data starts.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "for memory maps"))]
     pub(super) start: usize,
 }
 
