@@ -28,7 +28,7 @@ pub(crate) const PART: usize = 1 << 16;
 
 /// Constants of channels are repeated to about so many, and whole rows worked on together that have
 /// as many values: a loop over a row of 8 or 32 ends before it is fast.
-const WIDE: usize = 256;
+const WIDE: usize = 64;
 
 /// Constants of channels for several rows in one.
 pub(crate) fn wide(values: &[f32]) -> Vec<f32> {
