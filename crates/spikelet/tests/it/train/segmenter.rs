@@ -68,9 +68,9 @@ fn from_masks_to_a_painted_picture() {
          split = {{ kind = \"random\", validation = 0.2, test = 0.2 }}\n\
          [data.masks]\nclasses = [\"background\", \"disc\"]\nvalues = \"instances\"\n\
          augment = {{ flip = true, flip_vertical = true, scale = [0.8, 1.3] }}\n\
-         [model]\nkind = \"spike-segmenter\"\nwidth = 16\nhead = 16\n\
+         [model]\nkind = \"spike-segmenter\"\nwidth = 32\nhead = 32\n\
          backbone = {{ widths = [8, 16, 16, 16], heads = 2, steps = 2, attention = \"conv\" }}\n\
-         [train]\nepochs = 15\nbatch_size = 4\noptimizer = {{ kind = \"adam_w\", lr = 5e-3 }}\n\
+         [train]\nepochs = 20\nbatch_size = 2\noptimizer = {{ kind = \"adam_w\", lr = 2e-2 }}\n\
          schedule = {{ kind = \"cosine\" }}\nclip_norm = 1.0\n",
         at("discs")
     );
@@ -78,8 +78,8 @@ fn from_masks_to_a_painted_picture() {
     let trained = json(spikelet(["train", &at("discs.toml"), "--out", &at("run"), "--json"]));
     let trained = trained.get("result").unwrap_or(&trained);
     let overlap = trained["segmentation"]["mean_overlap"].as_f64().unwrap();
-    // All background would give less than a half.
-    assert!(overlap > 0.5, "{trained}");
+    // All background would give less than a half; 32 seeds gave 0.91 or more.
+    assert!(overlap > 0.7, "{trained}");
 
     let found = json(spikelet(["eval", &at("run"), "--json"]));
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-3, "{a} and {b}");
