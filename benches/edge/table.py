@@ -4,15 +4,16 @@
     table.py SPIKELET EDGE [EMLEARN] NAME=MODEL[:READINGS] ...
 
 EDGE is the folder of .ci/edge with compilers and emulators, and Debian's gcc-riscv64-unknown-elf. MODEL is
-a graph of floats, READINGS as prepare.py takes them. Every network is exported as floats, as integers, as
+a graph, READINGS as prepare.py takes them. Every network is exported as floats, as integers, as
 integers with half of the weights pruned, and compared with a plain dense loop over the same matrices,
 all in C. EMLEARN is the unpacked PyPI package emlearn: its fully connected network (floats, three layers)
 of as many parameters is then counted too, on Cortex-M. Instructions are those that the emulator executed
-for STEPS steps, less those of the same program without steps; they are no cycles.
+for many steps, less those of the same program without steps; they are no cycles.
 """
 import json, math, os, pathlib, re, struct, subprocess, sys
 
-STEPS = 256
+# Images have many more instructions a step than readings of a sensor.
+STEPS, IMAGE_STEPS = 256, 16
 HERE = pathlib.Path(__file__).resolve().parent
 FIRMWARE = HERE / "firmware"
 spikelet, edge = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
@@ -48,7 +49,7 @@ MACHINES = {
     "aarch64": dict(gcc="aarch64-linux-gnu-gcc-12", start="aarch64",
                     machine=["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-nic", "none"],
                     flags=[f"-B{BIN}/aarch64-linux-gnu-", "-ffreestanding", "-nostdlib", "-static",
-                           "-mstrict-align", "-isystem", f"{ROOT}/aarch64-linux-gnu/include"]),
+                           "-isystem", f"{ROOT}/aarch64-linux-gnu/include"]),
 }
 
 
@@ -60,14 +61,14 @@ def executed(machine, program):
     return int(re.search(r"instructions (\d+)", found.stderr).group(1))
 
 
-def c_counts(folder, name, more=()):
+def c_counts(folder, name, steps, more=()):
     """Instructions a step, and bytes of code and tables, of state and of stack."""
     m = MACHINES[name]
     gcc = [BIN / m["gcc"], "-std=c99", "-O2", *m["flags"], f"-I{folder}", *more]
     counts = []
-    for steps in (0, STEPS):
-        out = folder / f"{name}-{steps}.elf"
-        run(*gcc, "-DPRINT=0", f"-DSTEPS={steps}u", "-T", FIRMWARE / f"{m['start']}.ld",
+    for ran in (0, steps):
+        out = folder / f"{name}-{ran}.elf"
+        run(*gcc, "-DPRINT=0", f"-DSTEPS={ran}u", "-T", FIRMWARE / f"{m['start']}.ld",
             FIRMWARE / f"{m['start']}.c", FIRMWARE / "main.c", folder / "network.c",
             *m.get("libraries", []), "-lgcc", "-o", out, env=ENV)
         counts.append(executed(m["machine"], out))
@@ -89,7 +90,7 @@ def c_counts(folder, name, more=()):
         where, size_, _ = line.split("\t")
         frames[where.split(":")[-1]] = int(size_)
     stack = frames["network_step"] + max((v for k, v in frames.items() if k != "network_step"), default=0)
-    return dict(instructions=(counts[1] - counts[0]) // STEPS, flash=text + data, state=state, stack=stack)
+    return dict(instructions=(counts[1] - counts[0]) // steps, flash=text + data, state=state, stack=stack)
 
 
 def read(model):
@@ -101,6 +102,39 @@ def read(model):
     return json.loads(header["__metadata__"]["spikelet.graph"]), sum(math.prod(t["shape"]) for t in weights)
 
 
+def in_floats(model, to):
+    """The same graph with 8-bit weights as floats; what has none is copied."""
+    raw = open(model, "rb").read()
+    size = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + size])
+    meta = header.pop("__metadata__")
+    graph = json.loads(meta["spikelet.graph"])
+    data = lambda t: raw[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]]
+    values = {name: (t, data(t)) for name, t in header.items()}
+
+    def weights(found):
+        for value in found.values() if isinstance(found, dict) else found if isinstance(found, list) else []:
+            if isinstance(value, dict) and value.get("scale"):
+                yield value
+            yield from weights(value)
+
+    for weight in weights(graph["nodes"]):
+        tensor, bytes_ = values[weight["tensor"]]
+        scales = struct.unpack(f"<{len(values[weight['scale']][1]) // 4}f", values.pop(weight.pop("scale"))[1])
+        # A scale belongs to an output: to a row, or to a column of weights listed by input.
+        row = tensor["shape"][-1]
+        scale = (lambda i: scales[i % row]) if weight["layout"] == "by_input" else (lambda i: scales[i // row])
+        floats = [w * scale(i) for i, w in enumerate(struct.unpack(f"{len(bytes_)}b", bytes_))]
+        values[weight["tensor"]] = dict(tensor, dtype="F32"), struct.pack(f"<{len(floats)}f", *floats)
+    header, body = {"__metadata__": {"spikelet.graph": json.dumps(graph)}}, b""
+    for name, (tensor, bytes_) in values.items():
+        header[name] = dict(tensor, data_offsets=[len(body), len(body) + len(bytes_)])
+        body += bytes_
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    to.write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
 def emlearn_network(model, folder):
     """A fully connected network of emlearn with as many parameters as a model, as network.c."""
     graph, parameters = read(model)
@@ -108,6 +142,7 @@ def emlearn_network(model, folder):
     outputs = len(graph["task"]["classes"])
     # Two hidden layers of n: n^2 + n (inputs + outputs + 2) + outputs parameters.
     n = max(k for k in range(1, 4096) if k * k + k * (inputs + outputs + 2) + outputs <= parameters)
+    room = max(n, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     shapes = [(inputs, n), (n, n), (n, outputs)]
     tables = "".join(f"const float w{k}[{i * o}] = {{1.0f}};\nconst float c{k}[{o}] = {{1.0f}};\n"
@@ -117,8 +152,8 @@ def emlearn_network(model, folder):
     header(folder, inputs, outputs, "float")
     (folder / "network.c").write_text(
         f'#include <stdbool.h>\n#include <stddef.h>\n#include <eml_net.h>\n#include "network.h"\n{tables}'
-        f"static const EmlNetLayer layers[3] = {{{layers}}};\nstatic float a[{n}], b[{n}];\n"
-        f"static EmlNet net = {{3, layers, a, b, {n}}};\n"
+        f"static const EmlNetLayer layers[3] = {{{layers}}};\nstatic float a[{room}], b[{room}];\n"
+        f"static EmlNet net = {{3, layers, a, b, {room}}};\n"
         "void network_reset(network_state *s) { s->steps = 0; }\n"
         "void network_step(network_state *s, const float *x, network_output *o)\n{\n"
         f"    eml_net_predict_proba(&net, x, {inputs}, o->scores, {outputs});\n"
@@ -151,6 +186,34 @@ def dense_egru(name, units, inputs, source, own, declare, tables, body):
         f"h_{own}[j] = g + (((h_{own}[j] - g) * z) >> 15); {own}[j] = (int16_t)h_{own}[j]; }}")
 
 
+def dense_convolution(node, source, to, tables):
+    """A convolution of channels-last values as plain loops; sums go to an array of 32-bit integers."""
+    (h, w, channels), (oh, ow, outputs) = source["shape"], node["shape"]
+    (sh, sw), (ph, pw) = node["stride"], node["padding"]
+    kh, kw = h + 2 * ph - sh * (oh - 1), w + 2 * pw - sw * (ow - 1)
+    table = f"w_{len(tables)}"
+    tables.append(f"static const int8_t {table}[{outputs * kh * kw * channels}] = {{1}};")
+    tables.append(f"static int32_t {to}[{oh * ow * outputs}];")
+    given = "b_" + re.sub(r"\W", "_", source["name"])
+    return (f"for (y = 0; y < {oh}; ++y) for (u = 0; u < {ow}; ++u) for (j = 0; j < {outputs}; ++j) {{ int32_t s = 0; "
+            f"for (k = 0; k < {kh}; ++k) for (l = 0; l < {kw}; ++l) {{ "
+            f"const int row = y * {sh} + k - {ph}, at = u * {sw} + l - {pw}; "
+            f"if (row < 0 || row >= {h} || at < 0 || at >= {w}) continue; "
+            f"for (i = 0; i < {channels}; ++i) s += {table}[((j * {kh} + k) * {kw} + l) * {channels} + i] * "
+            f"{given}[(row * {w} + at) * {channels} + i]; }} "
+            f"{to}[(y * {ow} + u) * {outputs} + j] = (int32_t)(((int64_t)s * 29491) >> 16); }}")
+
+
+def dense_pool(node, source):
+    """The mean of windows that touch, as plain loops."""
+    (_, w, channels), (oh, ow, _), (kh, kw) = source["shape"], node["shape"], node["kernel"]
+    given, to = ("b_" + re.sub(r"\W", "_", n["name"]) for n in (source, node))
+    return (f"for (y = 0; y < {oh}; ++y) for (u = 0; u < {ow}; ++u) for (j = 0; j < {channels}; ++j) {{ int32_t s = 0; "
+            f"for (k = 0; k < {kh}; ++k) for (l = 0; l < {kw}; ++l) "
+            f"s += {given}[((y * {kh} + k) * {w} + u * {kw} + l) * {channels} + j]; "
+            f"{to}[(y * {ow} + u) * {channels} + j] = (int16_t)((s << 4) / {kh * kw}); }}")
+
+
 def dense_network(model, folder):
     """The same matrices and populations as plain loops over all inputs, as network.c."""
     graph, _ = read(model)
@@ -158,7 +221,7 @@ def dense_network(model, folder):
     into = {}
     for e in graph["edges"]:
         into.setdefault(e["to"], []).append(e["from"])
-    elements = lambda n: nodes[n]["shape"][-1]
+    elements = lambda n: math.prod(nodes[n]["shape"])
     body, tables, seen = [], [], set()
     array = lambda n: "b_" + re.sub(r"\W", "_", n)
 
@@ -183,6 +246,8 @@ def dense_network(model, folder):
             declare(source)
             tables.append(f"static const int8_t w_{len(tables)}[{rows * width}] = {{1}};")
             sums[name] = (f"w_{len(tables) - 1}", source, rows, width, None)
+        elif op == "conv2d":
+            sums[name] = ("conv", into[name][0], 0, 0, None)
         elif op == "legendre":
             sums[name] = ("legendre", into[name], n["memories"], n["order"], None)
     for n in order:
@@ -199,6 +264,12 @@ def dense_network(model, folder):
                         f"s += {table}[j * {width} + i] * {array(given)}[i]; {array(name)}[j] = (int16_t)(s >> 8); }}")
             output = name
             continue
+        if op == "pool2d":
+            declare(name)
+            body.append(dense_pool(n, nodes[into[name][0]]))
+        elif op == "flatten":
+            declare(name)
+            body.append(f"for (i = 0; i < {elements(name)}; ++i) {array(name)}[i] = {array(into[name][0])}[i];")
         if op != "neuron":
             continue
         declare(name)
@@ -214,7 +285,12 @@ def dense_network(model, folder):
         body.append(f"for (j = 0; j < {count}; ++j) c_{array(name)}[j] = 0;")
         for source in into[name]:
             table, given, rows, width, _ = sums[source]
-            if table == "legendre":
+            if table == "conv":
+                declare(given)
+                to = f"s_{array(source)}"
+                body.append(dense_convolution(nodes[source], nodes[given], to, tables))
+                body.append(f"for (j = 0; j < {count}; ++j) c_{array(name)}[j] += {to}[j];")
+            elif table == "legendre":
                 u, m = given
                 declare(u), declare(m)
                 tables.append(f"static const int8_t a_{array(source)}[{width * width}] = {{1}}, "
@@ -242,7 +318,7 @@ def dense_network(model, folder):
         '#include "network.h"\n' + "\n".join(tables).replace("static const int8_t", "const int8_t") +
         "\nvoid network_reset(network_state *s) { s->steps = 0; }\n"
         "void network_step(network_state *s, const float *x, network_output *o)\n{\n"
-        "    int i, j, k;\n    (void)k;\n    " + "\n    ".join(body) +
+        "    int i, j, k, l, y, u;\n    (void)k, (void)l, (void)y, (void)u;\n    " + "\n    ".join(body) +
         f"\n    for (j = 0; j < {outputs}; ++j) o->scores[j] += {array(output)}[j];\n"
         "    o->decision = (uint32_t)o->scores[0];\n    ++s->steps;\n}\n")
 
@@ -256,26 +332,29 @@ def main():
         run("rm", "-rf", base)
         base.mkdir(parents=True)
         graph, parameters = read(model)
+        ops = {n["op"] for n in graph["nodes"]}
+        steps = IMAGE_STEPS if "conv2d" in ops else STEPS
         forms = [("float", None), ("int8", []), ("int8, 50 % pruned", ["--prune", "0.5"])]
-        # In floats an event-based GRU has no form for small devices.
-        for form, options in forms[any(n["op"] == "egru" for n in graph["nodes"]):]:
+        # In floats event-based GRUs and large convolutions have no form for small devices.
+        for form, options in forms[bool(ops & {"egru", "conv2d"}):]:
             folder = base / re.sub(r"\W+", "-", form)
-            file = pathlib.Path(model)
-            if options is not None:
-                file = folder.with_suffix(".safetensors")
+            file = folder.with_suffix(".safetensors")
+            if options is None:
+                in_floats(model, file)
+            else:
                 run(spikelet, "-q", "compress", model, "--integer-only", *options, "--out", file)
             run(spikelet, "-q", "export", file, "--target", "c99", "--out", folder)
-            run(sys.executable, HERE / "prepare.py", spikelet, file, folder, STEPS, *([data] if data else []))
-            rows.append((name, form, {m: c_counts(folder, m) for m in MACHINES}))
+            run(sys.executable, HERE / "prepare.py", spikelet, file, folder, steps, *([data] if data else []))
+            rows.append((name, form, {m: c_counts(folder, m, steps) for m in MACHINES}))
             print(rows[-1], file=sys.stderr, flush=True)
         samples = (base / "int8/samples.h").read_text()
         dense_network(model, base / "dense")
         (base / "dense/samples.h").write_text(samples)
-        rows.append((name, "dense loop, 8 bits", {m: c_counts(base / "dense", m) for m in MACHINES}))
+        rows.append((name, "dense loop, 8 bits", {m: c_counts(base / "dense", m, steps) for m in MACHINES}))
         if emlearn:
             emlearn_network(model, base / "emlearn")
             (base / "emlearn/samples.h").write_text(samples)
-            found = {m: c_counts(base / "emlearn", m, ["-isystem", emlearn, "-fno-builtin"]) for m in ("M4F", "M7")}
+            found = {m: c_counts(base / "emlearn", m, steps, ["-isystem", emlearn, "-fno-builtin"]) for m in ("M4F", "M7")}
             rows.append((name, "emlearn, fully connected, float", found))
         print(rows[-1], parameters, file=sys.stderr, flush=True)
     print("| network | form | flash | state | stack | M4F | M7 | RV32 | aarch64 |")

@@ -17,7 +17,7 @@ fn main() {
     for (side, channels) in [(48, 64), (24, 128), (12, 256), (6, 512)] {
         let n = 16 * side * side * channels;
         let wave = |k: f32| (0..n).map(|i| (i as f32 * k).sin() * 1.5).collect::<Vec<f32>>();
-        let (x, v, d) = (wave(0.37), wave(0.91), wave(0.53));
+        let (x, u, d) = (wave(0.37), wave(0.91), wave(0.53));
         let (weight, bias) = (vec![1.0; channels], vec![0.0; channels]);
         let spec = NeuronSpec {
             model: Model::Lif { input_decay: false },
@@ -27,9 +27,9 @@ fn main() {
         };
         let params = Params::lif(Param::Shared(0.1), Param::Shared(1.0));
         let both = Normalized { spec: &spec, params, weight: &weight, bias: &bias };
-        let moments = both.forward(&x, &v, 1e-5).moments;
-        let forward = fastest(|| both.forward(&x, &v, 1e-5));
-        let backward = fastest(|| both.backward(Surrogate::TRIANGLE, &x, &v, &moments, &d));
+        let moments = both.forward(&x, &u, 1e-5).moments;
+        let forward = fastest(|| both.forward(&x, &u, 1e-5));
+        let backward = fastest(|| both.backward(Surrogate::TRIANGLE, &x, &u, &moments, &d));
         let copy = fastest(|| x.clone());
         let rate = |passes: f64, time: f64| passes * 4.0 * n as f64 / time / 1e9;
         println!(

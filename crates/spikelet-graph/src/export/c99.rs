@@ -136,7 +136,13 @@ fn source(graph: &Graph, code: &Code) -> String {
     if used.contains("scale") && !populations.iter().any(|text| text.contains("scale(")) {
         used.remove("scale");
     }
+    if populations.iter().any(|text| text.contains("lif_neon(")) {
+        used.insert("lif_neon");
+    }
     let helpers = text::helpers(HELPERS, &used);
+    if helpers.contains("NEON") {
+        out += NEON;
+    }
     for (name, value, _) in text::NUMBERS.iter().filter(|(name, ..)| helpers.contains(name)) {
         let _ = writeln!(out, "#define {name} {value}");
     }
@@ -151,6 +157,14 @@ fn source(graph: &Graph, code: &Code) -> String {
     out += &step(code);
     out + &saving(code)
 }
+
+/// Sixteen weights an instruction: compilers do not find the way themselves.
+const NEON: &str = "
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#include <arm_neon.h>
+#define NEON
+#endif
+";
 
 const SHAPE: &str = "
 typedef struct {
@@ -216,12 +230,19 @@ fn function(code: &Code, call: &Call) -> Option<String> {
         text,
         "\nstatic void population_{name}_{step}(num *v, {second}const num *current, {to})\n{{"
     );
-    text += "    uint32_t j;\n";
+    text += "    uint32_t j = 0u;\n";
     let fires = population.model != crate::program::Model::Li;
     if fires {
         text += "    uint32_t n = 0u;\n";
     }
-    let _ = writeln!(text, "    for (j = 0u; j < {len}u; ++j) {{");
+    if let Some(fours) = population::fours(code, *step, *constants) {
+        let _ = writeln!(
+            text,
+            "#ifdef NEON\n    n = lif_neon(v, current, {fours}, list);\n    j = {}u;\n#endif",
+            len / 4 * 4
+        );
+    }
+    let _ = writeln!(text, "    for (; j < {len}u; ++j) {{");
     for line in lines {
         let _ = writeln!(text, "        {line}");
     }

@@ -11,6 +11,17 @@ static inline int32_t scale(int32_t x, int32_t factor, uint32_t shift)
 #endif
 }
 
+//! scale_four
+#ifdef NEON
+/* The same of four numbers, with the shift to the right as a negative number. */
+static inline int32x4_t scale_four(int32x4_t x, int32x4_t factor, int64x2_t shift)
+{
+    const int64x2_t low = vrshlq_s64(vmull_s32(vget_low_s32(x), vget_low_s32(factor)), shift);
+    const int64x2_t high = vrshlq_s64(vmull_high_s32(x, factor), shift);
+    return vcombine_s32(vmovn_s64(low), vmovn_s64(high));
+}
+#endif
+
 //! limited
 static inline int32_t limited(int32_t x)
 {
@@ -145,7 +156,104 @@ static inline void finish_four(num *to, uint32_t len, uint32_t words, uint32_t o
     }
 }
 
-//! product_i8: finish_four
+//! product_neon: scale scale_four
+#ifdef NEON
+/* Outputs of a product, of sums of weights plus 128. */
+static inline void finish_neon(num *to, uint32_t len, const uint16_t *sums, int32_t surplus,
+                               const int32_t *factor, uint32_t each, uint32_t shift)
+{
+    const int64x2_t right = vdupq_n_s64(-(int64_t)shift);
+    const int32x4_t less = vdupq_n_s32(surplus);
+    uint32_t j;
+    for (j = 0u; j + 4u <= len; j += 4u) {
+        const int32x4_t f = (each == 0u) ? vdupq_n_s32(factor[0]) : vld1q_s32(&factor[j]);
+        const int32x4_t x = vsubq_s32(vreinterpretq_s32_u32(vmovl_u16(vld1_u16(&sums[j]))), less);
+        vst1q_s32(&to[j], vaddq_s32(vld1q_s32(&to[j]), scale_four(x, f, right)));
+    }
+    for (; j < len; ++j) {
+        to[j] += scale((int32_t)sums[j] - surplus, factor[each * j], shift);
+    }
+}
+
+/* The first outputs of a product, 32 or 16 at a time; how many words of a row are done. */
+static inline uint32_t product_neon(num *to, uint32_t len, const uint32_t *rows,
+                                    const index_type *list, uint32_t count, const int32_t *factor,
+                                    uint32_t each, uint32_t shift)
+{
+    const uint32_t width = (len + 3u) / 4u;
+    const uint64_t stride = 4u * (uint64_t)width;
+    uint32_t word = 0u;
+    uint32_t k;
+    while (word + 4u <= width) {
+        const uint32_t block = (word + 8u <= width) ? 32u : 16u;
+        const uint32_t left = len - 4u * word;
+        const uint8_t *bytes = (const uint8_t *)&rows[word];
+        uint16x8_t a = vdupq_n_u16(0u);
+        uint16x8_t b = a;
+        uint16x8_t c = a;
+        uint16x8_t d = a;
+        uint16_t sums[32];
+        for (k = 0u; (k < count) && (block == 32u); ++k) {
+            const uint8_t *at = &bytes[list[k] * stride];
+            const uint8x16_t low = vld1q_u8(at);
+            const uint8x16_t high = vld1q_u8(&at[16]);
+            a = vaddw_u8(a, vget_low_u8(low));
+            b = vaddw_high_u8(b, low);
+            c = vaddw_u8(c, vget_low_u8(high));
+            d = vaddw_high_u8(d, high);
+        }
+        for (; k < count; ++k) {
+            const uint8x16_t low = vld1q_u8(&bytes[list[k] * stride]);
+            a = vaddw_u8(a, vget_low_u8(low));
+            b = vaddw_high_u8(b, low);
+        }
+        vst1q_u16(&sums[0], a);
+        vst1q_u16(&sums[8], b);
+        vst1q_u16(&sums[16], c);
+        vst1q_u16(&sums[24], d);
+        finish_neon(&to[4u * word], (left < block) ? left : block, sums, (int32_t)(128u * count),
+                    &factor[each * 4u * word], each, shift);
+        word += block / 4u;
+    }
+    return word;
+}
+#endif
+
+//! lif_neon: scale_four
+#ifdef NEON
+/* Populations of LIF neurons whose reset comes a step later, four neurons at a time, as many as come in
+   fours; how many fired. Decays and thresholds are one for all, or one each. */
+static inline uint32_t lif_neon(num *v, const num *current, uint32_t len, int32_t decay,
+                                const int32_t *decays, int32_t threshold,
+                                const int32_t *thresholds, event_list list)
+{
+    const int64x2_t right = vdupq_n_s64(-16);
+    uint32_t n = 0u;
+    uint32_t j;
+    for (j = 0u; j + 4u <= len; j += 4u) {
+        const int32x4_t d = (decays == 0) ? vdupq_n_s32(decay) : vld1q_s32(&decays[j]);
+        const int32x4_t th = (thresholds == 0) ? vdupq_n_s32(threshold) : vld1q_s32(&thresholds[j]);
+        const int32x4_t before = vld1q_s32(&v[j]);
+        const int32x4_t reset = vandq_s32(th, vreinterpretq_s32_u32(vcgtq_s32(before, th)));
+        const int32x4_t sum = vaddq_s32(scale_four(before, d, right), vld1q_s32(&current[j]));
+        const int32x4_t w = vsubq_s32(sum, reset);
+        /* 16 bits a neuron. */
+        const uint16x4_t over = vmovn_u32(vcgtq_s32(w, th));
+        const uint64_t fired = vget_lane_u64(vreinterpret_u64_u16(over), 0);
+        vst1q_s32(&v[j], w);
+        if (fired == 0u) {
+            continue;
+        }
+        if ((fired & 0x1u) != 0u) { list[n] = (index_type)j; ++n; }
+        if ((fired & 0x10000u) != 0u) { list[n] = (index_type)(j + 1u); ++n; }
+        if ((fired & 0x100000000u) != 0u) { list[n] = (index_type)(j + 2u); ++n; }
+        if ((fired & 0x1000000000000u) != 0u) { list[n] = (index_type)(j + 3u); ++n; }
+    }
+    return n;
+}
+#endif
+
+//! product_i8: finish_four product_neon
 /* Adds a product with events. A word holds four weights plus 128: sums of 16 bits hold 256 events. */
 static void product_i8(num *to, uint32_t len, const uint32_t *rows, const index_type *list,
                        uint32_t count, const int32_t *factor, uint32_t channels, uint32_t shift)
@@ -167,6 +275,9 @@ static void product_i8(num *to, uint32_t len, const uint32_t *rows, const index_
         }
         return;
     }
+#ifdef NEON
+    word = product_neon(to, len, rows, list, count, factor, each, shift);
+#endif
     while ((word < width) && (count != 0u)) {
         const uint32_t *row = &rows[word];
         const int32_t *f = &factor[4u * word * each];

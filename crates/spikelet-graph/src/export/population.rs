@@ -42,6 +42,29 @@ pub(super) fn body(
     }
 }
 
+/// What `lif_neon` of C is given of a population besides its buffers: neurons, decay, threshold. `None`
+/// where its loop is another one.
+pub(super) fn fours(code: &Code, step: usize, constants: [Option<usize>; 5]) -> Option<String> {
+    let Step::Fire { population: p, .. } = &code.program.steps[step] else { return None };
+    let neurons = code.program.buffers[p.v].len;
+    let fits = code.program.integer
+        && p.model == Model::Lif
+        && p.reset == Reset::Subtract
+        && p.reset_delayed
+        && !p.fires_at_threshold
+        && !p.saturates
+        && p.drive.len() == 0;
+    let pair = |which: usize, values: &Constant| match (constants[which], values) {
+        (Some(constant), _) if values.len() == neurons => {
+            Some(format!("0, {}", code.constants[constant].name.to_ascii_uppercase()))
+        }
+        (None, Constant::I32(values)) => values.first().map(|value| format!("{value}, 0")),
+        _ => None,
+    };
+    let (decay, threshold) = (pair(1, &p.beta)?, pair(0, &p.threshold)?);
+    fits.then(|| format!("{neurons}u, {decay}, {threshold}"))
+}
+
 struct Writer<'a> {
     code: &'a Code,
     population: &'a Population,

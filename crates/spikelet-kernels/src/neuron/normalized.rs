@@ -2,8 +2,10 @@
 //! forward and two backward. The state carries no gradient, as in SLTT (Meng et al. 2023).
 //!
 //! Normalising, then stepping the neurons, moves eight times the size of the layer forward and
-//! ten times backward; in one go it is five and seven, and neither the normalised currents nor the
-//! potentials before the reset are kept. The values are the same to the bit.
+//! ten times backward; in one go it is five and seven, and the normalised currents are not kept.
+//! Between steps the potentials are those before the reset, which happens when the next step
+//! begins: the backward pass needs just these, so that a step keeps them and its currents and nothing
+//! else. The values are the same to the bit.
 
 use super::dynamics::{Coefficients, Lif, Rule, keep, update};
 use super::{NeuronSpec, Params, shared};
@@ -19,7 +21,7 @@ use alloc::{vec, vec::Vec};
 /// A population behind a normalisation over `[rows, channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalized<'a> {
-    /// The dynamics: IF or LIF with an immediate reset.
+    /// The dynamics: IF or LIF with an immediate reset and a threshold above 0.
     pub spec: &'a NeuronSpec,
     /// Shared parameters.
     pub params: Params<'a>,
@@ -33,8 +35,8 @@ pub struct Normalized<'a> {
 pub struct Stepped {
     /// Spikes `[rows, channels]`.
     pub spikes: Vec<f32>,
-    /// Potentials after the step, `[rows, channels]`.
-    pub v: Vec<f32>,
+    /// Potentials before the reset, `[rows, channels]`.
+    pub u: Vec<f32>,
     /// Of the currents.
     pub moments: Moments,
 }
@@ -52,40 +54,43 @@ pub struct Gradients {
 impl Normalized<'_> {
     /// Whether this form can step such a population.
     pub fn applies(spec: &NeuronSpec, params: &Params) -> bool {
-        shared::coefficients(spec, params).is_some()
+        shared::coefficients(spec, params).is_some_and(|c| c.threshold > 0.0)
     }
 
-    /// Steps from the potentials `v` with the currents `x`, both `[rows, channels]`.
+    /// Steps from the potentials `u`, not yet reset, with the currents `x`, both `[rows, channels]`;
+    /// the first step begins with zeros.
     ///
     /// # Panics
     /// Here and below: if this form does not [apply](Self::applies) or shapes do not fit.
-    pub fn forward(&self, x: &[f32], v: &[f32], epsilon: f32) -> Stepped {
-        assert_eq!(x.len(), v.len(), "one potential per current");
+    pub fn forward(&self, x: &[f32], u: &[f32], epsilon: f32) -> Stepped {
+        assert!(Self::applies(self.spec, &self.params), "a population that this form can step");
+        assert_eq!(x.len(), u.len(), "one potential per current");
         let channels = self.weight.len();
         let moments = moments(x, channels, epsilon);
         let step = self.step(&moments);
         let part = step.part();
-        let [spikes, v] = fill(x.len(), part, |index, [spikes, new]| {
+        let [spikes, u] = fill(x.len(), part, |index, [spikes, new]| {
             let at = index * part..index * part + new.len();
-            let (x, v) = (&x[at.clone()], &v[at]);
+            let (x, u) = (&x[at.clone()], &u[at]);
             dispatch(
                 #[inline(always)]
-                || step.forward(x, v, spikes, new),
+                || step.forward(x, u, spikes, new),
             );
         });
-        Stepped { spikes, v, moments }
+        Stepped { spikes, u, moments }
     }
 
-    /// Gradients, given those of the spikes; `x` and `v` are those of the forward step.
+    /// Gradients, given those of the spikes; `x` are the currents of the step, `u` the potentials it
+    /// gave.
     pub fn backward(
         &self,
         surrogate: Surrogate,
         x: &[f32],
-        v: &[f32],
+        u: &[f32],
         moments: &Moments,
         d_spikes: &[f32],
     ) -> Gradients {
-        assert!(x.len() == v.len() && x.len() == d_spikes.len(), "shapes");
+        assert!(x.len() == u.len() && x.len() == d_spikes.len(), "shapes");
         let channels = self.weight.len();
         let step = self.step(moments);
         let part = step.part();
@@ -93,13 +98,13 @@ impl Normalized<'_> {
         let width = step.bias.len();
         let sums = map(&parts, |_, at| {
             let (mut weight, mut bias) = (vec![0.0; width], vec![0.0; width]);
-            let (x, v, d) = (&x[at.clone()], &v[at.clone()], &d_spikes[at.clone()]);
+            let (x, u, d) = (&x[at.clone()], &u[at.clone()], &d_spikes[at.clone()]);
             dispatch(
                 #[inline(always)]
                 || {
                     step.currents(
                         surrogate,
-                        [x, v, d],
+                        [x, u, d],
                         #[inline(always)]
                         |x, d, _| add_rows(&mut weight, &mut bias, x, d, &step.mean),
                     );
@@ -121,13 +126,13 @@ impl Normalized<'_> {
         let (slope, shift) = (wide(&slope), wide(&shift));
         let [d_x] = fill(x.len(), part, |index, [d_x]| {
             let at = index * part..index * part + d_x.len();
-            let (x, v, d) = (&x[at.clone()], &v[at.clone()], &d_spikes[at]);
+            let (x, u, d) = (&x[at.clone()], &u[at.clone()], &d_spikes[at]);
             dispatch(
                 #[inline(always)]
                 || {
                     step.currents(
                         surrogate,
-                        [x, v, d],
+                        [x, u, d],
                         #[inline(always)]
                         |x, d, first| {
                             let d_x = &mut d_x[first..first + x.len()];
@@ -171,24 +176,14 @@ impl Step {
     }
 
     #[inline(always)]
-    fn forward(&self, x: &[f32], v: &[f32], spikes: &mut [f32], new: &mut [f32]) {
+    fn forward(&self, x: &[f32], u: &[f32], spikes: &mut [f32], new: &mut [f32]) {
         let n = self.bias.len();
-        let rows = x.chunks(n).zip(v.chunks(n));
+        let channels = [&self.mean[..], &self.factor, &self.bias];
+        let rows = x.chunks(n).zip(u.chunks(n));
         let results = spikes.chunks_mut(n).zip(new.chunks_mut(n));
-        for ((x, v), (spikes, new)) in rows.zip(results) {
-            fire_rows(self.neuron(), [x, v], self.channels(), spikes, new);
+        for ((x, u), (spikes, new)) in rows.zip(results) {
+            fire_rows((self.rule, self.constants), [x, u], channels, spikes, new);
         }
-    }
-
-    #[inline(always)]
-    fn neuron(&self) -> (Rule, Coefficients) {
-        (self.rule, self.constants)
-    }
-
-    /// Means, factors and shifts.
-    #[inline(always)]
-    fn channels(&self) -> [&[f32]; 3] {
-        [&self.mean, &self.factor, &self.bias]
     }
 
     /// Calls `visit(x, gradient of the normalised currents, start)` for rows and rows.
@@ -196,17 +191,19 @@ impl Step {
     fn currents(
         &self,
         surrogate: Surrogate,
-        [x, v, d_spikes]: [&[f32]; 3],
+        [x, u, d_spikes]: [&[f32]; 3],
         mut visit: impl FnMut(&[f32], &[f32], usize),
     ) {
         let n = self.bias.len();
         let mut buffer = vec![0.0; n];
-        let rows = x.chunks(n).zip(v.chunks(n)).zip(d_spikes.chunks(n));
-        for (row, ((x, v), d_spikes)) in rows.enumerate() {
+        let rows = x.chunks(n).zip(u.chunks(n)).zip(d_spikes.chunks(n));
+        for (row, ((x, u), d_spikes)) in rows.enumerate() {
             let d = &mut buffer[..x.len()];
-            excess_rows(self.neuron(), [x, v], self.channels(), d);
+            let Coefficients { drive, threshold, .. } = self.constants;
+            for (excess, u) in d.iter_mut().zip(u) {
+                *excess = u - threshold;
+            }
             surrogate.grad_in_place(d);
-            let drive = self.constants.drive;
             for (d, d_spike) in d.iter_mut().zip(d_spikes) {
                 *d = drive * (d_spike * *d);
             }
@@ -222,37 +219,21 @@ impl Step {
 #[inline(always)]
 fn fire_rows(
     (rule, constants): (Rule, Coefficients),
-    [x, v]: [&[f32]; 2],
+    [x, u]: [&[f32]; 2],
     [mean, factor, bias]: [&[f32]; 3],
     spikes: &mut [f32],
     new: &mut [f32],
 ) {
     let n = new.len();
-    let (x, v, spikes) = (&x[..n], &v[..n], &mut spikes[..n]);
+    let (x, u, spikes) = (&x[..n], &u[..n], &mut spikes[..n]);
     let (mean, factor, bias) = (&mean[..n], &factor[..n], &bias[..n]);
+    let threshold = constants.threshold;
     for c in 0..n {
         let current = (x[c] - mean[c]) * factor[c] + bias[c];
-        let step = update::<Lif, false>(rule, constants, v[c], 0.0, current);
-        new[c] = step.v;
+        let v = rule.reset(u[c], rule.fires(u[c] - threshold), threshold);
+        let step = update::<Lif, false>(rule, constants, v, 0.0, current);
+        new[c] = step.u;
         spikes[c] = keep(step.fired, 1.0);
-    }
-}
-
-/// By how much rows of neurons exceed their threshold.
-#[inline(always)]
-fn excess_rows(
-    (rule, constants): (Rule, Coefficients),
-    [x, v]: [&[f32]; 2],
-    [mean, factor, bias]: [&[f32]; 3],
-    excess: &mut [f32],
-) {
-    let n = excess.len();
-    let (x, v) = (&x[..n], &v[..n]);
-    let (mean, factor, bias) = (&mean[..n], &factor[..n], &bias[..n]);
-    for c in 0..n {
-        let current = (x[c] - mean[c]) * factor[c] + bias[c];
-        let step = update::<Lif, false>(rule, constants, v[c], 0.0, current);
-        excess[c] = step.u - constants.threshold;
     }
 }
 
@@ -268,18 +249,22 @@ mod tests {
         let (rows, channels) = (3000, 50);
         let n = rows * channels;
         let wave = |k: f32| (0..n).map(|i| (i as f32 * k).sin() * 1.5).collect::<Vec<f32>>();
-        let (x, v0, d_spikes) = (wave(0.37), wave(0.91), wave(0.53));
+        let (x, u0, d_spikes) = (wave(0.37), wave(0.91), wave(0.53));
         let weight: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32 / 50.0).collect();
         let bias: Vec<f32> = (0..channels).map(|c| c as f32 / 40.0 - 0.5).collect();
         let params = Params::lif(Param::Shared(0.3), Param::Shared(0.8));
         let surrogate = Surrogate::TRIANGLE;
-        for reset in [Reset::None, Reset::Subtract, Reset::Zero] {
+        for kind in [Reset::None, Reset::Subtract, Reset::Zero] {
             let model = Model::Lif { input_decay: true };
-            let spec = NeuronSpec { model, reset, reset_delayed: false, fires_at_threshold: true };
+            let spec =
+                NeuronSpec { model, reset: kind, reset_delayed: false, fires_at_threshold: true };
             assert!(Normalized::applies(&spec, &params));
             let both = Normalized { spec: &spec, params, weight: &weight, bias: &bias };
-            let found = both.forward(&x, &v0, 1e-5);
-            let gradients = both.backward(surrogate, &x, &v0, &found.moments, &d_spikes);
+            let rule = Rule::new(&spec);
+            let reset = |u: &f32| rule.reset(*u, rule.fires(u - 0.8), 0.8);
+            let v0: Vec<f32> = u0.iter().map(reset).collect();
+            let found = both.forward(&x, &u0, 1e-5);
+            let gradients = both.backward(surrogate, &x, &found.u, &found.moments, &d_spikes);
 
             let moments = moments(&x, channels, 1e-5);
             let group = std::slice::from_ref(&moments);
@@ -288,7 +273,8 @@ mod tests {
             let state = State { v: &mut v, second: &mut [] };
             let saved = Some(Saved { u: &mut u, used: &mut [] });
             sequence(&spec, &params, state, &current, &mut out, saved);
-            assert_eq!((found.spikes, found.v), (out, v), "{reset:?}");
+            assert_eq!(found.u.iter().map(reset).collect::<Vec<f32>>(), v, "{kind:?}");
+            assert_eq!((found.spikes, found.u), (out, u.clone()), "{kind:?}");
             let run = Run {
                 spec: &spec,
                 params,
@@ -306,8 +292,8 @@ mod tests {
             let sums = [[d_weight.clone(), d_bias.clone()]];
             let d_x = batch_norm::input_gradient(&x, group, &weight, &u, &sums);
             let Gradients { x: found_x, weight: found_weight, bias: found_bias } = gradients;
-            assert_eq!((found_weight, found_bias), (d_weight, d_bias), "{reset:?}");
-            assert_eq!(found_x, d_x, "{reset:?}");
+            assert_eq!((found_weight, found_bias), (d_weight, d_bias), "{kind:?}");
+            assert_eq!(found_x, d_x, "{kind:?}");
         }
     }
 }

@@ -72,17 +72,17 @@ pub(super) fn input_gradient<const N: usize>(
     let links = Links::new(positions, |position, see| w.for_each_target(position, see));
     let (depth, per_group) = (conv.outputs / conv.groups, conv.inputs / conv.groups);
     let columns = columns(conv.inputs, conv.groups, N);
-    let tasks: Vec<(usize, usize)> =
-        (0..columns.len()).flat_map(|c| (0..taps(conv)).map(move |tap| (c, tap))).collect();
-    let parts = map(&tasks, |_, &(c, tap)| {
-        let (group, columns) = &columns[c];
-        let mut panel = zeros::<N>(depth);
-        let first = tap * per_group + columns.start - group * per_group;
-        let rows = &weights[first * conv.outputs + group * depth..];
-        pack_transposed(&mut panel, rows, conv.outputs, columns.len());
+    // Panels are as large as the weights, and in the deep layers, where the backward pass begins, that
+    // counts: there is one copy of them.
+    let panels = map(&columns, |_, (group, columns)| {
+        let mut panel = zeros::<N>(taps(conv) * depth);
+        for (tap, panel) in panel.chunks_exact_mut(depth).enumerate() {
+            let first = tap * per_group + columns.start - group * per_group;
+            let rows = &weights[first * conv.outputs + group * depth..];
+            pack_transposed(panel, rows, conv.outputs, columns.len());
+        }
         panel
     });
-    let panels = parts.chunks_exact(taps(conv)).map(|taps| taps.concat()).collect();
     let layout = &Layout { links, columns, panels };
     let size = w.output[0] * w.output[1];
     let begin = Begin { bias: &[], add: false };

@@ -17,26 +17,37 @@ use core::{marker::PhantomData, ops::Range};
 /// Bytes of transformed input of a task, at least: most of a second-level cache.
 const BYTES: usize = 768 << 10;
 
-/// `[batch, oh, ow, out]` of `x` `[batch, h, w, in]`.
+/// Bytes of transformed weights held at once, about. All of them are up to four times the weights, held
+/// when the activations of all layers are; to transform the input again for the next ones costs little.
+/// Tests have small layers, which must come in several parts too.
+const WEIGHTS: usize = if cfg!(test) { 32 << 10 } else { 4 << 20 };
+
+/// `[batch, oh, ow, out]` of `x` `[batch, h, w, in]`; `panels` gives the weights of blocks of columns.
 pub(super) fn run<T: Tile>(
     tiles: &Tiles,
     x: &[f32],
     batch: usize,
-    panels: Panels,
+    panels: impl Fn(Range<usize>) -> Panels,
     bias: &[f32],
 ) -> Vec<f32> {
-    // Every task reads all weights: the more there are, the fewer the tasks.
-    let weights: usize = panels.panels.iter().map(|panel| size_of_val(panel.as_slice())).sum();
-    let parts = tiles.parts::<T>(batch, BYTES.max(weights / 4));
+    let bytes = T::N * T::N * tiles.groups() * LANES * size_of::<Row<COLUMNS>>();
+    let blocks = tiles.outputs.div_ceil(COLUMNS);
+    let each = (WEIGHTS / bytes.max(1)).clamp(1, blocks.max(1));
+    // Every task reads these weights: the more there are, the fewer the tasks.
+    let parts = tiles.parts::<T>(batch, BYTES.max(each * bytes / 4));
     let rows = batch * tiles.output[0] * tiles.output[1];
-    // SAFETY: every output belongs to one tile, whose task writes all its columns.
+    // SAFETY: every output belongs to one tile and one block of columns, whose task writes it.
     #[allow(unsafe_code)]
     unsafe {
         collect(rows, tiles.outputs, |out| {
-            map(&parts, |_, lines| {
-                let size = PhantomData::<T>;
-                launch::<COLUMNS, _>(Part { tiles, x, panels: &panels, bias, lines, out, size });
-            });
+            for first in (0..blocks).step_by(each) {
+                let panels = &panels(first..blocks.min(first + each));
+                map(&parts, |_, lines| {
+                    let size = PhantomData::<T>;
+                    let part = Part { tiles, x, panels, first, bias, lines, out, size };
+                    launch::<COLUMNS, _>(part);
+                });
+            }
         })
     }
 }
@@ -46,6 +57,8 @@ struct Part<'a, 'b, T> {
     tiles: &'a Tiles,
     x: &'a [f32],
     panels: &'a Panels,
+    /// Their first block of columns.
+    first: usize,
     bias: &'a [f32],
     lines: &'a Range<usize>,
     out: &'a Out<'b>,
@@ -81,7 +94,8 @@ impl<T: Tile> Kernel for Part<'_, '_, T> {
                     }
                 }
             }
-            let columns = block * COLUMNS..self.tiles.outputs.min((block + 1) * COLUMNS);
+            let first = (self.first + block) * COLUMNS;
+            let columns = first..self.tiles.outputs.min(first + COLUMNS);
             self.write(&sums, &columns);
         }
     }

@@ -63,7 +63,8 @@ pub(crate) fn forward(
     bias: &[f32],
 ) -> Vec<f32> {
     let kernel = weights::Kernel { weights, inputs: conv.inputs, outputs: conv.outputs };
-    convolve::run::<Two>(&Tiles::new::<Two>(conv), x, batch, kernel.forward::<Two>(), bias)
+    let panels = |blocks| kernel.forward::<Two>(blocks);
+    convolve::run::<Two>(&Tiles::new::<Two>(conv), x, batch, panels, bias)
 }
 
 /// The gradient of the input, `[batch, h, w, in]`.
@@ -78,11 +79,17 @@ pub(crate) fn input_gradient(
     match size(conv) {
         Some(4) => {
             let tiles = Tiles::new::<Four>(&mirrored);
-            convolve::run::<Four>(&tiles, d_out, batch, kernel.mirrored::<Four>(), &[])
+            convolve::run::<Four>(
+                &tiles,
+                d_out,
+                batch,
+                |blocks| kernel.mirrored::<Four>(blocks),
+                &[],
+            )
         }
         _ => {
             let tiles = Tiles::new::<Two>(&mirrored);
-            convolve::run::<Two>(&tiles, d_out, batch, kernel.mirrored::<Two>(), &[])
+            convolve::run::<Two>(&tiles, d_out, batch, |blocks| kernel.mirrored::<Two>(blocks), &[])
         }
     }
 }

@@ -61,11 +61,12 @@ fn check<T: transform::Tile>(conv: &Conv, batch: usize, tolerance: f64) {
     }
     let kernel = weights::Kernel { weights: &weights, inputs: conv.inputs, outputs: conv.outputs };
     let tiles = Tiles::new::<T>(conv);
-    let found = convolve::run::<T>(&tiles, &x, batch, kernel.forward::<T>(), &bias);
+    let found = convolve::run::<T>(&tiles, &x, batch, |blocks| kernel.forward::<T>(blocks), &bias);
     let error = worst(&found, &out, 9 * conv.inputs);
     assert!(error < tolerance, "forward {conv:?}: {error}");
     let back = Tiles::new::<T>(&mirrored(conv));
-    let found = convolve::run::<T>(&back, &d_out, batch, kernel.mirrored::<T>(), &[]);
+    let found =
+        convolve::run::<T>(&back, &d_out, batch, |blocks| kernel.mirrored::<T>(blocks), &[]);
     let error = worst(&found, &d_x, 9 * conv.outputs);
     assert!(error < tolerance, "input gradient {conv:?}: {error}");
     let found = weight_gradient::run::<T>(&tiles, conv, &x, batch, &d_out);

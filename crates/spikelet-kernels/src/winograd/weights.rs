@@ -31,17 +31,17 @@ pub(super) struct Panels {
 }
 
 impl Kernel<'_> {
-    /// Depth is the inputs, columns are the outputs.
-    pub(super) fn forward<T: Tile>(&self) -> Panels {
-        self.panels::<T>([self.inputs, self.outputs], |to, tap, rows, columns| {
+    /// Blocks of columns: depth is the inputs, columns are the outputs.
+    pub(super) fn forward<T: Tile>(&self, blocks: Range<usize>) -> Panels {
+        self.panels::<T>(blocks, [self.inputs, self.outputs], |to, tap, rows, columns| {
             let first = (tap * self.inputs + rows.start) * self.outputs;
             pack(to, &self.weights[first..], self.outputs, columns.clone());
         })
     }
 
     /// Mirrored and transposed: depth is the outputs, columns are the inputs.
-    pub(super) fn mirrored<T: Tile>(&self) -> Panels {
-        self.panels::<T>([self.outputs, self.inputs], |to, tap, rows, columns| {
+    pub(super) fn mirrored<T: Tile>(&self, blocks: Range<usize>) -> Panels {
+        self.panels::<T>(blocks, [self.outputs, self.inputs], |to, tap, rows, columns| {
             let first = ((8 - tap) * self.inputs + columns.start) * self.outputs + rows.start;
             pack_transposed(to, &self.weights[first..], self.outputs, columns.len());
         })
@@ -50,11 +50,12 @@ impl Kernel<'_> {
     /// `read(to, tap, rows, columns)` copies weights.
     fn panels<T: Tile>(
         &self,
+        columns: Range<usize>,
         [depth, width]: [usize; 2],
         read: impl Fn(&mut [Row<COLUMNS>], usize, Range<usize>, &Range<usize>) + Sync,
     ) -> Panels {
         let blocks = depth.div_ceil(DEPTH);
-        let tasks: Vec<usize> = (0..width.div_ceil(COLUMNS) * blocks).collect();
+        let tasks: Vec<usize> = (columns.start * blocks..columns.end * blocks).collect();
         let panels = map(&tasks, |_, task| {
             let first = task / blocks * COLUMNS;
             let columns = first..width.min(first + COLUMNS);

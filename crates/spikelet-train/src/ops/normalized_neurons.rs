@@ -38,28 +38,23 @@ impl Constants {
     fn params(&self) -> Params<'static> {
         Params::lif(Param::Shared(self.beta), Param::Shared(self.threshold))
     }
-
-    /// Whether [`normalized_neurons`] can step such neurons.
-    pub fn apply(&self) -> bool {
-        Normalized::applies(&self.dynamics.spec, &self.params())
-    }
 }
 
-/// Spikes `[rows, channels]` of neurons with the potentials `v` (without gradient) and the currents
-/// `x`, both `[rows, channels]`, normalised and multiplied by `weight` plus `bias`; differentiable
-/// in these three. Also, without gradient, the potentials after the step and the mean and variance
-/// `[channels]` of the currents. On Flex, in f32, only.
+/// Spikes `[rows, channels]` of neurons with the potentials `u` (not yet reset, without gradient) and
+/// the currents `x`, both `[rows, channels]`, normalised and multiplied by `weight` plus `bias`;
+/// differentiable in these three. Also, without gradient, the potentials before the reset of this step
+/// and the mean and variance `[channels]` of the currents. On Flex, in f32, only.
 pub fn normalized_neurons(
     x: Tensor<2>,
-    v: Tensor<2>,
+    u: Tensor<2>,
     [weight, bias]: [Tensor<1>; 2],
     constants: Constants,
 ) -> (Tensor<2>, Tensor<2>, [Tensor<1>; 2]) {
-    let (x, v) = (x.into_dispatch(), v.into_dispatch());
+    let (x, u) = (x.into_dispatch(), u.into_dispatch());
     let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
-    let (spikes, v, mean, variance) = Dispatch::normalized_neurons(x, v, weight, bias, constants);
+    let (spikes, u, mean, variance) = Dispatch::normalized_neurons(x, u, weight, bias, constants);
     let statistics = [mean, variance].map(Tensor::from_dispatch);
-    (Tensor::from_dispatch(spikes), Tensor::from_dispatch(v), statistics)
+    (Tensor::from_dispatch(spikes), Tensor::from_dispatch(u), statistics)
 }
 
 /// Backends that run the fused step.
@@ -68,7 +63,7 @@ pub trait NormalizedNeuronsBackend: Backend {
     /// See [`normalized_neurons`].
     fn normalized_neurons(
         x: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        u: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         constants: Constants,
@@ -78,7 +73,6 @@ pub trait NormalizedNeuronsBackend: Backend {
 #[derive(Clone, Debug)]
 struct Inputs {
     x: FlexTensor,
-    v: FlexTensor,
     weight: FlexTensor,
     bias: FlexTensor,
     constants: Constants,
@@ -95,30 +89,31 @@ impl Inputs {
     }
 
     /// Spikes, potentials, mean, variance.
-    fn run(&self) -> ([FlexTensor; 4], Moments) {
-        let (x, v) = (values(&self.x), values(&self.v));
-        let stepped = self.population().forward(x, v, self.constants.epsilon);
+    fn run(&self, u: FlexTensor) -> ([FlexTensor; 4], Moments) {
+        let u = contiguous(u);
+        let x = values(&self.x);
+        let stepped = self.population().forward(x, values(&u), self.constants.epsilon);
         let shape = self.x.layout().shape();
         let channels = [shape[1]];
         let moments = stepped.moments;
         let mean = tensor(moments.mean.clone(), channels);
         let variance = tensor(moments.variance.clone(), channels);
-        let [spikes, v] = [stepped.spikes, stepped.v].map(|of| tensor(of, shape.clone()));
-        ([spikes, v, mean, variance], moments)
+        let [spikes, u] = [stepped.spikes, stepped.u].map(|of| tensor(of, shape.clone()));
+        ([spikes, u, mean, variance], moments)
     }
 }
 
 impl NormalizedNeuronsBackend for Flex {
     fn normalized_neurons(
         x: FlexTensor,
-        v: FlexTensor,
+        u: FlexTensor,
         weight: FlexTensor,
         bias: FlexTensor,
         constants: Constants,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-        let [x, v, weight, bias] = [x, v, weight, bias].map(contiguous);
-        let ([spikes, v, mean, variance], _) = Inputs { x, v, weight, bias, constants }.run();
-        (spikes, v, mean, variance)
+        let [x, weight, bias] = [x, weight, bias].map(contiguous);
+        let ([spikes, u, mean, variance], _) = Inputs { x, weight, bias, constants }.run(u);
+        (spikes, u, mean, variance)
     }
 }
 
@@ -126,14 +121,15 @@ impl NormalizedNeuronsBackend for Flex {
 struct NormalizedNeuronsBackward;
 
 impl Backward<Flex, 3> for NormalizedNeuronsBackward {
-    type State = (Inputs, Arc<Moments>);
+    /// The potentials are those that the step gave, in the same memory.
+    type State = (Inputs, FlexTensor, Arc<Moments>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let d_spikes = contiguous(grads.consume::<Flex>(&ops.node));
-        let (inputs, moments) = ops.state;
-        let (x, v) = (values(&inputs.x), values(&inputs.v));
+        let (inputs, u, moments) = ops.state;
+        let (x, u) = (values(&inputs.x), values(&u));
         let surrogate = inputs.constants.dynamics.surrogate;
-        let found = inputs.population().backward(surrogate, x, v, &moments, values(&d_spikes));
+        let found = inputs.population().backward(surrogate, x, u, &moments, values(&d_spikes));
         let shape = inputs.x.layout().shape().clone();
         let channels = [found.weight.len()];
         let [to_x, to_weight, to_bias] = ops.parents;
@@ -151,22 +147,22 @@ impl Backward<Flex, 3> for NormalizedNeuronsBackward {
 impl<C: CheckpointStrategy> NormalizedNeuronsBackend for Autodiff<Flex, C> {
     fn normalized_neurons(
         x: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        u: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         constants: Constants,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let ((x, gx), (v, _), (weight, gw), (bias, gb)) =
-            (x.into_parts(), v.into_parts(), weight.into_parts(), bias.into_parts());
-        let [x, v, weight, bias] = [x, v, weight, bias].map(contiguous);
-        let inputs = Inputs { x, v, weight, bias, constants };
-        let ([spikes, v, mean, variance], moments) = inputs.run();
+        let ((x, gx), (u, _), (weight, gw), (bias, gb)) =
+            (x.into_parts(), u.into_parts(), weight.into_parts(), bias.into_parts());
+        let [x, weight, bias] = [x, weight, bias].map(contiguous);
+        let inputs = Inputs { x, weight, bias, constants };
+        let ([spikes, u, mean, variance], moments) = inputs.run(u);
         let node = NormalizedNeuronsBackward.prepare::<C>([gx, gw, gb]);
         let spikes = match node.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((inputs, Arc::new(moments)), spikes),
+            OpsKind::Tracked(prep) => prep.finish((inputs, u.clone(), Arc::new(moments)), spikes),
             OpsKind::UnTracked(prep) => prep.finish(spikes),
         };
         let constant = <Self as AutodiffBackend>::from_inner;
-        (spikes, constant(v), constant(mean), constant(variance))
+        (spikes, constant(u), constant(mean), constant(variance))
     }
 }

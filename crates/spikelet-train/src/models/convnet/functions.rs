@@ -202,8 +202,8 @@ pub(super) struct Population {
     pub(super) affine: Affine,
     /// Its running statistics.
     pub(super) running: Statistics,
-    /// Potentials `[batch, h * w * channels]`.
-    pub(super) v: Tensor<2>,
+    /// Potentials `[batch, h * w * channels]` before the reset of the last step.
+    pub(super) u: Tensor<2>,
     /// Equation of the neurons and derivative of their spikes.
     pub(super) dynamics: Dynamics,
     /// Decay of the potentials.
@@ -213,7 +213,7 @@ pub(super) struct Population {
 }
 
 /// One time step of neurons behind a normalisation by the statistics of the batch: spikes,
-/// potentials and running statistics; potentials carry no gradient. `None` where the tensors do
+/// potentials before the reset and running statistics; potentials carry no gradient. `None` where the tensors do
 /// not lie in the memory of the CPU.
 pub(super) fn normalized_step(
     x: &Tensor<4>,
@@ -222,16 +222,16 @@ pub(super) fn normalized_step(
     if !is_f32_on_flex(x) {
         return None;
     }
-    let Population { affine, running, v, dynamics, beta, threshold } = population();
+    let Population { affine, running, u, dynamics, beta, threshold } = population();
     let constants = Constants { dynamics, beta, threshold, epsilon: EPSILON };
     let shape = x.dims();
     let [n, h, w, channels] = shape;
     let rows = [n * h * w, channels];
-    let (x, v) = (x.clone().reshape(rows), v.reshape(rows));
-    let (spikes, v, seen) = normalized_neurons(x, v, [affine.weight, affine.bias], constants);
+    let (x, u) = (x.clone().reshape(rows), u.reshape(rows));
+    let (spikes, u, seen) = normalized_neurons(x, u, [affine.weight, affine.bias], constants);
     let seen = seen.map(|t| t.unsqueeze::<2>());
-    let v = v.inner().reshape([n, h * w * channels]);
-    Some((spikes.reshape(shape), v, follow(running, seen, n * h * w)))
+    let u = u.inner().reshape([n, h * w * channels]);
+    Some((spikes.reshape(shape), u, follow(running, seen, n * h * w)))
 }
 
 /// Each group of `x` `[groups, rows, channels]`, with means and variances `[groups, channels]`.

@@ -350,16 +350,16 @@ impl Pass<'_> {
         };
         let (weight, bias, threshold) = (*weight, *bias, *threshold);
         let Settings { beta, dynamics, .. } = model.settings;
-        let (spikes, v, running) = normalized_step(x, || Population {
+        let (spikes, u, running) = normalized_step(x, || Population {
             affine: Affine { weight: model.vector(weight), bias: model.vector(bias) },
             running: [self.take(), self.take()].map(Tensor::inner),
-            v: self.take(),
+            u: self.take(),
             dynamics,
             beta,
             threshold,
         })?;
         self.next.extend(running);
-        self.next.push(v);
+        self.next.push(u);
         Some(spikes)
     }
 
@@ -411,7 +411,9 @@ impl SequenceModel for Convnet {
         layers.map(|l| Tensor::zeros([batch, l.shape.iter().product()], device)).collect()
     }
 
-    /// In the order of the layers: potentials, masks of drop-out, running mean and variance.
+    /// In the order of the layers: potentials, masks of drop-out, running mean and variance. Between
+    /// detached steps, potentials behind a normalisation are those before the reset
+    /// ([`normalized_step`]).
     fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let running = |id| self.vector(id).inner().unsqueeze::<2>();
