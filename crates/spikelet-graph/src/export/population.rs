@@ -53,7 +53,7 @@ pub(super) fn fours(code: &Code, step: usize, constants: [Option<usize>; 5]) -> 
         && p.reset_delayed
         && !p.fires_at_threshold
         && !p.saturates
-        && p.drive.len() == 0;
+        && p.drive.is_empty();
     let pair = |which: usize, values: &Constant| match (constants[which], values) {
         (Some(constant), _) if values.len() == neurons => {
             Some(format!("0, {}", code.constants[constant].name.to_ascii_uppercase()))
