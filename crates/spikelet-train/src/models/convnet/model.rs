@@ -413,7 +413,7 @@ impl SequenceModel for Convnet {
 
     /// In the order of the layers: potentials, masks of drop-out, running mean and variance. Between
     /// detached steps, potentials behind a normalisation are those before the reset
-    /// ([`normalized_step`]).
+    /// (`normalized_step`).
     fn training_state(&self, batch: usize, device: &Device, seed: u64) -> State {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let running = |id| self.vector(id).inner().unsqueeze::<2>();
