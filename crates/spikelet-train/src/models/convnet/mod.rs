@@ -12,6 +12,7 @@ mod model;
 mod module;
 mod network;
 mod nf_resnet;
+mod pass;
 mod preact_resnet;
 mod rates;
 mod vgg;
