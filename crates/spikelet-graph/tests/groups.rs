@@ -2,9 +2,12 @@
 
 use spikelet_graph::{
     Function, Graph, GraphBuilder, GraphError, Layout, Signal, Tensor, Values,
-    compress::{Bits, CompressError, halve, quantize, remove_neurons},
+    compress::{
+        Bits, CompressError, halve, integer_only, quantize, quantize_channels, remove_neurons,
+    },
     op::GROUP,
 };
+use std::collections::BTreeMap;
 
 fn matrix(rows: usize, columns: usize) -> Tensor {
     let value = |i: usize| ((i * 7919 + 13) % 997) as f32 / 498.5 - 1.0;
@@ -55,8 +58,31 @@ fn rows_of_whole_groups_behind_real_values_get_a_scale_per_group() {
             }
         }
         assert!(matches!(remove_neurons(&small, 0.5, &[]), Err(CompressError::Groups { .. })));
+        // Those that need one scale per output are quantised again.
+        let (again, _) = quantize_channels(&small, bits, &[]).unwrap();
+        assert_eq!(scales(&again, "up"), [3 * GROUP]);
+        assert_eq!(scales(&again, "down"), [GROUP]);
+        let weight = again.node("up").unwrap().op.weights()[0].clone();
+        let back = again.weight("up", &weight).unwrap();
+        let given = before.tensors[&weight.tensor].to_f32();
+        let furthest = back.iter().zip(&given).map(|(b, g)| (b - g).abs()).fold(0.0, f32::max);
+        assert!(furthest <= 1.01 / limit, "{furthest}");
         assert_eq!(Graph::from_bytes(&small.to_bytes().unwrap()).unwrap(), small);
     }
+}
+
+#[test]
+fn integers_alone_have_one_scale_per_output() {
+    let mut graph = GraphBuilder::new("one");
+    graph.input("x", Signal::Dense, &[2 * GROUP]);
+    graph.linear("up", "x", &matrix(GROUP, 2 * GROUP), None, Layout::ByOutput);
+    graph.output("y", "up");
+    let graph = graph.finish().unwrap();
+    let (grouped, _) = quantize(&graph, Bits::Eight, &[]).unwrap();
+    let refused = integer_only(&grouped, &BTreeMap::new()).unwrap_err().to_string();
+    assert!(refused.contains("scale per group"), "{refused}");
+    let (again, _) = quantize_channels(&grouped, Bits::Eight, &[]).unwrap();
+    integer_only(&again, &BTreeMap::new()).unwrap();
 }
 
 #[test]

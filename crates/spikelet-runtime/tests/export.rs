@@ -7,11 +7,12 @@ mod graphs;
 mod native;
 
 use graphs::{
-    SPIKES, VALUES, convolutional, event_based, input, integers, matrix, neurons, recurrent,
+    SPIKES, Spiking, VALUES, convolutional, event_based, input, integers, matrix, neurons,
+    recurrent,
 };
 use native::{Built, built};
 use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Signal,
+    Graph, GraphBuilder, Layout, Pooling, Signal,
     compress::{Bits, quantize},
     export::{Target, export, memory},
 };
@@ -108,6 +109,65 @@ fn long_lists_of_events_add_up() {
     let [_, graph] = integers(&g.finish().unwrap());
     let x: Vec<f32> = (0..600 * 12).map(|k| f32::from(u8::from(k % 600 <= k / 11))).collect();
     compare("wide", &graph, &x);
+}
+
+/// Convolutions of events: strides, padding, edges that no window covers, outputs that fill no word,
+/// more rows than a half of a word counts, and pooling that counts events or cannot.
+#[test]
+fn convolutions_of_events_give_the_bits_of_the_runtime() {
+    let average = Some((Pooling::Average, [2, 2], [2, 2]));
+    let plain = Spiking {
+        map: [5, 6, 3],
+        pool: None,
+        kernel: [3, 2],
+        stride: [1, 1],
+        padding: [1, 0],
+        outputs: 6,
+    };
+    let events = ["conv_i8("].as_slice();
+    let pooled = ["pool_events(", "conv_i8("].as_slice();
+    let values = ["pool(", "conv_values("].as_slice();
+    let few = ["pool(", "conv_window("].as_slice();
+    let cases = [
+        ("strided", Spiking { stride: [2, 3], padding: [2, 1], outputs: 16, ..plain }, events),
+        (
+            "many",
+            Spiking { map: [5, 5, 40], kernel: [5, 5], padding: [2, 2], outputs: 37, ..plain },
+            events,
+        ),
+        ("average", Spiking { map: [7, 9, 4], pool: average, outputs: 64, ..plain }, pooled),
+        (
+            "sum",
+            Spiking { pool: Some((Pooling::Sum, [2, 3], [2, 3])), outputs: 19, ..plain },
+            pooled,
+        ),
+        (
+            "ninth",
+            Spiking { map: [6, 6, 8], pool: Some((Pooling::Average, [3, 3], [3, 3])), ..plain },
+            few,
+        ),
+        (
+            "overlap",
+            Spiking { map: [6, 6, 12], pool: Some((Pooling::Sum, [2, 2], [1, 1])), ..plain },
+            values,
+        ),
+        (
+            "largest",
+            Spiking { map: [6, 6, 12], pool: Some((Pooling::Max, [2, 2], [2, 2])), ..plain },
+            &["pool("],
+        ),
+    ];
+    for (name, case, helpers) in cases {
+        let [_, graph] = integers(&case.graph());
+        let source = &export(&graph, Target::C99).unwrap();
+        let step = source.iter().find(|file| file.name == "network.c").unwrap();
+        let step = step.content.split_once("void network_step").unwrap().1;
+        for helper in helpers {
+            assert!(step.contains(helper), "{name}: no {helper}");
+        }
+        let [height, width, _] = case.map;
+        compare(&format!("spiking-{name}"), &graph, &input(height * width * 2, 12));
+    }
 }
 
 /// Readings that are none, and a state that is saved, damaged and restored.

@@ -62,7 +62,7 @@ pub fn quantize(
 }
 
 /// [`quantize`] with one scale per output channel throughout, as graphs computed in integers alone
-/// need it.
+/// need it; integers with a scale per group are quantised again.
 ///
 /// # Errors
 /// As there.
@@ -72,7 +72,25 @@ pub fn quantize_channels(
     keep: &[&str],
 ) -> Result<(Graph, Vec<QuantizedTensor>), CompressError> {
     graph.validate()?;
-    quantize_with(graph, bits, keep, &BTreeSet::new())
+    quantize_with(&without_groups(graph)?, bits, keep, &BTreeSet::new())
+}
+
+/// The graph with floats for weights that have a scale per group.
+fn without_groups(graph: &Graph) -> Result<Graph, CompressError> {
+    let mut result = graph.clone();
+    for (before, after) in graph.nodes.iter().zip(&mut result.nodes) {
+        for (weight, new) in before.op.weights().into_iter().zip(after.op.weights_mut()) {
+            let Some(scale) = &weight.scale else { continue };
+            if graph.tensor(&before.name, scale)?.shape.len() == 2 {
+                let shape = &graph.tensor(&before.name, &weight.tensor)?.shape;
+                let values = Tensor::f32(shape, graph.weight(&before.name, weight)?)?;
+                result.tensors.insert(weight.tensor.clone(), values);
+                result.tensors.remove(scale);
+                new.scale = None;
+            }
+        }
+    }
+    Ok(result)
 }
 
 fn quantize_with(

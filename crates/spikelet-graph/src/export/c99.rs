@@ -143,8 +143,17 @@ fn source(graph: &Graph, code: &Code) -> String {
     if helpers.contains("NEON") {
         out += NEON;
     }
+    if helpers.contains("ALONE") || !populations.is_empty() {
+        out += ALONE;
+    }
+    if helpers.contains("SIMD32") {
+        out += SIMD32;
+    }
     for (name, value, _) in text::NUMBERS.iter().filter(|(name, ..)| helpers.contains(name)) {
         let _ = writeln!(out, "#define {name} {value}");
+    }
+    for (name, value) in text::conv_limits(code).into_iter().flatten() {
+        let _ = writeln!(out, "#define {name} {value}u");
     }
     for constant in &code.constants {
         out += &table(code, constant);
@@ -163,6 +172,22 @@ const NEON: &str = "
 #if defined(__aarch64__) && !defined(__AARCH64EB__)
 #include <arm_neon.h>
 #define NEON
+#endif
+";
+
+/// Innermost loops keep their registers to themselves.
+const ALONE: &str = "
+#ifdef __GNUC__
+#define ALONE __attribute__((noinline))
+#else
+#define ALONE
+#endif
+";
+
+/// Two bytes an instruction.
+const SIMD32: &str = "
+#ifdef __ARM_FEATURE_SIMD32
+#include <arm_acle.h>
 #endif
 ";
 
@@ -209,7 +234,7 @@ const WORDS: population::Words = population::Words {
         true => format!("(({condition}) ? 65536 : 0)"),
         false => format!("(({condition}) ? 1.0f : 0.0f)"),
     },
-    list: "list[n] = (index_type)j; ++n;",
+    list: "*at = (index_type)j; ++at;",
     fired: |condition| format!("const int fired = {condition};"),
 };
 
@@ -228,17 +253,17 @@ fn function(code: &Code, call: &Call) -> Option<String> {
     let name = super::identifier(&population.name);
     let _ = writeln!(
         text,
-        "\nstatic void population_{name}_{step}(num *v, {second}const num *current, {to})\n{{"
+        "\nstatic ALONE void population_{name}_{step}(num *v, {second}const num *current, {to})\n{{"
     );
     text += "    uint32_t j = 0u;\n";
     let fires = population.model != crate::program::Model::Li;
     if fires {
-        text += "    uint32_t n = 0u;\n";
+        text += "    event_list at = list;\n";
     }
     if let Some(fours) = population::fours(code, *step, *constants) {
         let _ = writeln!(
             text,
-            "#ifdef NEON\n    n = lif_neon(v, current, {fours}, list);\n    j = {}u;\n#endif",
+            "#ifdef NEON\n    at = &list[lif_neon(v, current, {fours}, list)];\n    j = {}u;\n#endif",
             len / 4 * 4
         );
     }
@@ -248,7 +273,7 @@ fn function(code: &Code, call: &Call) -> Option<String> {
     }
     text += "    }\n";
     if fires {
-        text += "    *count = n;\n";
+        text += "    *count = (uint32_t)(at - list);\n";
     }
     Some(text + "}\n")
 }

@@ -1,6 +1,6 @@
 //! A program as calls of helper functions on constants and arrays, the same in every language.
 
-use super::products;
+use super::fusion::Fusion;
 use crate::{
     error::GraphError,
     graph::Graph,
@@ -9,7 +9,7 @@ use crate::{
         BufferId, Constant, Content, Convolution, Factor, Program, Source, Step, Window, fixed,
     },
 };
-use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
+use alloc::{format, string::String, vec, vec::Vec};
 
 /// Float convolutions with at least as many weights run in another order on a host.
 const PACKED: usize = 1 << 14;
@@ -113,8 +113,8 @@ impl Code {
             slots: Vec::new(),
             program: program.clone(),
         };
-        let fused = products::fused(&program);
-        code.place(&fused);
+        let fusion = Fusion::new(&program);
+        code.place(&fusion);
         let normal = (!graph.task.mean.is_empty()).then(|| {
             let mut named = |name: &str, values: &Vec<f32>| {
                 let values = Constant::F32(values.clone());
@@ -124,10 +124,10 @@ impl Code {
         });
         let mut steps = program.steps.iter().enumerate();
         while let Some((index, step)) = steps.next() {
-            if fused.contains_key(&index) {
-                code.product(&program.steps[index..]);
+            if let Some(fused) = fusion.first.get(&index) {
+                code.product(*fused, &program.steps[index..]);
                 steps.nth(1);
-            } else {
+            } else if !fusion.gone.contains(&index) {
                 code.step(graph, index, step, normal)?;
             }
         }
@@ -135,22 +135,9 @@ impl Code {
     }
 
     /// Gives buffers that survive a field, and the others a slot of their kind.
-    fn place(&mut self, fused: &BTreeMap<usize, BufferId>) {
+    fn place(&mut self, fusion: &Fusion) {
         let buffers = &self.program.buffers;
-        let mut lives: Vec<Option<[usize; 2]>> = vec![None; buffers.len()];
-        for (time, step) in self.program.steps.iter().enumerate() {
-            step.for_each_buffer(|buffer| {
-                let life = lives[buffer].get_or_insert([time, time]);
-                life[1] = time;
-            });
-        }
-        // Their sums stay in registers.
-        fused.values().for_each(|sums| lives[*sums] = None);
-        for output in &self.program.outputs {
-            if let Some(life) = &mut lives[*output] {
-                life[1] = self.program.steps.len();
-            }
-        }
+        let lives = fusion.lives(&self.program);
         // Large buffers first: small ones share their slots.
         let mut order: Vec<usize> = (0..buffers.len()).collect();
         order.sort_by_key(|index| (core::cmp::Reverse(buffers[*index].len), *index));
@@ -390,7 +377,7 @@ impl Code {
         there.unwrap_or_else(|| self.constant("table", name, values()))
     }
 
-    fn shape(&mut self, shape: Convolution) -> usize {
+    pub(super) fn shape(&mut self, shape: Convolution) -> usize {
         self.shapes.push(shape);
         self.shapes.len() - 1
     }

@@ -109,9 +109,12 @@ static void clear_sums(int32_t *to, uint32_t len)
 //! begin
 static void begin(num *to, uint32_t len, const num *bias, uint32_t channels)
 {
-    uint32_t i;
-    for (i = 0u; i < len; ++i) {
-        to[i] = bias[i % channels];
+    uint32_t start;
+    uint32_t j;
+    for (start = 0u; start < len; start += channels) {
+        for (j = 0u; j < channels; ++j) {
+            to[start + j] = bias[j];
+        }
     }
 }
 
@@ -138,12 +141,24 @@ static void rows_i8(int32_t *to, uint32_t len, const int8_t *rows, const index_t
     }
 }
 
+//! even_bytes
+/* Adds the even bytes of a word in halves. */
+static inline uint32_t even_bytes(uint32_t sum, uint32_t word)
+{
+#ifdef __ARM_FEATURE_SIMD32
+    return (uint32_t)__uxtab16(sum, word);
+#else
+    return sum + (word & 0x00FF00FFu);
+#endif
+}
+
 //! finish_four: scale
-/* Four outputs of a product: of sums of words, and of sums of their odd bytes in halves. */
-static inline void finish_four(num *to, uint32_t len, uint32_t words, uint32_t odd, int32_t surplus,
+/* Four outputs of a product: of sums of words without their lowest byte, and of sums of their even bytes
+   in halves. */
+static inline void finish_four(num *to, uint32_t len, uint32_t upper, uint32_t even, int32_t surplus,
                                const int32_t *factor, uint32_t each, uint32_t shift)
 {
-    const uint32_t even = words - (odd << 8);
+    const uint32_t odd = upper - ((even >> 16) << 8);
     to[0] += scale((int32_t)(even & 0xFFFFu) - surplus, factor[0], shift);
     if (len > 1u) {
         to[1] += scale((int32_t)(odd & 0xFFFFu) - surplus, factor[each], shift);
@@ -221,10 +236,11 @@ static inline uint32_t product_neon(num *to, uint32_t len, const uint32_t *rows,
 
 //! lif_neon: scale_four
 #ifdef NEON
-/* Populations of LIF neurons whose reset comes a step later, four neurons at a time, as many as come in
-   fours; how many fired. Decays and thresholds are one for all, or one each. */
-static inline uint32_t lif_neon(num *v, const num *current, uint32_t len, int32_t decay,
-                                const int32_t *decays, int32_t threshold,
+/* Populations of LIF neurons that subtract their threshold, at once or a step later, four neurons at a
+   time, as many as come in fours; how many fired. Decays and thresholds are one for all, or one each;
+   `equal` is 1 if a potential of the threshold fires. */
+static inline uint32_t lif_neon(num *v, const num *current, uint32_t len, int is_late, int32_t equal,
+                                int32_t decay, const int32_t *decays, int32_t threshold,
                                 const int32_t *thresholds, event_list list)
 {
     const int64x2_t right = vdupq_n_s64(-16);
@@ -234,11 +250,12 @@ static inline uint32_t lif_neon(num *v, const num *current, uint32_t len, int32_
         const int32x4_t d = (decays == 0) ? vdupq_n_s32(decay) : vld1q_s32(&decays[j]);
         const int32x4_t th = (thresholds == 0) ? vdupq_n_s32(threshold) : vld1q_s32(&thresholds[j]);
         const int32x4_t before = vld1q_s32(&v[j]);
-        const int32x4_t reset = vandq_s32(th, vreinterpretq_s32_u32(vcgtq_s32(before, th)));
         const int32x4_t sum = vaddq_s32(scale_four(before, d, right), vld1q_s32(&current[j]));
-        const int32x4_t w = vsubq_s32(sum, reset);
+        const int32x4_t least = vsubq_s32(th, vdupq_n_s32(equal));
+        const uint32x4_t was_over = vcgtq_s32((is_late != 0) ? before : sum, least);
+        const int32x4_t w = vsubq_s32(sum, vandq_s32(th, vreinterpretq_s32_u32(was_over)));
         /* 16 bits a neuron. */
-        const uint16x4_t over = vmovn_u32(vcgtq_s32(w, th));
+        const uint16x4_t over = vmovn_u32((is_late != 0) ? vcgtq_s32(w, least) : was_over);
         const uint64_t fired = vget_lane_u64(vreinterpret_u64_u16(over), 0);
         vst1q_s32(&v[j], w);
         if (fired == 0u) {
@@ -253,12 +270,11 @@ static inline uint32_t lif_neon(num *v, const num *current, uint32_t len, int32_
 }
 #endif
 
-//! product_i8: finish_four product_neon
+//! product_i8: even_bytes finish_four product_neon
 /* Adds a product with events. A word holds four weights plus 128: sums of 16 bits hold 256 events. */
 static void product_i8(num *to, uint32_t len, const uint32_t *rows, const index_type *list,
                        uint32_t count, const int32_t *factor, uint32_t channels, uint32_t shift)
 {
-    const uint32_t bytes = 0x00FF00FFu;
     const uint32_t width = (len + 3u) / 4u;
     const uint32_t each = (channels == 1u) ? 0u : 1u;
     const int32_t surplus = (int32_t)(128u * count);
@@ -283,51 +299,157 @@ static void product_i8(num *to, uint32_t len, const uint32_t *rows, const index_
         const int32_t *f = &factor[4u * word * each];
         const uint32_t left = len - 4u * word;
         num *y = &to[4u * word];
-        uint32_t sum_a = 0u, odd_a = 0u;
+        uint32_t upper_a = 0u, even_a = 0u;
         if (left > 12u) {
-            uint32_t sum_b = 0u, odd_b = 0u, sum_c = 0u, odd_c = 0u, sum_d = 0u, odd_d = 0u;
+            uint32_t upper_b = 0u, even_b = 0u, upper_c = 0u, even_c = 0u, upper_d = 0u, even_d = 0u;
             for (k = 0u; k < count; ++k) {
                 const uint32_t *at = &row[(uint32_t)list[k] * width];
-                sum_a += at[0];
-                odd_a += (at[0] >> 8) & bytes;
-                sum_b += at[1];
-                odd_b += (at[1] >> 8) & bytes;
-                sum_c += at[2];
-                odd_c += (at[2] >> 8) & bytes;
-                sum_d += at[3];
-                odd_d += (at[3] >> 8) & bytes;
+                upper_a += at[0] >> 8;
+                even_a = even_bytes(even_a, at[0]);
+                upper_b += at[1] >> 8;
+                even_b = even_bytes(even_b, at[1]);
+                upper_c += at[2] >> 8;
+                even_c = even_bytes(even_c, at[2]);
+                upper_d += at[3] >> 8;
+                even_d = even_bytes(even_d, at[3]);
             }
-            finish_four(&y[4], 4u, sum_b, odd_b, surplus, &f[4u * each], each, shift);
-            finish_four(&y[8], 4u, sum_c, odd_c, surplus, &f[8u * each], each, shift);
-            finish_four(&y[12], left - 12u, sum_d, odd_d, surplus, &f[12u * each], each, shift);
+            finish_four(&y[4], 4u, upper_b, even_b, surplus, &f[4u * each], each, shift);
+            finish_four(&y[8], 4u, upper_c, even_c, surplus, &f[8u * each], each, shift);
+            finish_four(&y[12], left - 12u, upper_d, even_d, surplus, &f[12u * each], each, shift);
             word += 4u;
         } else {
             for (k = 0u; k < count; ++k) {
                 const uint32_t four = row[(uint32_t)list[k] * width];
-                sum_a += four;
-                odd_a += (four >> 8) & bytes;
+                upper_a += four >> 8;
+                even_a = even_bytes(even_a, four);
             }
             word += 1u;
         }
-        finish_four(y, left, sum_a, odd_a, surplus, f, each, shift);
+        finish_four(y, left, upper_a, even_a, surplus, f, each, shift);
     }
 }
 
-//! product_values: scale
-/* Adds a product with a few values. */
+//! finish_fours: scale_four
+#ifdef NEON
+/* Adds sums of weights to outputs, as many as come in fours; how many. */
+static inline uint32_t finish_fours(num *to, uint32_t len, const int32_t *sums,
+                                    const int32_t *factor, uint32_t each, uint32_t shift)
+{
+    const int64x2_t right = vdupq_n_s64(-(int64_t)shift);
+    const uint32_t fours = len / 4u * 4u;
+    const num *const end = &to[fours];
+    int32x4_t f = vdupq_n_s32(factor[0]);
+    while (to != end) {
+        if (each != 0u) {
+            f = vld1q_s32(factor);
+            factor = &factor[4];
+        }
+        vst1q_s32(to, vaddq_s32(vld1q_s32(to), scale_four(vld1q_s32(sums), f, right)));
+        to = &to[4];
+        sums = &sums[4];
+    }
+    return fours;
+}
+#endif
+
+//! finish_sums: scale finish_fours
+/* Adds sums of weights to outputs. */
+static inline void finish_sums(num *to, uint32_t len, const int32_t *sums, const int32_t *factor,
+                               uint32_t each, uint32_t shift)
+{
+    uint32_t j = 0u;
+#ifdef NEON
+    j = finish_fours(to, len, sums, factor, each, shift);
+#endif
+    for (; j < len; ++j) {
+        to[j] += scale(sums[j], factor[each * j], shift);
+    }
+}
+
+//! some_values
+/* Adds columns of rows from the first on, each row times its value, to sums or to zero. */
+static ALONE void some_values(int32_t *sums, uint32_t len, int is_new, const int8_t *const *rows,
+                              uint32_t first, const int32_t *x, uint32_t count)
+{
+    uint32_t j = 0u;
+    uint32_t k;
+#ifdef NEON
+    for (; j + 16u <= len; j += 16u) {
+        int32x4_t a = (is_new != 0) ? vdupq_n_s32(0) : vld1q_s32(&sums[j]);
+        int32x4_t b = (is_new != 0) ? vdupq_n_s32(0) : vld1q_s32(&sums[j + 4u]);
+        int32x4_t c = (is_new != 0) ? vdupq_n_s32(0) : vld1q_s32(&sums[j + 8u]);
+        int32x4_t d = (is_new != 0) ? vdupq_n_s32(0) : vld1q_s32(&sums[j + 12u]);
+        for (k = 0u; k < count; ++k) {
+            const int8x16_t w = vld1q_s8(&rows[k][first + j]);
+            const int16x8_t low = vmovl_s8(vget_low_s8(w));
+            const int16x8_t high = vmovl_high_s8(w);
+            a = vmlaq_n_s32(a, vmovl_s16(vget_low_s16(low)), x[k]);
+            b = vmlaq_n_s32(b, vmovl_high_s16(low), x[k]);
+            c = vmlaq_n_s32(c, vmovl_s16(vget_low_s16(high)), x[k]);
+            d = vmlaq_n_s32(d, vmovl_high_s16(high), x[k]);
+        }
+        vst1q_s32(&sums[j], a);
+        vst1q_s32(&sums[j + 4u], b);
+        vst1q_s32(&sums[j + 8u], c);
+        vst1q_s32(&sums[j + 12u], d);
+    }
+#endif
+    for (; j + 4u <= len; j += 4u) {
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        if (is_new == 0) {
+            a = sums[j];
+            b = sums[j + 1u];
+            c = sums[j + 2u];
+            d = sums[j + 3u];
+        }
+        for (k = 0u; k < count; ++k) {
+            const int8_t *w = &rows[k][first + j];
+            a += x[k] * w[0];
+            b += x[k] * w[1];
+            c += x[k] * w[2];
+            d += x[k] * w[3];
+        }
+        sums[j] = a;
+        sums[j + 1u] = b;
+        sums[j + 2u] = c;
+        sums[j + 3u] = d;
+    }
+    for (; j < len; ++j) {
+        int32_t sum = (is_new != 0) ? 0 : sums[j];
+        for (k = 0u; k < count; ++k) {
+            sum += x[k] * rows[k][first + j];
+        }
+        sums[j] = sum;
+    }
+}
+
+//! product_rows: finish_sums some_values
+/* Adds a product with rows of which each has a value. */
+static void product_rows(num *to, uint32_t len, const int8_t *const *rows, const int32_t *x,
+                         uint32_t count, const int32_t *factor, uint32_t channels, uint32_t shift)
+{
+    const uint32_t each = (channels == 1u) ? 0u : 1u;
+    int32_t sums[16];
+    uint32_t j;
+    for (j = 0u; j < len; j += 16u) {
+        const uint32_t block = (len - j < 16u) ? (len - j) : 16u;
+        some_values(sums, block, 1, rows, j, x, count);
+        finish_sums(&to[j], block, sums, &factor[each * j], each, shift);
+    }
+}
+
+//! product_values: product_rows
+/* Adds a product with up to 16 values. */
 static void product_values(num *to, uint32_t len, const int8_t *rows, const int32_t *x,
                            uint32_t inputs, const int32_t *factor, uint32_t channels,
                            uint32_t shift)
 {
+    const int8_t *row[16];
     uint32_t i;
-    uint32_t j;
-    for (j = 0u; j < len; ++j) {
-        int32_t sum = 0;
-        for (i = 0u; i < inputs; ++i) {
-            sum += x[i] * rows[i * len + j];
-        }
-        to[j] += scale(sum, factor[(channels == 1u) ? 0u : j], shift);
+    for (i = 0u; i < inputs; ++i) {
+        row[i] = &rows[i * len];
     }
+    product_rows(to, len, row, x, inputs, factor, channels, shift);
 }
 
 //! nibble
@@ -398,18 +520,66 @@ static void rows_f32(float *to, uint32_t len, const float *rows, const index_typ
     }
 }
 
-//! values_i8
+//! values_i8: some_values
+/* Values that are zero add nothing. */
 static void values_i8(int32_t *to, uint32_t len, const int8_t *rows, const int32_t *x,
                       uint32_t inputs)
 {
+    const int8_t *row[32];
+    int32_t value[32];
+    uint32_t i;
+    uint32_t n = 0u;
+    for (i = 0u; i < inputs; ++i) {
+        if (x[i] != 0) {
+            row[n] = &rows[i * len];
+            value[n] = x[i];
+            ++n;
+            if (n == 32u) {
+                some_values(to, len, 0, row, 0u, value, n);
+                n = 0u;
+            }
+        }
+    }
+    some_values(to, len, 0, row, 0u, value, n);
+}
+
+//! dots_i8
+/* Values that are multiplied with rows by output, of which there are few: two at a time. */
+static void dots_i8(int32_t *to, uint32_t len, const int8_t *rows, const int32_t *x, uint32_t inputs)
+{
     uint32_t i;
     uint32_t j;
-    for (i = 0u; i < inputs; ++i) {
-        const int8_t *row = &rows[i * len];
-        if (x[i] != 0) {
-            for (j = 0u; j < len; ++j) {
-                to[j] += x[i] * row[j];
+    for (j = 0u; j < len; j += 2u) {
+        const int8_t *row = &rows[j * inputs];
+        /* An odd last row is multiplied twice and counted once. */
+        const int8_t *next = (j + 1u < len) ? &row[inputs] : row;
+        int32_t a = 0, b = 0;
+        i = 0u;
+#ifdef NEON
+        {
+            int32x4_t c = vdupq_n_s32(0);
+            int32x4_t d = c;
+            for (; i + 8u <= inputs; i += 8u) {
+                const int32x4_t low = vld1q_s32(&x[i]);
+                const int32x4_t high = vld1q_s32(&x[i + 4u]);
+                const int16x8_t v = vmovl_s8(vld1_s8(&row[i]));
+                const int16x8_t w = vmovl_s8(vld1_s8(&next[i]));
+                c = vmlaq_s32(c, vmovl_s16(vget_low_s16(v)), low);
+                c = vmlaq_s32(c, vmovl_high_s16(v), high);
+                d = vmlaq_s32(d, vmovl_s16(vget_low_s16(w)), low);
+                d = vmlaq_s32(d, vmovl_high_s16(w), high);
             }
+            a = vaddvq_s32(c);
+            b = vaddvq_s32(d);
+        }
+#endif
+        for (; i < inputs; ++i) {
+            a += x[i] * row[i];
+            b += x[i] * next[i];
+        }
+        to[j] += a;
+        if (j + 1u < len) {
+            to[j + 1u] += b;
         }
     }
 }
@@ -457,6 +627,252 @@ static void dot_f32(float *to, uint32_t len, const float *rows, const float *x, 
             l[i % 8u] += product;
         }
         to[j] += ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    }
+}
+
+//! add_four
+/* Four sums: of sums of words without their lowest byte, and of sums of their even bytes in halves. */
+static inline void add_four(int32_t *sums, int is_new, uint32_t upper, uint32_t even,
+                            int32_t surplus)
+{
+    const uint32_t odd = upper - ((even >> 16) << 8);
+    const int32_t a = (int32_t)(even & 0xFFFFu) - surplus;
+    const int32_t b = (int32_t)(odd & 0xFFFFu) - surplus;
+    const int32_t c = (int32_t)(even >> 16) - surplus;
+    const int32_t d = (int32_t)(odd >> 16) - surplus;
+    sums[0] = (is_new != 0) ? a : (sums[0] + a);
+    sums[1] = (is_new != 0) ? b : (sums[1] + b);
+    sums[2] = (is_new != 0) ? c : (sums[2] + c);
+    sums[3] = (is_new != 0) ? d : (sums[3] + d);
+}
+
+//! add_rows: even_bytes add_four
+/* Adds rows of words that hold four weights plus 128: an even number of them, up to 256, to sums
+   or to zero. */
+static ALONE void add_rows(int32_t *sums, uint32_t len, int is_new, const uint32_t *const *rows,
+                           uint32_t count)
+{
+    const int32_t surplus = (int32_t)(128u * count);
+    uint32_t j = 0u;
+    uint32_t k;
+#ifdef NEON
+    const int32x4_t less = vdupq_n_s32(surplus);
+    while (j + 16u <= len) {
+        const uint32_t block = (j + 64u <= len) ? 64u : 16u;
+        uint16x8_t a[8];
+        for (k = 0u; k < 8u; ++k) {
+            a[k] = vdupq_n_u16(0u);
+        }
+        for (k = 0u; (k < count) && (block == 64u); k += 2u) {
+            const uint8_t *p = (const uint8_t *)&rows[k][j / 4u];
+            const uint8_t *q = (const uint8_t *)&rows[k + 1u][j / 4u];
+            /* Two bytes add up to nine bits. */
+            const uint8x16_t p0 = vld1q_u8(p);
+            const uint8x16_t p1 = vld1q_u8(&p[16]);
+            const uint8x16_t p2 = vld1q_u8(&p[32]);
+            const uint8x16_t p3 = vld1q_u8(&p[48]);
+            const uint8x16_t q0 = vld1q_u8(q);
+            const uint8x16_t q1 = vld1q_u8(&q[16]);
+            const uint8x16_t q2 = vld1q_u8(&q[32]);
+            const uint8x16_t q3 = vld1q_u8(&q[48]);
+            a[0] = vaddq_u16(a[0], vaddl_u8(vget_low_u8(p0), vget_low_u8(q0)));
+            a[1] = vaddq_u16(a[1], vaddl_high_u8(p0, q0));
+            a[2] = vaddq_u16(a[2], vaddl_u8(vget_low_u8(p1), vget_low_u8(q1)));
+            a[3] = vaddq_u16(a[3], vaddl_high_u8(p1, q1));
+            a[4] = vaddq_u16(a[4], vaddl_u8(vget_low_u8(p2), vget_low_u8(q2)));
+            a[5] = vaddq_u16(a[5], vaddl_high_u8(p2, q2));
+            a[6] = vaddq_u16(a[6], vaddl_u8(vget_low_u8(p3), vget_low_u8(q3)));
+            a[7] = vaddq_u16(a[7], vaddl_high_u8(p3, q3));
+        }
+        for (; k < count; ++k) {
+            const uint8x16_t w = vld1q_u8((const uint8_t *)&rows[k][j / 4u]);
+            a[0] = vaddw_u8(a[0], vget_low_u8(w));
+            a[1] = vaddw_high_u8(a[1], w);
+        }
+        for (k = 0u; k < block / 8u; ++k) {
+            int32_t *y = &sums[j + 8u * k];
+            const int32x4_t low = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(a[k])));
+            const int32x4_t high = vreinterpretq_s32_u32(vmovl_high_u16(a[k]));
+            int32x4_t c = vsubq_s32(low, less);
+            int32x4_t d = vsubq_s32(high, less);
+            if (is_new == 0) {
+                c = vaddq_s32(c, vld1q_s32(y));
+                d = vaddq_s32(d, vld1q_s32(&y[4]));
+            }
+            vst1q_s32(y, c);
+            vst1q_s32(&y[4], d);
+        }
+        j += block;
+    }
+#endif
+    for (; j + 16u <= len; j += 16u) {
+        uint32_t even_a = 0u, upper_a = 0u, even_b = 0u, upper_b = 0u;
+        uint32_t even_c = 0u, upper_c = 0u, even_d = 0u, upper_d = 0u;
+        for (k = 0u; k < count; ++k) {
+            const uint32_t *at = &rows[k][j / 4u];
+            upper_a += at[0] >> 8;
+            even_a = even_bytes(even_a, at[0]);
+            upper_b += at[1] >> 8;
+            even_b = even_bytes(even_b, at[1]);
+            upper_c += at[2] >> 8;
+            even_c = even_bytes(even_c, at[2]);
+            upper_d += at[3] >> 8;
+            even_d = even_bytes(even_d, at[3]);
+        }
+        add_four(&sums[j], is_new, upper_a, even_a, surplus);
+        add_four(&sums[j + 4u], is_new, upper_b, even_b, surplus);
+        add_four(&sums[j + 8u], is_new, upper_c, even_c, surplus);
+        add_four(&sums[j + 12u], is_new, upper_d, even_d, surplus);
+    }
+    for (; j + 4u <= len; j += 4u) {
+        uint32_t even = 0u, upper = 0u;
+        for (k = 0u; k < count; ++k) {
+            const uint32_t four = rows[k][j / 4u];
+            upper += four >> 8;
+            even = even_bytes(even, four);
+        }
+        add_four(&sums[j], is_new, upper, even, surplus);
+    }
+    for (; j < len; ++j) {
+        int32_t sum = (is_new != 0) ? 0 : sums[j];
+        for (k = 0u; k < count; ++k) {
+            sum += (int32_t)((rows[k][j / 4u] >> (8u * (j % 4u))) & 255u) - 128;
+        }
+        sums[j] = sum;
+    }
+}
+
+//! pool_events
+/* Events of a map to those of a map in which every window of columns is one column; rows stay apart. */
+static void pool_events(event_list list, uint32_t *count, const conv_shape *p)
+{
+    uint32_t k = 0u;
+    uint32_t n = 0u;
+    uint32_t y;
+    uint32_t x;
+    uint32_t at = 0u;
+    for (y = 0u; y < p->height; ++y) {
+        for (x = 0u; x < p->width; ++x) {
+            const uint32_t column = x / p->kernel_w;
+            const uint32_t to = (y * p->out_w + column) * p->inputs;
+            const uint32_t end = at + p->inputs;
+            for (; (k < *count) && (list[k] < end); ++k) {
+                if (column < p->out_w) {
+                    list[n] = (index_type)(list[k] - at + to);
+                    ++n;
+                }
+            }
+            at = end;
+        }
+    }
+    *count = n;
+}
+
+//! conv_i8: add_rows finish_sums
+/* Adds a convolution of events: the rows of the kernel that an output sees are picked, then added. As
+   many rows of the map as `tall` says are one. */
+static void conv_i8(num *to, uint32_t len, const uint32_t *rows, const conv_shape *s, uint32_t tall,
+                    const index_type *list, uint32_t count, const int32_t *factor,
+                    uint32_t channels, uint32_t shift)
+{
+    index_type starts[CONV_POSITIONS + 1u];
+    const uint32_t *picked[256];
+    int32_t sums[CONV_OUTPUTS];
+    const uint32_t width = (s->outputs + 3u) / 4u;
+    const uint32_t positions = s->height * tall * s->width;
+    uint32_t i;
+    uint32_t k = 0u;
+    num *out = to;
+    (void)len;
+    for (i = 0u; i <= positions; ++i) {
+        const uint32_t first = i * s->inputs;
+        while ((k < count) && (list[k] < first)) {
+            ++k;
+        }
+        starts[i] = (index_type)k;
+    }
+    for (i = 0u; i < s->out_h * s->out_w; ++i) {
+        const uint32_t top = (i / s->out_w) * s->stride_h;
+        const uint32_t left = (i % s->out_w) * s->stride_w;
+        const uint32_t x = (left > s->padding_w) ? (left - s->padding_w) : 0u;
+        const uint32_t right = left + s->kernel_w;
+        const uint32_t seen = (right > s->padding_w) ? (right - s->padding_w) : 0u;
+        const uint32_t past = (seen < s->width) ? seen : s->width;
+        int is_new = 1;
+        uint32_t n = 0u;
+        uint32_t row;
+        for (row = 0u; row < s->kernel_h * tall; ++row) {
+            const uint32_t y = top * tall + row - s->padding_h * tall;
+            /* What is negative is too large. */
+            if ((y < s->height * tall) && (x < past)) {
+                const uint32_t end = starts[y * s->width + past];
+                const uint32_t tap = (row / tall) * s->kernel_w + s->padding_w;
+                const uint32_t base = (tap - left - y * s->width) * s->inputs * width;
+                k = starts[y * s->width + x];
+                while (k < end) {
+                    const uint32_t more = (end - k < 256u - n) ? (end - k) : (256u - n);
+                    const index_type *event = &list[k];
+                    const index_type *const last = &event[more];
+                    const uint32_t **pick = &picked[n];
+                    while (event != last) {
+                        *pick = &rows[*event * width + base];
+                        ++pick;
+                        ++event;
+                    }
+                    k += more;
+                    n += more;
+                    if (n == 256u) {
+                        add_rows(sums, s->outputs, is_new, picked, n);
+                        is_new = 0;
+                        n = 0u;
+                    }
+                }
+            }
+        }
+        if ((n % 2u) != 0u) {
+            /* The row behind the last is of zeros. */
+            picked[n] = &rows[s->kernel_h * s->kernel_w * s->inputs * width];
+            ++n;
+        }
+        add_rows(sums, s->outputs, is_new, picked, n);
+        finish_sums(out, s->outputs, sums, factor, (channels == 1u) ? 0u : 1u, shift);
+        out += s->outputs;
+    }
+}
+
+//! conv_window: product_rows
+/* Adds a convolution of values, of which an output sees up to 64: they are picked, then multiplied. */
+static void conv_window(num *to, uint32_t len, const int8_t *rows, const conv_shape *s,
+                        const int32_t *values, const int32_t *factor, uint32_t channels,
+                        uint32_t shift)
+{
+    const int8_t *row[64];
+    int32_t value[64];
+    uint32_t i;
+    uint32_t ky;
+    uint32_t kx;
+    uint32_t c;
+    (void)len;
+    for (i = 0u; i < s->out_h * s->out_w; ++i) {
+        const uint32_t top = (i / s->out_w) * s->stride_h;
+        const uint32_t left = (i % s->out_w) * s->stride_w;
+        uint32_t n = 0u;
+        for (ky = 0u; ky < s->kernel_h; ++ky) {
+            for (kx = 0u; kx < s->kernel_w; ++kx) {
+                const uint32_t y = top + ky * s->dilation_h - s->padding_h;
+                const uint32_t x = left + kx * s->dilation_w - s->padding_w;
+                /* What is negative is too large. */
+                for (c = 0u; (c < s->inputs) && (y < s->height) && (x < s->width); ++c) {
+                    const int32_t seen = values[(y * s->width + x) * s->inputs + c];
+                    if (seen != 0) {
+                        row[n] = &rows[((ky * s->kernel_w + kx) * s->inputs + c) * s->outputs];
+                        value[n] = seen;
+                        ++n;
+                    }
+                }
+            }
+        }
+        product_rows(&to[i * s->outputs], s->outputs, row, value, n, factor, channels, shift);
     }
 }
 
@@ -541,16 +957,13 @@ static void conv_values(sum_type *to, const weight_type *w, const conv_shape *s,
     }
 }
 
-//! finish_fixed: scale
+//! finish_fixed: finish_sums
 static void finish_fixed(num *to, uint32_t len, const int32_t *sums, const int32_t *factor,
                          uint32_t channels, uint32_t shift)
 {
     uint32_t start;
-    uint32_t j;
     for (start = 0u; start < len; start += channels) {
-        for (j = 0u; j < channels; ++j) {
-            to[start + j] += scale(sums[start + j], factor[j], shift);
-        }
+        finish_sums(&to[start], channels, &sums[start], factor, 1u, shift);
     }
 }
 
@@ -746,15 +1159,64 @@ static void look_up(num *to, uint32_t len, const num *from, const int32_t *table
     }
 }
 
-//! egru: scale point
+//! egru_neon: scale_four
+#ifdef NEON
+/* The values of a table at four points. */
+static inline int32x4_t point_four(const int32_t *table, int32x4_t x)
+{
+    const int32x4_t half = vdupq_n_s32(TABLE_HALF);
+    const int32x4_t most = vdupq_n_s32(TABLE_HALF - 1);
+    const int32x4_t inside = vminq_s32(vmaxq_s32(x, vnegq_s32(half)), most);
+    const uint32x4_t at = vreinterpretq_u32_s32(vaddq_s32(inside, half));
+    const uint32x4_t rest = vandq_u32(at, vdupq_n_u32((1u << TABLE_STEP) - 1u));
+    const uint32x4_t k = vshrq_n_u32(at, TABLE_STEP);
+    const int32x4_t a = vcombine_s32(vld1_s32(&table[vgetq_lane_u32(k, 0)]),
+                                     vld1_s32(&table[vgetq_lane_u32(k, 1)]));
+    const int32x4_t b = vcombine_s32(vld1_s32(&table[vgetq_lane_u32(k, 2)]),
+                                     vld1_s32(&table[vgetq_lane_u32(k, 3)]));
+    const int32x4_t low = vuzp1q_s32(a, b);
+    const int32x4_t rise = vmulq_s32(vsubq_s32(vuzp2q_s32(a, b), low), vreinterpretq_s32_u32(rest));
+    return vaddq_s32(low, vrshrq_n_s32(rise, TABLE_STEP));
+}
+
+/* Four units of an event-based GRU. */
+static inline void egru_neon(num *to, uint32_t len, num *h, const num *a, const num *b,
+                             const int32_t *threshold, const int32_t *tangent,
+                             const int32_t *logistic, int32_t share, uint32_t drop, int is_start)
+{
+    const int64x2_t by_15 = vdupq_n_s64(-15);
+    const int64x2_t by_16 = vdupq_n_s64(-16);
+    const int32x4_t before = (is_start != 0) ? vdupq_n_s32(0) : vld1q_s32(h);
+    const int32x4_t z = point_four(logistic, vaddq_s32(vld1q_s32(a), vld1q_s32(b)));
+    const int32x4_t r = point_four(logistic, vaddq_s32(vld1q_s32(&a[len]), vld1q_s32(&b[len])));
+    const int32x4_t kept = scale_four(vld1q_s32(&b[2u * len]), r, by_15);
+    const int32x4_t new_ = point_four(tangent, vaddq_s32(vld1q_s32(&a[2u * len]), kept));
+    const int32x4_t g = vmulq_s32(new_, vdupq_n_s32(STATE_LIFT));
+    const int32x4_t mixed = vaddq_s32(g, scale_four(vsubq_s32(before, g), z, by_15));
+    const int32x4_t change = scale_four(vsubq_s32(mixed, before), vdupq_n_s32(share), by_16);
+    const int32x4_t c = vaddq_s32(before, change);
+    const int32x4_t th = vld1q_s32(threshold);
+    const int32x4_t over = vreinterpretq_s32_u32(vcgtq_s32(c, th));
+    vst1q_s32(to, vandq_s32(over, vrshlq_s32(c, vdupq_n_s32(-(int32_t)drop))));
+    vst1q_s32(h, vsubq_s32(c, vandq_s32(over, th)));
+}
+#endif
+
+//! egru: scale point egru_neon
 /* The units of an event-based GRU; a and b are what the input and the events add to the gates. */
 static void egru(num *to, uint32_t len, num *h, const num *a, const num *b,
                  const int32_t *threshold, const int32_t *tangent, const int32_t *logistic,
                  int32_t share, uint32_t drop, uint32_t restart, uint32_t steps)
 {
-    uint32_t j;
+    uint32_t j = 0u;
     const int is_start = (restart != 0u) && (steps % (restart + (restart == 0u)) == 0u);
-    for (j = 0u; j < len; ++j) {
+#ifdef NEON
+    for (; j + 4u <= len; j += 4u) {
+        egru_neon(&to[j], len, &h[j], &a[j], &b[j], &threshold[j], tangent, logistic, share, drop,
+                  is_start);
+    }
+#endif
+    for (; j < len; ++j) {
         const int32_t before = (is_start != 0) ? 0 : h[j];
         const int32_t z = point(logistic, a[j] + b[j]);
         const int32_t r = point(logistic, a[len + j] + b[len + j]);

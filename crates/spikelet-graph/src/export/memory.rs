@@ -1,6 +1,9 @@
 //! How much memory exported code takes.
 
-use super::code::Code;
+use super::{
+    code::{Call, Code},
+    text,
+};
 use crate::program::Content;
 use serde::Serialize;
 
@@ -22,6 +25,8 @@ pub struct Memory {
 const CODE: [usize; 2] = [1024, 160];
 /// Bytes of frames and saved registers.
 const FRAMES: usize = 256;
+/// Values that a product picks before it begins, with the places of their rows.
+const COPIES: usize = 512;
 
 impl Memory {
     /// Constants and code.
@@ -50,10 +55,18 @@ pub(super) fn memory(code: &Code) -> Memory {
         .iter()
         .map(|(content, len)| code.bytes(*content, *len).next_multiple_of(4) + list(*content))
         .sum();
+    // What convolutions keep of one output: where events begin, the rows that are picked, sums.
+    let convolutions = text::conv_limits(code).map_or(0, |[(_, positions), (_, outputs)]| {
+        code.index_bytes() * (positions + 1) + 4 * (256 + outputs)
+    });
+    let copies = |call: &Call| {
+        matches!(call, Call::Helper { name: "conv_window" | "product_values" | "values_i8", .. })
+    };
+    let copied = if code.calls.iter().any(copies) { COPIES } else { 0 };
     Memory {
         constants,
         code: CODE[0] + CODE[1] * code.calls.len(),
         state: state + 4,
-        stack: slots + FRAMES,
+        stack: slots + convolutions.next_multiple_of(4) + copied + FRAMES,
     }
 }

@@ -10,6 +10,7 @@
 
 mod c99;
 mod code;
+mod fusion;
 mod memory;
 mod population;
 mod products;

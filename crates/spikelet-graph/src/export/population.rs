@@ -42,16 +42,14 @@ pub(super) fn body(
     }
 }
 
-/// What `lif_neon` of C is given of a population besides its buffers: neurons, decay, threshold. `None`
-/// where its loop is another one.
+/// What `lif_neon` of C is given of a population besides its buffers: neurons, whether the reset comes a
+/// step later, whether a potential of the threshold fires, decay, threshold. `None` where its loop is another one.
 pub(super) fn fours(code: &Code, step: usize, constants: [Option<usize>; 5]) -> Option<String> {
     let Step::Fire { population: p, .. } = &code.program.steps[step] else { return None };
     let neurons = code.program.buffers[p.v].len;
     let fits = code.program.integer
         && p.model == Model::Lif
         && p.reset == Reset::Subtract
-        && p.reset_delayed
-        && !p.fires_at_threshold
         && !p.saturates
         && p.drive.is_empty();
     let pair = |which: usize, values: &Constant| match (constants[which], values) {
@@ -62,7 +60,8 @@ pub(super) fn fours(code: &Code, step: usize, constants: [Option<usize>; 5]) -> 
         _ => None,
     };
     let (decay, threshold) = (pair(1, &p.beta)?, pair(0, &p.threshold)?);
-    fits.then(|| format!("{neurons}u, {decay}, {threshold}"))
+    let [is_late, equal] = [p.reset_delayed, p.fires_at_threshold].map(u8::from);
+    fits.then(|| format!("{neurons}u, {is_late}, {equal}, {decay}, {threshold}"))
 }
 
 struct Writer<'a> {

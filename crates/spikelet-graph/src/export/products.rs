@@ -1,36 +1,21 @@
 //! Matrix products as calls of helpers.
 
-use super::code::{Arg, Code, Data};
+use super::{
+    code::{Arg, Code, Data},
+    fusion::{Fused, Pooled},
+};
 use crate::{
     op::Layout,
-    program::{BufferId, Constant, Factor, Program, Source, Step, Weights},
+    program::{BufferId, Constant, Convolution, Factor, Source, Step, Weights},
 };
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
-/// Values that are multiplied without asking which are zero: as many as sensors give.
-const FEW: usize = 16;
+/// Outputs so few that a row of weights is too short to be added at once.
+const FEW_OUTPUTS: usize = 16;
 
-/// Where products begin that are computed as one, and the sums that they need no room for: 8-bit
-/// weights with events, or with a few values.
-pub(super) fn fused(program: &Program) -> BTreeMap<usize, BufferId> {
-    let mut found = BTreeMap::new();
-    for (index, steps) in program.steps.windows(3).enumerate() {
-        if let [
-            Step::Begin { bias: None, to: begun },
-            Step::Matrix { weights, from, to },
-            Step::Finish { from: sums, .. },
-        ] = steps
-            && let Constant::I8(values) = &weights.values
-            && begun == sums
-            && to == sums
-            && program.integer
-            && sparse(values, weights.outputs).is_none()
-            && (matches!(from, Source::Events(_)) || weights.rows <= FEW)
-        {
-            found.insert(index, *sums);
-        }
-    }
-    found
+/// Rows by input as rows by output.
+fn by_output(values: &[i8], outputs: usize) -> Vec<i8> {
+    (0..outputs).flat_map(|j| values.iter().skip(j).step_by(outputs).copied()).collect()
 }
 
 /// Rows of 8-bit weights as words of four, the first in the lowest byte, each plus 128; the last word
@@ -43,7 +28,7 @@ fn words(values: &[i8], row: usize) -> Vec<u32> {
 
 /// The weights that are not zero, if they are so few that storing them with their places takes less
 /// room and fewer instructions: where rows begin, places, values.
-fn sparse(values: &[i8], row: usize) -> Option<(Vec<u32>, Vec<u32>, Vec<i8>)> {
+pub(super) fn sparse(values: &[i8], row: usize) -> Option<(Vec<u32>, Vec<u32>, Vec<i8>)> {
     let found = values.iter().filter(|w| **w != 0).count();
     let (width, rows) = (if row <= 256 { 1 } else { 2 }, values.len() / row.max(1));
     let is_shorter = found * 10 <= values.len() * 3;
@@ -63,28 +48,57 @@ fn sparse(values: &[i8], row: usize) -> Option<(Vec<u32>, Vec<u32>, Vec<i8>)> {
 }
 
 impl Code {
-    /// A product whose sums are brought to the numbers of its target at once: the three steps of
-    /// which [`fused`] names the first.
-    pub(super) fn product(&mut self, steps: &[Step]) {
-        let [_, Step::Matrix { weights, from, .. }, Step::Finish { factor, to, .. }, ..] = steps
-        else {
+    /// A product whose sums are brought to the numbers of its target at once, of the three steps that
+    /// begin, multiply and finish.
+    pub(super) fn product(&mut self, fused: Fused, steps: &[Step]) {
+        let [_, product, Step::Finish { factor, to, .. }, ..] = steps else { return };
+        let (Step::Matrix { weights, .. } | Step::Convolve { weights, .. }) = product else {
             return;
         };
-        let Constant::I8(values) = &weights.values else { return };
-        let (name, rows, from) = match from {
-            Source::Events(from) => {
-                let words = Data::U32(words(values, weights.outputs));
-                let rows = self.data(&weights.name, "weights plus 128, four a word", words);
-                ("product_i8", rows, Arg::Events(*from))
+        let rows = match (fused, product) {
+            (Fused::Events(_), _) | (_, Step::Matrix { from: Source::Events(_), .. }) => {
+                let Constant::I8(values) = &weights.values else { return };
+                let mut words = words(values, weights.outputs);
+                if matches!(fused, Fused::Events(_)) {
+                    // A row of zeros makes even numbers of rows.
+                    words.extend(vec![0x8080_8080; weights.outputs.div_ceil(4)]);
+                }
+                self.data(&weights.name, "weights plus 128, four a word", Data::U32(words))
             }
-            Source::Values(from) => {
-                let rows = self.constant(&weights.name, "weights", weights.values.clone());
-                ("product_values", rows, Arg::From(*from))
-            }
+            _ => self.constant(&weights.name, "weights", weights.values.clone()),
         };
         let factors = self.constant(&self.name(*to), "factors", factor.values.clone());
-        let (factors, shift) = (Arg::Channels(factors), Arg::Unsigned(factor.shift));
-        self.call(name, &[Arg::To(*to), Arg::Constant(rows), from, factors, shift]);
+        let mut args = vec![Arg::To(*to), Arg::Constant(rows)];
+        let name = match (fused, product) {
+            (Fused::Events(Pooled { list, window, .. }), Step::Convolve { shape, .. }) => {
+                let mut tall = 1;
+                if let Some(window) = window {
+                    let inputs = shape.inputs;
+                    let pool = Convolution { window, inputs, outputs: inputs, groups: 1 };
+                    let pool = Arg::Shape(self.shape(pool));
+                    self.call("pool_events", &[Arg::ToEvents(list), pool]);
+                    tall = window.kernel[0] as u32;
+                }
+                args.extend([Arg::Shape(self.shape(*shape)), Arg::Unsigned(tall)]);
+                args.push(Arg::Events(list));
+                "conv_i8"
+            }
+            (_, Step::Convolve { shape, from: Source::Values(from), .. }) => {
+                args.extend([Arg::Shape(self.shape(*shape)), Arg::Read(*from)]);
+                "conv_window"
+            }
+            (_, Step::Matrix { from: Source::Events(from), .. }) => {
+                args.push(Arg::Events(*from));
+                "product_i8"
+            }
+            (_, Step::Matrix { from: Source::Values(from), .. }) => {
+                args.push(Arg::From(*from));
+                "product_values"
+            }
+            _ => return,
+        };
+        args.extend([Arg::Channels(factors), Arg::Unsigned(fused.shift(factor))]);
+        self.call(name, &args);
     }
 
     pub(super) fn matrix(&mut self, weights: &Weights, from: Source, to: BufferId) {
@@ -102,6 +116,14 @@ impl Code {
                 Source::Values(from) => ("values_sparse", Arg::From(from)),
             };
             self.call(name, &[&[Arg::To(to)], rows.as_slice(), &[from]].concat());
+            return;
+        }
+        if let (Constant::I8(values), Source::Values(from)) = (values, from)
+            && weights.outputs < FEW_OUTPUTS
+        {
+            let values = Constant::I8(by_output(values, weights.outputs));
+            let rows = self.constant(&weights.name, "weights by output", values);
+            self.call("dots_i8", &[Arg::To(to), Arg::Constant(rows), Arg::From(from)]);
             return;
         }
         let rows = self.constant(&weights.name, "weights", values.clone());

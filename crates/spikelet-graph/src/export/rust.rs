@@ -108,6 +108,9 @@ fn library(graph: &Graph, code: &Code) -> String {
     for (name, value, kind) in text::NUMBERS.iter().filter(|(name, ..)| helpers.contains(name)) {
         let _ = writeln!(out, "const {name}: {kind} = {value};");
     }
+    for (name, value) in text::conv_limits(code).into_iter().flatten() {
+        let _ = writeln!(out, "const {name}: usize = {value};");
+    }
     out += &state(code);
     out += &step(code);
     out += &populations.concat();

@@ -1,6 +1,6 @@
 //! What the files of all languages share: numbers, the parts of helper files, the fingerprint.
 
-use super::code::{Call, Code, Data, Named};
+use super::code::{Arg, Call, Code, Data, Named};
 use crate::{
     graph::Graph,
     program::{Constant, Step, fixed},
@@ -52,6 +52,23 @@ pub(super) fn used(code: &Code) -> BTreeSet<&'static str> {
         }
     }
     used
+}
+
+/// Positions and outputs of the largest convolution of events.
+pub(super) fn conv_limits(code: &Code) -> Option<[(&'static str, usize); 2]> {
+    let mut most: Option<[usize; 2]> = None;
+    for call in &code.calls {
+        if let Call::Helper { name: "conv_i8", args } = call
+            && let [_, _, Arg::Shape(conv), Arg::Unsigned(tall), ..] = args.as_slice()
+        {
+            let conv = &code.shapes[*conv];
+            let [height, width] = conv.window.input;
+            let [positions, outputs] = most.unwrap_or_default();
+            let here = height * width * *tall as usize;
+            most = Some([positions.max(here), outputs.max(conv.outputs)]);
+        }
+    }
+    most.map(|[positions, outputs]| [("CONV_POSITIONS", positions), ("CONV_OUTPUTS", outputs)])
 }
 
 /// The values of a constant, separated by commas, in lines.

@@ -253,10 +253,15 @@ impl Lower<'_> {
             outputs,
         };
         let scale = match &weight.scale {
-            Some(name) => Some(self.graph.tensor(&node.name, name)?.to_f32()),
+            Some(name) => Some(self.graph.tensor(&node.name, name)?),
             None => None,
         };
-        Ok((weights, scale))
+        if scale.is_some_and(|scale| scale.shape.len() == 2) {
+            let problem = "its weights have a scale per group, and sums of integers need one per \
+                           output: `spikelet compress --integer-only` makes them";
+            return Err(unsupported(node, problem));
+        }
+        Ok((weights, scale.map(Tensor::to_f32)))
     }
 
     fn legendre(

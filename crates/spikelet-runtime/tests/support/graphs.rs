@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "every test takes a part of it")]
 
 use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Readout, Reset, Signal, Tensor,
-    Weight,
+    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling, Readout, Reset, Signal,
+    Tensor, Weight,
     compress::{Bits, integer_only, quantize_channels},
 };
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub fn convolutional() -> Graph {
     g.conv2d("c2", "s1", &matrix(&[4, 4, 3, 3], 2), None, by, [1, 1], [1, 1], 1);
     g.conv2d("c3", "s1", &matrix(&[4, 2, 1, 1], 5), None, by, [1, 1], [0, 0], 2);
     g.neuron("s2", &["c2", "c3"], lif(0.5, false, Reset::Zero));
-    let pool = spikelet_graph::Pooling::Average;
+    let pool = Pooling::Average;
     let (kernel, stride, padding) = ([2, 2], [2, 2], [0, 0]);
     g.node("p", Op::Pool2d { pooling: pool, kernel, stride, padding });
     g.edge("s2", "p", 0);
@@ -70,6 +70,45 @@ pub fn convolutional() -> Graph {
     g.readout("mean", "li", Readout::Mean);
     g.output("y", "mean");
     g.finish().expect("a valid graph")
+}
+
+/// A convolution of spikes, pooled or not.
+pub struct Spiking {
+    /// Of the map of spikes: height, width, channels.
+    pub map: [usize; 3],
+    /// Size and steps of the windows that are pooled.
+    pub pool: Option<(Pooling, [usize; 2], [usize; 2])>,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    pub outputs: usize,
+}
+
+impl Spiking {
+    /// Two readings at every place, spikes that they cause, and neurons behind the convolution.
+    pub fn graph(&self) -> Graph {
+        let mut g = GraphBuilder::new("spiking");
+        let [height, width, channels] = self.map;
+        g.input("x", Signal::Dense, &[height, width, 2]);
+        let by = Layout::ByInput;
+        g.conv2d("in", "x", &matrix(&[channels, 2, 1, 1], 1), None, by, [1, 1], [0, 0], 1);
+        let mut early = lif(0.5, false, Reset::Subtract);
+        early.fires_at_threshold = true;
+        g.neuron("s", &["in"], early);
+        let mut last = "s";
+        if let Some((pooling, kernel, stride)) = self.pool {
+            g.node("p", Op::Pool2d { pooling, kernel, stride, padding: [0, 0] });
+            g.edge("s", "p", 0);
+            last = "p";
+        }
+        let [kh, kw] = self.kernel;
+        let weight = matrix(&[self.outputs, channels, kh, kw], 2);
+        g.conv2d("c", last, &weight, None, by, self.stride, self.padding, 1);
+        g.neuron("out", &["c"], lif(0.5, true, Reset::Subtract));
+        g.readout("sum", "out", Readout::Sum);
+        g.output("y", "sum");
+        g.finish().expect("a valid graph")
+    }
 }
 
 /// Two event-based GRUs, the second one behind the trace of the first, with zoneout and a restart.

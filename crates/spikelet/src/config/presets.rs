@@ -48,6 +48,7 @@ pub const PRESETS: &[Preset] = presets![
     "egru/tinyshakespeare",
     "egru/wikitext2",
     "egru/wikitext2-valid",
+    "egru/wisdm",
     "l2mu/braille",
     "l2mu/wisdm",
     "metaspikeformer/ade20k-15m",

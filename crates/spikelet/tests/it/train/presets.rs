@@ -175,6 +175,7 @@ fn every_preset_builds_its_network() {
         ("egru/tinyshakespeare", [1, 1, 1], 2_099_201),
         ("egru/wikitext2", [1, 1, 1], 49_180_928),
         ("egru/wikitext2-valid", [1, 1, 1], 10_634_942),
+        ("egru/wisdm", [1, 1, 6], 317_447),
         ("l2mu/braille", [1, 1, 12], 119_035),
         ("l2mu/wisdm", [1, 1, 6], 33_339),
         // The paper says 16.5 and 58.9 million.
