@@ -5,6 +5,11 @@
 
 use alloc::{vec, vec::Vec};
 
+/// Bytes of weights that are laid out anew at once, about. All of a deep layer's are held when the
+/// activations of all layers are, and then count; several parts cost little. Tests have small layers,
+/// which must come in several parts too.
+pub(crate) const WEIGHTS: usize = if cfg!(test) { 32 << 10 } else { 4 << 20 };
+
 /// `N` values of one row of a matrix.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]

@@ -23,6 +23,8 @@ pub struct Memory {
 
 /// Bytes of the code that every network has, and of a call of a helper with its share of it.
 const CODE: [usize; 2] = [1024, 160];
+/// Bytes that convolutions of events add, which are longer than other helpers.
+const CONVOLUTION: usize = 1536;
 /// Bytes of frames and saved registers.
 const FRAMES: usize = 256;
 /// Values that a product picks before it begins, with the places of their rows.
@@ -63,9 +65,10 @@ pub(super) fn memory(code: &Code) -> Memory {
         matches!(call, Call::Helper { name: "conv_window" | "product_values" | "values_i8", .. })
     };
     let copied = if code.calls.iter().any(copies) { COPIES } else { 0 };
+    let longer = if convolutions > 0 { CONVOLUTION } else { 0 };
     Memory {
         constants,
-        code: CODE[0] + CODE[1] * code.calls.len(),
+        code: CODE[0] + CODE[1] * code.calls.len() + longer,
         state: state + 4,
         stack: slots + convolutions.next_multiple_of(4) + copied + FRAMES,
     }

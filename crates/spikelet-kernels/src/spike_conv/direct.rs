@@ -10,7 +10,7 @@ use crate::{
     conv::Conv,
     micro::{Kernel, ROWS, add_rows, launch},
     out::{Begin, Out, collect},
-    rows::{Row, pack, pack_transposed, zeros},
+    rows::{Row, WEIGHTS, pack, pack_transposed, zeros},
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -20,44 +20,24 @@ const IMAGES: usize = 4 * ROWS;
 /// Tasks for every block of columns and images, about.
 const PARTS: usize = 16;
 
-/// Weights laid out for the products of a direction, and which positions they join.
-#[derive(Clone, Debug)]
-pub(super) struct Layout<const N: usize> {
-    links: Links,
-    /// Group and columns of the result.
-    columns: Vec<(usize, Range<usize>)>,
-    /// For every block of columns `[tap, depth]` rows.
-    panels: Vec<Vec<Row<N>>>,
-}
-
-impl<const N: usize> Layout<N> {
-    /// For [`forward`].
-    pub(super) fn new(conv: &Conv, weights: &[f32]) -> Layout<N> {
-        let w = &conv.window;
-        let links = Links::new(w.positions(), |position, see| w.for_each_source(position, see));
-        let depth = conv.inputs / conv.groups;
-        let columns = columns(conv.outputs, conv.groups, N);
-        let panels = map(&columns, |_, (_, columns)| {
-            let mut panel = zeros::<N>(taps(conv) * depth);
-            pack(&mut panel, weights, conv.outputs, columns.clone());
-            panel
-        });
-        Layout { links, columns, panels }
-    }
-}
-
 /// `[batch, oh, ow, out]`: see [`super::forward`].
 pub(super) fn forward<const N: usize>(
     conv: &Conv,
     x: &[f32],
     batch: usize,
-    layout: &Layout<N>,
+    weights: &[f32],
     bias: &[f32],
 ) -> Vec<f32> {
-    let size = conv.window.input[0] * conv.window.input[1];
+    let w = &conv.window;
+    let size = w.input[0] * w.input[1];
+    let links = Links::new(w.positions(), |position, see| w.for_each_source(position, see));
     let depth = conv.inputs / conv.groups;
     let begin = Begin { bias, add: false };
-    Product { x, size, width: conv.inputs, depth, layout, begin }.run(batch, conv.outputs)
+    let columns = &columns(conv.outputs, conv.groups, N);
+    let product = Product { x, size, width: conv.inputs, depth, taps: taps(conv), links, begin };
+    product.run::<N>(batch, conv.outputs, columns, |panel, (_, columns)| {
+        pack(panel, weights, conv.outputs, columns.clone());
+    })
 }
 
 /// `[batch, h, w, in]`: see [`super::input_gradient`].
@@ -71,50 +51,74 @@ pub(super) fn input_gradient<const N: usize>(
     let positions = 0..w.input[0] * w.input[1];
     let links = Links::new(positions, |position, see| w.for_each_target(position, see));
     let (depth, per_group) = (conv.outputs / conv.groups, conv.inputs / conv.groups);
-    let columns = columns(conv.inputs, conv.groups, N);
-    // Panels are as large as the weights, and in the deep layers, where the backward pass begins, that
-    // counts: there is one copy of them.
-    let panels = map(&columns, |_, (group, columns)| {
-        let mut panel = zeros::<N>(taps(conv) * depth);
+    let size = w.output[0] * w.output[1];
+    let begin = Begin { bias: &[], add: false };
+    let columns = &columns(conv.inputs, conv.groups, N);
+    let (x, width, taps) = (d_out, conv.outputs, taps(conv));
+    let product = Product { x, size, width, depth, taps, links, begin };
+    product.run::<N>(batch, conv.inputs, columns, |panel, (group, columns)| {
         for (tap, panel) in panel.chunks_exact_mut(depth).enumerate() {
             let first = tap * per_group + columns.start - group * per_group;
             let rows = &weights[first * conv.outputs + group * depth..];
             pack_transposed(panel, rows, conv.outputs, columns.len());
         }
-        panel
-    });
-    let layout = &Layout { links, columns, panels };
-    let size = w.output[0] * w.output[1];
-    let begin = Begin { bias: &[], add: false };
-    let product = Product { x: d_out, size, width: conv.outputs, depth, layout, begin };
-    product.run(batch, conv.inputs)
+    })
 }
 
-struct Product<'a, const N: usize> {
+/// Group and columns of the result.
+type Block = (usize, Range<usize>);
+
+struct Product<'a> {
     /// `[batch, size, width]`, of which a group reads `depth` channels.
     x: &'a [f32],
     size: usize,
     width: usize,
     depth: usize,
-    layout: &'a Layout<N>,
+    taps: usize,
+    /// Which positions the taps join.
+    links: Links,
     begin: Begin<'a>,
 }
 
-impl<const N: usize> Product<'_, N> {
-    fn run(&self, batch: usize, width: usize) -> Vec<f32> {
-        // SAFETY: `fill` writes all blocks of columns, of images and of positions.
+impl Product<'_> {
+    /// `lay_out` writes the weights of a block of columns, `[tap, depth]` rows.
+    fn run<const N: usize>(
+        &self,
+        batch: usize,
+        width: usize,
+        columns: &[Block],
+        lay_out: impl Fn(&mut [Row<N>], &Block) + Sync,
+    ) -> Vec<f32> {
+        let bytes = self.taps * self.depth * size_of::<Row<N>>();
+        let each = (WEIGHTS / bytes.max(1)).max(1);
+        // SAFETY: `fill` writes all images and positions of a part of the columns.
         #[allow(unsafe_code)]
         unsafe {
-            collect(batch * self.layout.links.positions(), width, |out| self.fill(batch, out))
+            collect(batch * self.links.positions(), width, |out| {
+                for columns in columns.chunks(each) {
+                    let panels = map(columns, |_, block| {
+                        let mut panel = zeros(self.taps * self.depth);
+                        lay_out(&mut panel, block);
+                        panel
+                    });
+                    self.fill(batch, columns, &panels, out);
+                }
+            })
         }
     }
 
-    /// Writes all values, each in one task.
-    fn fill(&self, batch: usize, out: &Out) {
-        let positions = self.layout.links.positions();
+    /// Writes all values of these columns, each in one task.
+    fn fill<const N: usize>(
+        &self,
+        batch: usize,
+        columns: &[Block],
+        panels: &[Vec<Row<N>>],
+        out: &Out,
+    ) {
+        let positions = self.links.positions();
         let each = positions.div_ceil(PARTS).max(1);
         let mut tasks = Vec::new();
-        for block in 0..self.layout.columns.len() {
+        for block in 0..columns.len() {
             for image in (0..batch).step_by(IMAGES) {
                 for first in (0..positions).step_by(each) {
                     let positions = first..positions.min(first + each);
@@ -123,14 +127,16 @@ impl<const N: usize> Product<'_, N> {
             }
         }
         map(&tasks, |_, (block, images, positions)| {
-            launch::<N, _>(Task { product: self, block: *block, images, positions, out });
+            let (block, panel) = (&columns[*block], &panels[*block][..]);
+            launch::<N, _>(Task { product: self, block, panel, images, positions, out });
         });
     }
 }
 
 struct Task<'a, 'b, const N: usize> {
-    product: &'a Product<'a, N>,
-    block: usize,
+    product: &'a Product<'a>,
+    block: &'a Block,
+    panel: &'a [Row<N>],
     images: &'a Range<usize>,
     positions: &'a Range<usize>,
     out: &'a Out<'b>,
@@ -142,8 +148,7 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
     #[inline(always)]
     fn run<const W: usize, const FMA: bool>(self) {
         let p = self.product;
-        let Layout { links, columns, panels } = p.layout;
-        let (group, columns) = &columns[self.block];
+        let (links, (group, columns)) = (&p.links, self.block);
         let mut all = [Row::<N>::ZERO; IMAGES];
         let sums = &mut all[..self.images.len()];
         for position in self.positions.clone() {
@@ -155,7 +160,7 @@ impl<const N: usize> Kernel for Task<'_, '_, N> {
                 }
             }
             for (tap, from) in links.of(position) {
-                let panel = &panels[self.block][tap * p.depth..(tap + 1) * p.depth];
+                let panel = &self.panel[tap * p.depth..(tap + 1) * p.depth];
                 for (sums, first) in sums.chunks_mut(ROWS).zip(self.images.clone().step_by(ROWS)) {
                     let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
                     for (image, row) in (first..).zip(&mut rows[..sums.len()]) {

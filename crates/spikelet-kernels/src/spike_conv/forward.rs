@@ -9,7 +9,7 @@ use crate::{
     batch::map,
     conv::Conv,
     out::{Begin, Out, collect},
-    rows::{Row, fetch, gather, pack, prefetch, zeros},
+    rows::{Row, WEIGHTS, fetch, gather, pack, prefetch, zeros},
     simd,
 };
 use alloc::{vec, vec::Vec};
@@ -71,6 +71,46 @@ pub struct Events<'a> {
     pub x: Option<&'a [f32]>,
 }
 
+/// [`super::forward`] of events. Weights are packed for this pass alone, some blocks of columns at a time.
+pub(super) fn run(
+    conv: &Conv,
+    lists: &EventLists,
+    batch: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> Vec<f32> {
+    match width(super::widest(conv)) {
+        16 => in_parts::<16>(conv, lists, batch, weights, bias),
+        32 => in_parts::<32>(conv, lists, batch, weights, bias),
+        48 => in_parts::<48>(conv, lists, batch, weights, bias),
+        64 => in_parts::<64>(conv, lists, batch, weights, bias),
+        _ => in_parts::<96>(conv, lists, batch, weights, bias),
+    }
+}
+
+fn in_parts<const N: usize>(
+    conv: &Conv,
+    lists: &EventLists,
+    batch: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> Vec<f32> {
+    let begin = Begin { bias, add: false };
+    let [height, width] = conv.window.output;
+    let bytes = taps(conv) * (conv.inputs / conv.groups) * size_of::<Row<N>>();
+    let each = (WEIGHTS / bytes.max(1)).max(1);
+    // SAFETY: `fill` writes all lines of a part of the columns.
+    #[allow(unsafe_code)]
+    unsafe {
+        collect(batch * height * width, conv.outputs, |out| {
+            for columns in columns(conv.outputs, conv.groups, N).chunks(each) {
+                let packed = &blocks::<N>(conv, weights, columns);
+                fill(conv, lists.view(), batch, columns, packed, begin, out);
+            }
+        })
+    }
+}
+
 impl EventWeights {
     /// Packs `weights` `[kh, kw, in / groups, out]`.
     ///
@@ -101,7 +141,7 @@ impl EventWeights {
         #[allow(unsafe_code)]
         unsafe {
             collect(batch * height * width, conv.outputs, |out| {
-                with_blocks!(&self.packed, |packed| fill(
+                with_blocks!(&self.packed, |packed| all(
                     conv,
                     lists.view(),
                     batch,
@@ -134,7 +174,7 @@ impl EventWeights {
         let values: Option<Vec<f32>> =
             x.map(|x| places.iter().map(|place| x[*place as usize]).collect());
         let lists = Lists::new(&starts, places, values.as_deref());
-        with_blocks!(&self.packed, |packed| fill(conv, lists, 1, packed, begin, out));
+        with_blocks!(&self.packed, |packed| all(conv, lists, 1, packed, begin, out));
     }
 
     /// Bytes of the packed weights.
@@ -146,9 +186,18 @@ impl EventWeights {
     }
 }
 
-/// Blocks of columns of `weights` `[kh, kw, in / groups, out]`.
+/// All blocks of columns of `weights` `[kh, kw, in / groups, out]`.
 pub(super) fn packed<const N: usize>(conv: &Conv, weights: &[f32]) -> Vec<Vec<Row<N>>> {
-    map(&columns(conv.outputs, conv.groups, N), |_, (_, columns)| {
+    blocks(conv, weights, &columns(conv.outputs, conv.groups, N))
+}
+
+/// These blocks of columns.
+fn blocks<const N: usize>(
+    conv: &Conv,
+    weights: &[f32],
+    columns: &[(usize, Range<usize>)],
+) -> Vec<Vec<Row<N>>> {
+    map(columns, |_, (_, columns)| {
         let mut rows = zeros(taps(conv) * (conv.inputs / conv.groups));
         pack(&mut rows, weights, conv.outputs, columns.clone());
         rows
@@ -170,8 +219,8 @@ pub(super) fn unpacked<const N: usize>(
     weights
 }
 
-/// Writes all values, each in one task.
-fn fill<const N: usize>(
+/// Writes all values.
+fn all<const N: usize>(
     conv: &Conv,
     lists: Lists,
     batch: usize,
@@ -179,8 +228,20 @@ fn fill<const N: usize>(
     begin: Begin,
     out: &Out,
 ) {
+    fill(conv, lists, batch, &columns(conv.outputs, conv.groups, N), packed, begin, out);
+}
+
+/// Writes all values of these columns, each in one task.
+fn fill<const N: usize>(
+    conv: &Conv,
+    lists: Lists,
+    batch: usize,
+    columns: &[(usize, Range<usize>)],
+    packed: &[Vec<Row<N>>],
+    begin: Begin,
+    out: &Out,
+) {
     let [height, width] = conv.window.output;
-    let columns = columns(conv.outputs, conv.groups, N);
     let all = batch * height;
     // Four or six blocks already keep two threads busy, and each is then loaded once.
     let few = match columns.len() {

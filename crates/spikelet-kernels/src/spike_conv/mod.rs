@@ -37,7 +37,6 @@ use crate::{
 };
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
-use direct::Layout;
 
 /// Denser inputs than this take the dense form. On Zen 4 with AVX-512 and 64 to 512 channels the
 /// event-driven loops do 80 (forward) and 60 (weight gradient) billion products a second and
@@ -85,7 +84,7 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
     assert_eq!(weights.len(), weights_len(conv), "weights");
     assert!(bias.is_empty() || bias.len() == conv.outputs, "bias");
     match input {
-        Input::Events(lists) => EventWeights::new(conv, weights).forward(conv, lists, batch, bias),
+        Input::Events(lists) => forward::run(conv, lists, batch, weights, bias),
         Input::Dense(x) if depthwise::applies(conv) => {
             depthwise::forward(conv, x, batch, weights, bias)
         }
@@ -93,9 +92,9 @@ pub fn forward(conv: &Conv, input: Input, batch: usize, weights: &[f32], bias: &
             winograd::forward(conv, x, batch, weights, bias)
         }
         Input::Dense(x) => match widest(conv) {
-            0..=16 => direct::forward::<16>(conv, x, batch, &Layout::new(conv, weights), bias),
-            17..=32 => direct::forward::<32>(conv, x, batch, &Layout::new(conv, weights), bias),
-            _ => direct::forward::<64>(conv, x, batch, &Layout::new(conv, weights), bias),
+            0..=16 => direct::forward::<16>(conv, x, batch, weights, bias),
+            17..=32 => direct::forward::<32>(conv, x, batch, weights, bias),
+            _ => direct::forward::<64>(conv, x, batch, weights, bias),
         },
     }
 }

@@ -25,6 +25,10 @@ use core::ops::Range;
 const POSITIONS: usize = 128;
 /// Channels of a task.
 const CHANNELS: usize = 32;
+/// Bytes of packed output gradients held at once, about: with their margins those of the deep layers are
+/// larger than the gradients, and are held when all activations are. Tests have small layers, which must
+/// come in several parts too.
+const PACKED: usize = if cfg!(test) { 32 << 10 } else { 1 << 20 };
 
 /// See [`super::weight_gradient`].
 pub(super) fn run<const N: usize>(
@@ -43,33 +47,35 @@ pub(super) fn run<const N: usize>(
         .collect();
     let lists = lists.view();
     let by_channel = map(&chunks, |_, lines| ByChannel::new(conv, &grid, lists, lines.clone()));
-    let packed = packed::<N>(conv, &grid, &columns, batch, d_out);
-
     let channels = conv.inputs / conv.groups;
-    let mut tasks = Vec::new();
-    for (c, (group, _)) in columns.iter().enumerate() {
-        for first in (0..channels).step_by(CHANNELS) {
-            let last = channels.min(first + CHANNELS);
-            tasks.push((c, group * channels + first..group * channels + last));
-        }
-    }
     let images = batch * grid.rows();
+    let each = (PACKED / (images * size_of::<Row<N>>()).max(1)).max(1);
     // SAFETY: the tasks are all blocks of columns and all channels, each once, and write every tap.
     #[allow(unsafe_code)]
     unsafe {
         collect(taps(conv) * channels, conv.outputs, |out| {
-            map(&tasks, |_, (c, channels)| {
-                let d_out = &packed[c * images..(c + 1) * images];
-                let (columns, channels) = (&columns[*c].1, channels.clone());
-                let (grid, by_channel) = (&grid, &by_channel[..]);
-                let task = Task { conv, grid, by_channel, d_out, columns, channels, out };
-                simd::dispatch_fused(
-                    #[inline(always)]
-                    || task.run::<true>(),
-                    #[inline(always)]
-                    || task.run::<false>(),
-                )
-            });
+            for columns in columns.chunks(each) {
+                let packed = packed::<N>(conv, &grid, columns, batch, d_out);
+                let mut tasks = Vec::new();
+                for (c, (group, _)) in columns.iter().enumerate() {
+                    for first in (0..channels).step_by(CHANNELS) {
+                        let last = channels.min(first + CHANNELS);
+                        tasks.push((c, group * channels + first..group * channels + last));
+                    }
+                }
+                map(&tasks, |_, (c, channels)| {
+                    let d_out = &packed[c * images..(c + 1) * images];
+                    let (columns, channels) = (&columns[*c].1, channels.clone());
+                    let (grid, by_channel) = (&grid, &by_channel[..]);
+                    let task = Task { conv, grid, by_channel, d_out, columns, channels, out };
+                    simd::dispatch_fused(
+                        #[inline(always)]
+                        || task.run::<true>(),
+                        #[inline(always)]
+                        || task.run::<false>(),
+                    )
+                });
+            }
         })
     }
 }

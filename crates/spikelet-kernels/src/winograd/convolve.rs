@@ -9,18 +9,13 @@ use crate::{
     batch::map,
     micro::{Kernel, ROWS, add_rows, launch},
     out::{Out, collect},
-    rows::{Row, flat, zeros},
+    rows::{Row, WEIGHTS, flat, zeros},
 };
 use alloc::vec::Vec;
 use core::{marker::PhantomData, ops::Range};
 
 /// Bytes of transformed input of a task, at least: most of a second-level cache.
 const BYTES: usize = 768 << 10;
-
-/// Bytes of transformed weights held at once, about. All of them are up to four times the weights, held
-/// when the activations of all layers are; to transform the input again for the next ones costs little.
-/// Tests have small layers, which must come in several parts too.
-const WEIGHTS: usize = if cfg!(test) { 32 << 10 } else { 4 << 20 };
 
 /// `[batch, oh, ow, out]` of `x` `[batch, h, w, in]`; `panels` gives the weights of blocks of columns.
 pub(super) fn run<T: Tile>(
@@ -30,6 +25,8 @@ pub(super) fn run<T: Tile>(
     panels: impl Fn(Range<usize>) -> Panels,
     bias: &[f32],
 ) -> Vec<f32> {
+    // Transformed weights are up to four times the weights; to transform the input again for the next
+    // ones costs little.
     let bytes = T::N * T::N * tiles.groups() * LANES * size_of::<Row<COLUMNS>>();
     let blocks = tiles.outputs.div_ceil(COLUMNS);
     let each = (WEIGHTS / bytes.max(1)).clamp(1, blocks.max(1));

@@ -119,17 +119,20 @@ impl Backward<Flex, 3> for SpikeConvBackward {
         let d_out = contiguous(grads.consume::<Flex>(&ops.node));
         let d_out = values(&d_out);
         let pass = ops.state;
-        let Forward { batch, biased, conv, .. } = pass;
         let [to_x, to_kernel, to_bias] = ops.parents;
-        if let Some(node) = to_x {
-            let d_x = input_gradient(&conv, batch, values(&pass.kernel), d_out);
-            let [height, width] = conv.window.input;
-            grads.register::<Flex>(node.id, tensor(d_x, [batch, height, width, conv.inputs]));
-        }
+        // The kernel's first: it is large in the deep layers, with which a backward pass begins, and at
+        // once added to the sum of a window.
         if let Some(node) = to_kernel {
-            let d_kernel = weight_gradient(&conv, pass.input(), batch, d_out);
+            let d_kernel = weight_gradient(&pass.conv, pass.input(), pass.batch, d_out);
             let shape = pass.kernel.layout().shape().clone();
             grads.register::<Flex>(node.id, tensor(d_kernel, shape));
+        }
+        let Forward { input, batch, kernel, biased, conv } = pass;
+        drop(input);
+        if let Some(node) = to_x {
+            let d_x = input_gradient(&conv, batch, values(&kernel), d_out);
+            let [height, width] = conv.window.input;
+            grads.register::<Flex>(node.id, tensor(d_x, [batch, height, width, conv.inputs]));
         }
         if let (Some(node), true) = (to_bias, biased) {
             let d_bias = bias_gradient(&conv, d_out);
