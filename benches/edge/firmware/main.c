@@ -1,4 +1,5 @@
-/* Runs the readings of samples.h; prints step, decision and the bits of the scores. */
+/* Runs the readings of samples.h; prints step, decision, the bits of the scores, and the checksum of the
+   whole state. */
 #include <stdint.h>
 #include "network.h"
 #include "samples.h"
@@ -12,7 +13,7 @@ void board_write(const char *text);
 #define PRINT 1
 #endif
 
-static char line[20 + 9 * NETWORK_OUTPUTS];
+static char line[29 + 9 * NETWORK_OUTPUTS];
 
 static char *hex(char *at, uint32_t word)
 {
@@ -36,6 +37,7 @@ int main(void)
         seen += output.decision;
 #if PRINT
         {
+            static uint8_t saved[NETWORK_SAVED_BYTES];
             union { uint32_t bits; int32_t integer; float number; } word;
             char *at = hex(line, step + 1u);
             uint32_t i;
@@ -48,6 +50,13 @@ int main(void)
                 }
                 at = hex(at, word.bits);
             }
+            /* The last word of a saved state is the checksum of the others. */
+            network_save(&state, saved);
+            word.bits = 0u;
+            for (i = 0u; i < 4u; ++i) {
+                word.bits |= (uint32_t)saved[NETWORK_SAVED_BYTES - 4u + i] << (8u * i);
+            }
+            at = hex(at, word.bits);
             *at++ = '\n';
             *at = '\0';
             board_write(line);

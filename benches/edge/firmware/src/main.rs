@@ -1,5 +1,5 @@
 //! Runs the readings of `samples.rs` on QEMU's mps2 (Cortex-M) and virt (RISC-V) boards; prints
-//! step, decision and the bits of the scores.
+//! step, decision, the bits of the scores, and the checksum of the whole state.
 #![no_std]
 #![no_main]
 
@@ -99,6 +99,8 @@ pub extern "C" fn rust_main() -> ! {
             hex(step as u32 + 1);
             hex(output.decision as u32);
             output.scores.iter().for_each(|score| hex(bits(*score)));
+            // The last word of a saved state is the checksum of the others.
+            hex(u32::from_le_bytes(*state.to_bytes().last_chunk().unwrap()));
             board::write(b'\n');
         }
         if network::WINDOW.is_some_and(|window| (step as u32 + 1) % window == 0) {
