@@ -4,11 +4,11 @@ use crate::{
     config::Config,
     loss::Loss,
     model::SequenceModel,
-    models::egru::Sparsity,
     params,
     prepare::Prepared,
     rule::LearningRule,
     session::{Initial, SessionError, WithModel, with_model},
+    sparsity::Sparsity,
     trainer::targets,
 };
 use burn::module::{Module, ModuleVisitor, Param};

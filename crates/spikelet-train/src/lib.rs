@@ -32,6 +32,7 @@ mod sample;
 pub mod schedule;
 pub mod session;
 mod sgd;
+pub mod sparsity;
 pub mod trainer;
 pub mod training_step;
 mod windows;

@@ -1,6 +1,6 @@
 //! What the trainer asks of a model.
 
-use crate::{models::egru::Sparsity, raise::RaiseError};
+use crate::{raise::RaiseError, sparsity::Sparsity};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout, Signal};
@@ -68,8 +68,8 @@ pub trait SequenceModel: Module {
         steps_from(self, x, state)
     }
 
-    /// How much of each event-based layer is silent over `x` `[time, batch, channels]`; nothing for
-    /// other models.
+    /// How much of each event-based layer or population of neurons is silent over `x`
+    /// `[time, batch, channels]`; nothing for models that do not say.
     fn sparsity(&self, _x: Tensor<3>) -> Vec<Sparsity> {
         Vec::new()
     }

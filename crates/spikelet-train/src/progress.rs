@@ -1,6 +1,6 @@
 //! What is to be seen of a training run: a line for every epoch, and who looks at it.
 
-use crate::models::egru::Sparsity;
+use crate::sparsity::Sparsity;
 use serde::{Deserialize, Serialize};
 use spikelet_data::metrics::{Language, Segmentation};
 use std::{

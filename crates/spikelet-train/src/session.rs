@@ -11,7 +11,7 @@ use crate::{
         bag_of_words::BagOfWords,
         classifier::{Body, Classifier},
         convnet::Convnet,
-        egru::{Egru, Sparsity},
+        egru::Egru,
         egru_lm::EgruLm,
         gru::Gru,
         l2mu::L2mu,
@@ -27,6 +27,7 @@ use crate::{
     raise::RaiseError,
     rule::LearningRule,
     run::Position,
+    sparsity::Sparsity,
     trainer::{End, Observer, TrainError, Trained, train},
 };
 use burn::tensor::Device;

@@ -7,7 +7,6 @@ use crate::{
     evaluate::{Evaluation, evaluate},
     loss::{Loss, Teacher},
     model::{SequenceModel, State},
-    models::egru::Sparsity,
     optimizer::{add_share, clip_norm},
     params::{self, LoadError},
     prepare::Prepared,
@@ -15,6 +14,7 @@ use crate::{
     rule::Outcome,
     run::{Checkpoint, CheckpointError, Position},
     sample::sample,
+    sparsity::Sparsity,
     windows::{Batches, Stream, restored, saved},
 };
 use burn::optim::{GradientsParams, ModuleOptimizer};

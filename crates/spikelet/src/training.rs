@@ -22,10 +22,10 @@ use spikelet_graph::Graph;
 use spikelet_train::{
     config::Config,
     evaluate::Evaluation,
-    models::egru::Sparsity,
     prepare::Prepared,
     run::Checkpoint,
     session::{self, Initial},
+    sparsity::Sparsity,
     trainer::{End, EpochReport, Observer, checkpoint_path},
 };
 use std::{

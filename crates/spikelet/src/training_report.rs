@@ -10,8 +10,8 @@ use spikelet_graph::{Graph, Op};
 use spikelet_runtime::{Executor, Output};
 use spikelet_train::{
     evaluate::Evaluation,
-    models::egru::Sparsity,
     prepare::Prepared,
+    sparsity::Sparsity,
     trainer::{EpochReport, metrics_path},
 };
 use std::{collections::BTreeMap, path::Path};
@@ -76,7 +76,7 @@ fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
         (format!("accuracy, {} part", result.part), percent(result.accuracy)),
         ("best validation accuracy".into(), percent(result.val_accuracy)),
         ("units without an event".into(), layers(&result.sparsity, |s| s.activity)),
-        ("outside the pseudo-derivative".into(), layers(&result.sparsity, |s| s.backward)),
+        ("outside the surrogate's window".into(), layers(&result.sparsity, |s| s.backward)),
         ("pruned".into(), result.pruned.map(percent).unwrap_or_default()),
         ("split".into(), result.split.clone()),
         ("best epoch".into(), format!("{} of {}", result.best_epoch, result.epochs)),
@@ -88,7 +88,7 @@ fn summary(result: &RunResult, data: &Prepared) -> Vec<(String, String)> {
     all.filter(|(_, figure)| !figure.is_empty()).collect()
 }
 
-/// A figure of every event-based layer.
+/// A figure of every layer.
 fn layers(sparsity: &[Sparsity], figure: fn(&Sparsity) -> f64) -> String {
     let layer = |s: &Sparsity| format!("{} {:.1} %", s.layer, 100.0 * figure(s));
     sparsity.iter().map(layer).collect::<Vec<_>>().join(", ")

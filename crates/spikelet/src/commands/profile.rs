@@ -39,9 +39,9 @@ layer reads of its weights is in the column of bytes.
 --gradients takes a batch of the training part and prints, for every parameter, the cosine between
 the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
 constants and surrogates), and how many multiplications the backward pass of each rule needs. Of
-EGRU layers it also prints how many units are silent: without an event, and outside the window of
-the pseudo-derivative, by the state before the reset (what the gradient sees) and after it (what the
-official code reports).
+EGRU layers and convolutional networks it also prints how many units are silent: without an event,
+and outside the window of the surrogate, by the state before the reset (what the gradient sees) and
+after it (what the official code of EGRU reports).
 
 Figures marked * are NeuroBench's, by its definitions; all others are our extension. What each
 means stands in the documentation of spikelet_graph::counts. Energy is modelled, not measured.")]

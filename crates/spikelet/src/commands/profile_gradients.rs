@@ -15,10 +15,11 @@ use spikelet_train::{
     gradients::{Cosines, of_samples, sparsity},
     lower::lower,
     model::SequenceModel,
-    models::{ModelConfig, egru::Sparsity},
+    models::ModelConfig,
     prepare::Prepared,
     rule::LearningRule,
     session::{WithModel, with_model},
+    sparsity::Sparsity,
 };
 use std::path::Path;
 
@@ -41,7 +42,7 @@ struct Report {
     /// Cosines of the gradients of SLTT and BPTT, by setting.
     settings: Vec<Setting>,
     multiplications: Multiplications,
-    /// Of event-based layers, over the samples.
+    /// Of event-based layers and populations of neurons, over the samples.
     sparsity: Vec<Sparsity>,
 }
 
@@ -200,7 +201,7 @@ impl Report {
         if self.sparsity.is_empty() {
             return text;
         }
-        text += "\nsilent units, % (backward: outside the window of the pseudo-derivative)\n";
+        text += "\nsilent units, % (backward: outside the window of the surrogate)\n";
         let mut table = Table::new(["layer", "no event", "backward", "backward, after the reset"]);
         for layer in &self.sparsity {
             let percent = |share: f64| format!("{:.1}", 100.0 * share);

@@ -15,6 +15,7 @@ mod nf_resnet;
 mod pass;
 mod preact_resnet;
 mod rates;
+mod sparsity;
 mod vgg;
 
 pub use checkpoint::{OfficialShape, from_official, official_graph};

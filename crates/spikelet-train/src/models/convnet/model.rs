@@ -17,6 +17,7 @@ use crate::{
     neuron::Dynamics,
     params,
     raise::RaiseError,
+    sparsity::Sparsity,
 };
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -293,6 +294,10 @@ impl SequenceModel for Convnet {
         let [_, batch, _] = x.dims();
         let state = self.training_state(batch, &x.device(), seed);
         self.run(x, state, &mut |_, _| {})
+    }
+
+    fn sparsity(&self, x: Tensor<3>) -> Vec<Sparsity> {
+        self.silence(x)
     }
 
     /// The mean: its soft maximum is that of a step, and its largest value that of the sum.

@@ -2,7 +2,7 @@
 
 use super::{
     config::EgruConfig, convolutions::Convolutions, front::FrontConfig, layer::EgruLayer,
-    regulariser::RegulariserConfig, sparsity::Sparsity,
+    regulariser::RegulariserConfig, sparsity::sparsity,
 };
 use crate::{
     draws::{Draws, LAYER_STREAMS},
@@ -15,6 +15,7 @@ use crate::{
         linear::linear,
     },
     raise::RaiseError,
+    sparsity::Sparsity,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -240,7 +241,7 @@ impl SequenceModel for Egru {
         let state = self.initial_state(x.dims()[1], &x.device());
         let mut found = Vec::new();
         self.run(x, state, &mut |index, out| {
-            found.push(Sparsity::of(format!("layers.{index}"), &self.layers[index], out));
+            found.push(sparsity(format!("layers.{index}"), &self.layers[index], out));
         });
         found
     }

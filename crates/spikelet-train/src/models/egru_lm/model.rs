@@ -7,11 +7,12 @@ use crate::{
     model::State,
     models::{
         ModelError,
-        egru::{EgruLayer, RegulariserConfig, Sparsity, checkpoint},
+        egru::{EgruLayer, RegulariserConfig, checkpoint, sparsity},
         recurrent_lm::{LmLayer, Parts, RecurrentLm, layer::last_step},
     },
     ops::egru::{EgruOutputs, EgruState},
     raise::{Raise, RaiseError},
+    sparsity::Sparsity,
 };
 use burn::tensor::Tensor;
 use spikelet_graph::GraphBuilder;
@@ -76,7 +77,7 @@ impl LmLayer for EgruLayer {
     }
 
     fn sparsity(&self, name: String, out: &EgruOutputs) -> Option<Sparsity> {
-        Some(Sparsity::of(name, self, out))
+        Some(sparsity(name, self, out))
     }
 
     fn regularised(

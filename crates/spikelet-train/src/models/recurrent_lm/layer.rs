@@ -3,8 +3,9 @@
 use crate::{
     draws::Draws,
     model::State,
-    models::egru::{RegulariserConfig, Sparsity},
+    models::egru::RegulariserConfig,
     raise::{Raise, RaiseError},
+    sparsity::Sparsity,
 };
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};

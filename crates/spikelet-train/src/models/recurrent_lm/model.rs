@@ -10,8 +10,9 @@ use crate::{
     draws::Draws,
     init::Init,
     model::{SequenceModel, State},
-    models::egru::{Linear, Sparsity, affine},
+    models::egru::{Linear, affine},
     raise::RaiseError,
+    sparsity::Sparsity,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};

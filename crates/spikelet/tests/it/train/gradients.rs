@@ -41,6 +41,20 @@ fn the_longer_neurons_remember_the_more_sltt_leaves_out() {
     }
 }
 
+/// The triangle of the preset is closed for some neurons, but for fewer than are silent.
+#[test]
+fn silent_neurons_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = images(folder.path());
+    let report = report(&["profile", "quick/fashion-mnist", "--data", &data]);
+    let layers = report["sparsity"].as_array().expect("layers");
+    assert_eq!(layers.len(), 3, "{report}");
+    for layer in layers {
+        let [silent, closed] = ["activity", "backward"].map(|key| number(&layer[key]));
+        assert!(0.0 < closed && closed < silent && silent < 1.0, "{layer}");
+    }
+}
+
 /// Synapses and neurons of `32C3-P2-64C3-P2-64C3-FC` at 28 x 28, counted by hand.
 #[test]
 fn multiplications_are_those_of_the_layers() {
