@@ -62,6 +62,7 @@ mod tests {
         let model = Convnet::new(&config, [6, 6, 2], 3, &mut init).expect("a network");
         let values = (0..3 * 2 * 72).map(|i| (i % 7) as f32 - 2.5).collect();
         let x = Tensor::from_data(TensorData::new(values, [3, 2, 72]), &Device::flex());
+        let model = model.at_rate(x.clone(), 0.2);
         let mut silent = Vec::new();
         let state = model.initial_state(2, &Device::flex());
         model.run(x.clone(), state, &mut |layer, out| {
