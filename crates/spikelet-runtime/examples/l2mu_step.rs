@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p spikelet-runtime --example l2mu_step`
 
-#[path = "../tests/support/braille.rs"]
+#[path = "../tests/it/support/braille.rs"]
 mod braille;
 
 use spikelet_runtime::Executor;

@@ -1,7 +1,7 @@
 //! How a command ends: the exit codes and the error report, the only place that defines them.
 //!
 //! The contract is written down in `docs/cli-contract.md` and tested on the real binary in
-//! `tests/cli_contract.rs`.
+//! `tests/it/cli_contract.rs`.
 
 use crate::ui::Ui;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};

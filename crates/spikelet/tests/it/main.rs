@@ -1,6 +1,6 @@
 //! Tests of the crate and of the real binary, one program: each would link all of Burn again.
 
-#[path = "../../../spikelet-runtime/tests/support/native.rs"]
+#[path = "../../../spikelet-runtime/tests/it/support/native.rs"]
 #[allow(dead_code, reason = "the runtime's tests take more of it")]
 mod native;
 #[cfg_attr(not(feature = "train"), allow(dead_code, reason = "training takes more of it"))]

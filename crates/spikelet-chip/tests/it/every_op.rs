@@ -1,15 +1,9 @@
 //! Random graphs of the operations that language models and transformers of images have, and that
 //! every operation of a graph maps and simulates.
 
-#[path = "support/check.rs"]
-mod check;
-#[path = "../../spikelet-runtime/tests/support/random.rs"]
-#[allow(dead_code, reason = "its graphs are made by the other test")]
-mod random;
-
-use check::{STEPS, check};
+use crate::support::check::{STEPS, check};
+use crate::support::random::Random;
 use proptest::prelude::*;
-use random::Random;
 use spikelet_chip::{Chip, ChipError, Wishes, map};
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling, Readout, Reset,

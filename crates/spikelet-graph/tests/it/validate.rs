@@ -1,8 +1,6 @@
 //! Graphs that cannot run, and what is said about them.
 
-mod common;
-
-use common::{convolutional, gated, lif, small};
+use crate::common::{convolutional, gated, lif, small};
 use spikelet_graph::{
     Edge, Graph, GraphBuilder, GraphError, Layout, Membrane, Node, Op, Param, Phase, Readout,
     Signal, Tensor, Values, validate::MAX_DELAY,

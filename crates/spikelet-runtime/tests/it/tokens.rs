@@ -1,13 +1,6 @@
 //! Operations of language models against the reference, within rounding.
 
-#[path = "support/random.rs"]
-#[allow(dead_code, reason = "nothing is made at random here")]
-mod random;
-#[path = "support/reference.rs"]
-#[allow(dead_code, reason = "operations are not counted here")]
-mod reference;
-
-use reference::Reference;
+use crate::support::reference::Reference;
 use spikelet_graph::compress::{Bits, halve, quantize};
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Reset, Signal, Tensor,

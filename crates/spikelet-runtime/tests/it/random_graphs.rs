@@ -1,13 +1,9 @@
 //! Random graphs against the plain meaning of a graph.
 
-#[path = "support/random.rs"]
-mod random;
-#[path = "support/reference.rs"]
-mod reference;
-
+use crate::support::random;
+use crate::support::random::Random;
+use crate::support::reference::{Call, Reference};
 use proptest::prelude::*;
-use random::Random;
-use reference::{Call, Reference};
 use spikelet_graph::{Graph, NodeCounters, Op, Readout};
 use spikelet_runtime::{Executor, Output, Profiler, State};
 

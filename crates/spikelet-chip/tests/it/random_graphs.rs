@@ -1,13 +1,10 @@
 //! Random graphs on chips of random sizes.
 
-#[path = "support/check.rs"]
-mod check;
-#[path = "../../spikelet-runtime/tests/support/random.rs"]
-mod random;
-
-use check::STEPS;
+use crate::support::check;
+use crate::support::check::STEPS;
+use crate::support::random;
+use crate::support::random::Random;
 use proptest::prelude::*;
-use random::Random;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]

@@ -1,16 +1,12 @@
 //! Exported code, built natively with everything a compiler can check, against the runtime: the same
 //! scores after every step, to the bit.
 
-#[path = "support/graphs.rs"]
-mod graphs;
-#[path = "support/native.rs"]
-mod native;
-
-use graphs::{
+use crate::support::graphs::{
     SPIKES, Spiking, VALUES, convolutional, event_based, input, integers, matrix, neurons,
     recurrent,
 };
-use native::{Built, built};
+use crate::support::native;
+use crate::support::native::{Built, built};
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Pooling, Signal,
     compress::{Bits, quantize},

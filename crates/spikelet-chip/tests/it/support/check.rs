@@ -1,7 +1,7 @@
 //! What must hold of every graph on every chip: cores receive what the runtime computes, nothing
 //! exceeds a core, everything sent arrives, energy adds up, a second run gives the same bits.
 
-use crate::random::Random;
+use super::random::Random;
 use proptest::prelude::*;
 use spikelet_chip::{Chip, ChipError, Clock, Mapping, Simulation, Wishes, map, simulate};
 use spikelet_graph::Graph;

@@ -1,14 +1,8 @@
 //! LSTM, GRU and EGRU cells and activation functions against the reference, within rounding.
 
-#[path = "support/random.rs"]
-#[allow(dead_code, reason = "only inputs are made at random here")]
-mod random;
-#[path = "support/reference.rs"]
-#[allow(dead_code, reason = "operations are not counted here")]
-mod reference;
-
-use random::Random;
-use reference::Reference;
+use crate::support::random;
+use crate::support::random::Random;
+use crate::support::reference::Reference;
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Op, Signal, Tensor, Values, Weight, int4,
 };

@@ -1,8 +1,6 @@
 //! Operations of language models: shapes, signals, counts, files, and what is refused.
 
-mod common;
-
-use common::Numbers;
+use crate::common::Numbers;
 use spikelet_graph::{
     Function, Graph, GraphBuilder, GraphError, Layout, Op, Readout, Signal, Tensor,
     compress::{Bits, Scope, prune, quantize, remove_neurons},

@@ -1,8 +1,7 @@
 //! The counts that follow from a graph alone.
 
-mod common;
-
-use common::{BRAILLE, Numbers, convolutional, gated, l2mu};
+use crate::common;
+use crate::common::{BRAILLE, Numbers, convolutional, gated, l2mu};
 use spikelet_graph::{Counters, GraphBuilder, Layout, NodeCounters, Readout, Signal, Tensor};
 
 #[test]

@@ -1,5 +1,4 @@
 //! NIR: graphs there and back, and what is refused.
-#![cfg(feature = "nir")]
 
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling, Readout, Reset, Signal,

@@ -1,11 +1,7 @@
 //! Operations of image networks: borders, attention between spikes, fused convolutions, layers that
 //! need not run again, and large convolutions of dense values.
 
-#[allow(dead_code, reason = "counts and exactness are for random graphs")]
-#[path = "support/reference.rs"]
-mod reference;
-
-use reference::Reference;
+use crate::support::reference::Reference;
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Readout, Reset, Signal, Tensor,
 };

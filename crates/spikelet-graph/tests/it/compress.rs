@@ -1,8 +1,6 @@
 //! Quantisation, pruning and folding: bounds, shapes, and outputs that must not change.
 
-mod common;
-
-use common::{Numbers, SMALL, convolutional, gated, lif, reference::Reference, small};
+use crate::common::{Numbers, SMALL, convolutional, gated, lif, reference::Reference, small};
 use proptest::prelude::*;
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Op, Param, Readout, Signal, Tensor, Values,

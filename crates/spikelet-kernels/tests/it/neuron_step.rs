@@ -1,8 +1,6 @@
 //! The inference step against the equations, written out one neuron at a time.
 
-mod common;
-
-use common::{quarters, specs};
+use crate::common::{quarters, specs};
 use proptest::prelude::*;
 use spikelet_kernels::neuron::{Model, NeuronSpec, Param, Params, Reset, State, step, step_events};
 

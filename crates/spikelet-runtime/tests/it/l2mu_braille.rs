@@ -1,9 +1,7 @@
 //! The published Braille network against what the official code computed.
 
-#[path = "support/braille.rs"]
-mod braille;
-
-use braille::{CHANNELS, STEPS, golden, network, numbers, parse, read};
+use crate::support::braille;
+use crate::support::braille::{CHANNELS, STEPS, golden, network, numbers, parse, read};
 use spikelet_runtime::{Executor, Output, Profiler};
 
 /// Index of the largest value, the first of several.

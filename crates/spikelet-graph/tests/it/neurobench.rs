@@ -1,9 +1,7 @@
 //! Static counts of the published Braille network against NeuroBench's own figures
 //! (`tests/golden-extra/neurobench_braille.json`).
 
-mod common;
-
-use common::{BRAILLE, l2mu};
+use crate::common::{BRAILLE, l2mu};
 use serde_json::Value;
 use spikelet_graph::{Graph, Layout, Membrane, Op, Param, Tensor};
 use std::{fs, path::PathBuf};

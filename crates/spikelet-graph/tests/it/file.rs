@@ -1,8 +1,6 @@
 //! The graph file: round trips, and files that are broken in every way.
 
-mod common;
-
-use common::{Numbers, convolutional, gated, lif, small};
+use crate::common::{Numbers, convolutional, gated, lif, small};
 use proptest::prelude::*;
 use spikelet_graph::{
     FileError, Function, Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling,

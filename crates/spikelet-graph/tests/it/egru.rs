@@ -1,8 +1,6 @@
 //! The event-based GRU in a graph: shapes, signals, counts, files, compression, and what is refused.
 
-mod common;
-
-use common::Numbers;
+use crate::common::Numbers;
 use spikelet_graph::{
     Graph, GraphBuilder, GraphError, Layout, Op, Signal, Weight,
     compress::{Scope, prune, remove_neurons},

@@ -1,10 +1,8 @@
 //! Sequences against steps, and gradients against forward-mode differentiation of the equations.
 
-mod common;
-
 use std::ops::{Add, Mul, Sub};
 
-use common::{quarters, specs, surrogates};
+use crate::common::{quarters, specs, surrogates};
 use proptest::prelude::*;
 use spikelet_kernels::neuron::{
     Model, NeuronSpec, Param, ParamGradients, Params, Reset, Run, Saved, State, backward, sequence,

@@ -1,8 +1,6 @@
 //! Graphs as text, and modelled energy.
 
-mod common;
-
-use common::small;
+use crate::common::small;
 use spikelet_graph::{NodeCounters, energy};
 
 #[test]

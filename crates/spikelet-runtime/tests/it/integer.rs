@@ -1,9 +1,6 @@
 //! Integer-only graphs against the float executor, on numbers both represent exactly.
 
-#[path = "support/graphs.rs"]
-mod graphs;
-
-use graphs::{convolutional, event_based, input, integers, matrix, recurrent};
+use crate::support::graphs::{convolutional, event_based, input, integers, matrix, recurrent};
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Signal,
     compress::{Bits, integer_only, quantize},
