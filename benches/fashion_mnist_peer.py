@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains the network of the preset quick/fashion-mnist in PyTorch + SpikingJelly under learning rules and seeds.
 
-A run takes about an hour on one core. What is finished stands in docs/results/peer-fashion-mnist.jsonl and is not run
-again; `spikelet docs` makes the table. Spikelet's own runs: `spikelet sweep docs/results/fashion-mnist.toml`.
+A run takes about an hour on one core and goes on where it was cut off (--work). What is finished stands in
+docs/results/peer-fashion-mnist.jsonl and is not run again; `spikelet docs` makes the table. Spikelet's own runs: `spikelet sweep docs/results/fashion-mnist.toml`.
 """
 
 import argparse
@@ -21,6 +21,8 @@ def train(arguments, rule, seed):
     """The row of one run."""
     command = [arguments.python, BENCHES / "peers" / "fashion_mnist_train.py", "--data", arguments.data]
     command += ["--rule", rule, "--seed", str(seed), "--threads", str(arguments.threads)]
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    command += ["--checkpoint", arguments.work / f"{rule}-{seed}.pt"]
     result = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         for line in run.stdout:
@@ -46,6 +48,7 @@ def main():
     parser.add_argument("--rule", action="append", choices=VARIANTS, help="only these (may be repeated)")
     parser.add_argument("--seed", action="append", type=int, help="default 1, 2 and 3 (may be repeated)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=BENCHES.parent / "runs" / "peer-fashion-mnist", help="checkpoints")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has the peers' packages")
     arguments = parser.parse_args()
     for seed in arguments.seed or [1, 2, 3]:

@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import time
+from pathlib import Path
 
 import torch
 from spikingjelly.clock_driven import functional
@@ -57,6 +58,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-limit", type=int, help="use only the first training images")
+    parser.add_argument("--checkpoint", type=Path, help="file written after every epoch, from which a run goes on")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
@@ -78,8 +80,17 @@ def main():
         row = {"suite": "fashion-mnist", "rule": arguments.rule, "seed": arguments.seed, **row}
         print(json.dumps(row), flush=True)
 
-    best = (-1.0, 0, None)
-    for epoch in range(arguments.epochs):
+    best, begun = (-1.0, 0, None), 0
+    if arguments.checkpoint and arguments.checkpoint.exists():
+        saved = torch.load(arguments.checkpoint)
+        if saved["run"] != [arguments.rule, arguments.seed, arguments.epochs]:
+            parser.error(f"{arguments.checkpoint} is of another run: {saved['run']}")
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["random"])
+        order.set_state(saved["order"])
+        best, begun = saved["best"], saved["epoch"]
+    for epoch in range(begun, arguments.epochs):
         start = time.perf_counter()
         losses, correct = 0.0, 0
         for index, picked in enumerate(torch.randperm(len(images), generator=order).split(BATCH)):
@@ -99,6 +110,13 @@ def main():
             best = accuracy, epoch + 1, copy.deepcopy(model.state_dict())
         row = {"loss": losses / len(images), "train_accuracy": correct / len(images), "val_accuracy": accuracy}
         report(epoch=epoch + 1, **row, train_seconds=train_seconds, seconds=seconds)
+        if arguments.checkpoint:
+            saved = {"run": [arguments.rule, arguments.seed, arguments.epochs], "epoch": epoch + 1, "best": best}
+            saved |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            saved |= {"random": torch.get_rng_state(), "order": order.get_state()}
+            partial = arguments.checkpoint.with_suffix(".partial")
+            torch.save(saved, partial)
+            partial.replace(arguments.checkpoint)
     last = accuracy_of(model, *test, normalizer)
     _, best_epoch, weights = best
     model.load_state_dict(weights)
