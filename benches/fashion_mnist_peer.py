@@ -2,7 +2,8 @@
 """Trains the network of the preset quick/fashion-mnist in PyTorch + SpikingJelly under learning rules and seeds.
 
 A run takes about an hour on one core and goes on where it was cut off (--work). What is finished stands in
-docs/results/peer-fashion-mnist.jsonl and is not run again; `spikelet docs` makes the table. Spikelet's own runs: `spikelet sweep docs/results/fashion-mnist.toml`.
+docs/results/peer-fashion-mnist.jsonl and is not run again; `spikelet docs` makes the table. Spikelet's own runs:
+`spikelet sweep docs/results/fashion-mnist.toml --resume`.
 """
 
 import argparse

@@ -80,10 +80,11 @@ def main():
         row = {"suite": "fashion-mnist", "rule": arguments.rule, "seed": arguments.seed, **row}
         print(json.dumps(row), flush=True)
 
+    run = [arguments.rule, arguments.seed, arguments.epochs, arguments.train_limit]
     best, begun = (-1.0, 0, None), 0
     if arguments.checkpoint and arguments.checkpoint.exists():
         saved = torch.load(arguments.checkpoint)
-        if saved["run"] != [arguments.rule, arguments.seed, arguments.epochs]:
+        if saved["run"] != run:
             parser.error(f"{arguments.checkpoint} is of another run: {saved['run']}")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -111,7 +112,7 @@ def main():
         row = {"loss": losses / len(images), "train_accuracy": correct / len(images), "val_accuracy": accuracy}
         report(epoch=epoch + 1, **row, train_seconds=train_seconds, seconds=seconds)
         if arguments.checkpoint:
-            saved = {"run": [arguments.rule, arguments.seed, arguments.epochs], "epoch": epoch + 1, "best": best}
+            saved = {"run": run, "epoch": epoch + 1, "best": best}
             saved |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             saved |= {"random": torch.get_rng_state(), "order": order.get_state()}
             partial = arguments.checkpoint.with_suffix(".partial")

@@ -1,4 +1,5 @@
-//! Tests of the chip, its mapper and its simulator, through what the crate makes public. One program for all: each costs seconds to link.
+//! Tests of the chip, its mapper and its simulator, through what the crate makes public.
+//! One program for all: each costs seconds to link.
 
 mod arithmetic;
 mod every_op;

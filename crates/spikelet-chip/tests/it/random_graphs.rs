@@ -1,9 +1,7 @@
 //! Random graphs on chips of random sizes.
 
-use crate::support::check;
-use crate::support::check::STEPS;
-use crate::support::random;
-use crate::support::random::Random;
+use crate::support::check::{self, STEPS};
+use crate::support::random::{self, Random};
 use proptest::prelude::*;
 
 proptest! {

@@ -1,4 +1,5 @@
-//! Tests of readers on whole files, through what the crate makes public. One program for all: each costs seconds to link.
+//! Tests of readers on whole files, through what the crate makes public.
+//! One program for all: each costs seconds to link.
 
 mod checkpoint;
 mod checkpoint_weights;

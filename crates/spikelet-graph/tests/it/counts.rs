@@ -1,7 +1,6 @@
 //! The counts that follow from a graph alone.
 
-use crate::common;
-use crate::common::{BRAILLE, Numbers, convolutional, gated, l2mu};
+use crate::common::{self, BRAILLE, Numbers, convolutional, gated, l2mu};
 use spikelet_graph::{Counters, GraphBuilder, Layout, NodeCounters, Readout, Signal, Tensor};
 
 #[test]

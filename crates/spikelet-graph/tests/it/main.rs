@@ -1,4 +1,5 @@
-//! Tests of event graphs, through what the crate makes public. One program for all: each costs seconds to link.
+//! Tests of event graphs, through what the crate makes public.
+//! One program for all: each costs seconds to link.
 
 mod common;
 mod compress;

@@ -1,4 +1,5 @@
-//! Tests of kernels, through what the crate makes public. One program for all: each costs seconds to link.
+//! Tests of kernels, through what the crate makes public.
+//! One program for all: each costs seconds to link.
 
 mod common;
 mod egru;

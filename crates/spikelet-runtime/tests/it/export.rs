@@ -5,8 +5,7 @@ use crate::support::graphs::{
     SPIKES, Spiking, VALUES, convolutional, event_based, input, integers, matrix, neurons,
     recurrent,
 };
-use crate::support::native;
-use crate::support::native::{Built, built};
+use crate::support::native::{self, Built, built};
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Pooling, Signal,
     compress::{Bits, quantize},

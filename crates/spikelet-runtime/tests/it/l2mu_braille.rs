@@ -1,7 +1,6 @@
 //! The published Braille network against what the official code computed.
 
-use crate::support::braille;
-use crate::support::braille::{CHANNELS, STEPS, golden, network, numbers, parse, read};
+use crate::support::braille::{self, CHANNELS, STEPS, golden, network, numbers, parse, read};
 use spikelet_runtime::{Executor, Output, Profiler};
 
 /// Index of the largest value, the first of several.

@@ -1,4 +1,5 @@
-//! Tests of the runtime, through what the crate makes public. One program for all: each costs seconds to link.
+//! Tests of the runtime, through what the crate makes public.
+//! One program for all: each costs seconds to link.
 
 mod contract;
 mod detector;

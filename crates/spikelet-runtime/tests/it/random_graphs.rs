@@ -1,7 +1,6 @@
 //! Random graphs against the plain meaning of a graph.
 
-use crate::support::random;
-use crate::support::random::Random;
+use crate::support::random::{self, Random};
 use crate::support::reference::{Call, Reference};
 use proptest::prelude::*;
 use spikelet_graph::{Graph, NodeCounters, Op, Readout};

@@ -1,7 +1,6 @@
 //! LSTM, GRU and EGRU cells and activation functions against the reference, within rounding.
 
-use crate::support::random;
-use crate::support::random::Random;
+use crate::support::random::{self, Random};
 use crate::support::reference::Reference;
 use spikelet_graph::{
     Function, Graph, GraphBuilder, Layout, Op, Signal, Tensor, Values, Weight, int4,

@@ -1,5 +1,4 @@
 //! Graphs and numbers the tests share.
-#![allow(dead_code, reason = "every test binary uses a part")]
 
 pub mod reference;
 

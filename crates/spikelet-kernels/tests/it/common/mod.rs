@@ -23,7 +23,6 @@ pub fn specs() -> impl Strategy<Value = NeuronSpec> {
     )
 }
 
-#[allow(dead_code)] // not every test that shares this module has gradients
 pub fn surrogates() -> impl Strategy<Value = Surrogate> {
     prop_oneof![
         Just(Surrogate::ARCTAN),

@@ -1,5 +1,4 @@
 //! Small graphs of every kind that devices are given, with numbers that integers represent exactly.
-#![allow(dead_code, reason = "every test takes a part of it")]
 
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Pooling, Readout, Reset, Signal,

@@ -4,6 +4,7 @@
 //! A network is a list of layers in the order in which they run ([`Network`]); training, lowering
 //! and official names all read that list. Activations are channels-last, `[batch, h, w, channels]`.
 
+mod builder;
 mod checkpoint;
 mod config;
 mod functions;
@@ -29,9 +30,10 @@ pub use network::{Layer, Network, Op, Threshold, Units};
 /// What other networks of layers are built with.
 pub(in crate::models) mod build {
     pub(in crate::models) use super::{
+        builder::{Builder, ConvSize, Draw},
         model::MAX_WEIGHTS,
         module::Settings,
-        network::{Builder, ConvSize, Draw, LayerId, Threshold},
+        network::{LayerId, Threshold},
     };
 }
 

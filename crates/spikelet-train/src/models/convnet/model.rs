@@ -2,10 +2,11 @@
 
 pub use super::module::Convnet;
 use super::{
+    builder::{Builder, Draw},
     config::{Architecture, ConvnetConfig},
     functions::standardized,
     module::Settings,
-    network::{Builder, Draw, Layer, Op, ParamId, Shape},
+    network::{Layer, Op, ParamId, Shape},
     nf_resnet,
     pass::{Mode, Pass},
     preact_resnet, vgg,

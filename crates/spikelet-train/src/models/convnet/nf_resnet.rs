@@ -2,8 +2,9 @@
 //! variance that is known and divided out instead of measured.
 
 use super::{
+    builder::{Builder, ConvSize},
     config::NfResnet,
-    network::{Builder, ConvSize, LayerId},
+    network::LayerId,
 };
 use crate::models::ModelError;
 

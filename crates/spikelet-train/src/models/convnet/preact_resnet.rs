@@ -2,8 +2,9 @@
 //! of the block's first population.
 
 use super::{
+    builder::{Builder, ConvSize},
     config::PreactResnet,
-    network::{Builder, ConvSize, LayerId},
+    network::LayerId,
 };
 use crate::models::ModelError;
 

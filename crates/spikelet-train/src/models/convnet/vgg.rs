@@ -1,8 +1,8 @@
 //! Chains of convolutions: VGG (Simonyan and Zisserman 2015) with neurons in place of rectifiers.
 
 use super::{
+    builder::{Builder, ConvSize},
     config::{Chain, Link},
-    network::{Builder, ConvSize},
 };
 use crate::models::ModelError;
 
