@@ -73,12 +73,22 @@ impl Float for u16 {
     }
 }
 
-/// Bytes from which on a matrix comes from memory, which answers fastest when it is read from one
-/// end to the other.
-const STREAMED: usize = 1 << 18;
+/// Rows multiplied together, each from a quarter of the matrix of its own. The sums of one wait for
+/// each other, and memory answers four places at once faster than one or neighbours: on two threads of
+/// a Zen 3 17 GB/s of floats where row by row gave 13, and 15 of 8-bit integers where pairs of rows
+/// gave 10.
+pub(crate) const STREAMS: usize = 4;
 
-/// Adds a dot product for every output. Four rows at a time, if they are in a cache: the sums of
-/// one wait for each other.
+/// The rows that go together, of a matrix of so many, and those left over at its end.
+pub(crate) fn streams(
+    rows: usize,
+) -> (impl Iterator<Item = [usize; STREAMS]>, core::ops::Range<usize>) {
+    let apart = rows / STREAMS;
+    let together = (0..apart).map(move |o| [o, o + apart, o + 2 * apart, o + 3 * apart]);
+    (together, STREAMS * apart..rows)
+}
+
+/// Adds a dot product for every output.
 pub(crate) struct Dots<'a, W> {
     pub(crate) out: &'a mut [f32],
     pub(crate) weights: &'a [W],
@@ -92,23 +102,20 @@ impl<W: Float> Task for Dots<'_, W> {
     fn run<L: Level>(self, level: L) {
         let Dots { out, weights, x } = self;
         let n = x.len();
-        let bytes = out.len() * n * size_of::<W>();
         assert!(weights.len() >= out.len() * n, "matrix shorter than its shape");
-        let together = if bytes < STREAMED { out.len() / 4 * 4 } else { 0 };
-        let (cached, rest) = out.split_at_mut(together);
-        for (o, y) in cached.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let (a, others) = weights[4 * o * n..(4 * o + 4) * n].split_at(n);
-            let (b, others) = others.split_at(n);
-            let (c, d) = others.split_at(n);
-            let sums = dots(level, [a, b, c, d], [x]);
-            for r in 0..4 {
-                y[r] += sums[r][0];
+        let (together, rest) = streams(out.len());
+        for outputs in together {
+            let mut rows = [&[][..]; STREAMS];
+            for (row, o) in rows.iter_mut().zip(outputs) {
+                *row = &weights[o * n..][..n];
+            }
+            for ([sum], o) in dots(level, rows, [x]).into_iter().zip(outputs) {
+                out[o] += sum;
             }
         }
-        for (o, y) in rest.iter_mut().enumerate() {
-            let start = (together + o) * n;
-            let [[sum]] = dots(level, [&weights[start..start + n]], [x]);
-            *y += sum;
+        for o in rest {
+            let [[sum]] = dots(level, [&weights[o * n..][..n]], [x]);
+            out[o] += sum;
         }
     }
 }

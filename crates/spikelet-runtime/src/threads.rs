@@ -11,10 +11,10 @@ use spikelet_kernels::workers::Workers;
 #[cfg(feature = "std")]
 const WORTH: usize = 1 << 16;
 
-/// Bytes of a part, at least: parts are taken as threads become free, so that one that was held up
-/// has less to do.
+/// Bytes of a part, at least: a row begins where the machine does not yet read ahead, and a part reads
+/// several side by side.
 #[cfg(feature = "std")]
-const PART: usize = 1 << 15;
+pub(crate) const PART: usize = 1 << 17;
 
 /// Most parts a product is cut into.
 #[cfg(feature = "std")]
@@ -37,10 +37,12 @@ impl Threads {
 
     /// Calls `work` with parts of `items`, which are pieces of one product that reads `bytes` of
     /// weights: `cut` takes the part of an item that belongs to a range of the `len` outputs.
-    /// Ranges are whole multiples of `unit`, but for the end; at most `each` for every thread.
+    /// Ranges are whole multiples of `unit`, but for the end. Threads take them as they become free, and
+    /// they become smaller, to `least` bytes or as many as there are threads: so a thread that was held
+    /// up has less to do, and the others do not wait long for it.
     pub(crate) fn divide<T: Send>(
         &self,
-        [len, unit, bytes, each]: [usize; 4],
+        [len, unit, bytes, least]: [usize; 4],
         item: T,
         cut: impl Fn(T, usize) -> (T, T),
         work: impl Fn(Range<usize>, &mut T) + Sync,
@@ -49,11 +51,14 @@ impl Threads {
         #[cfg(feature = "std")]
         if let Some(workers) = self.workers.as_deref().filter(|_| bytes >= WORTH) {
             let threads = workers.count();
-            let count = (bytes / PART).clamp(threads, each * threads).min(MOST);
-            let size = len.div_ceil(count).next_multiple_of(unit);
+            let least = len.div_ceil((bytes / least).max(threads));
             let mut parts = [const { None }; MOST];
             let (mut start, mut rest, mut count) = (0, item, 0);
-            while len - start > size {
+            loop {
+                let size = least.max((len - start) / (2 * threads)).next_multiple_of(unit);
+                if len - start <= size || count + 1 == MOST {
+                    break;
+                }
                 let (part, after) = cut(rest, size);
                 parts[count] = Some((start..start + size, part));
                 (start, rest, count) = (start + size, after, count + 1);
@@ -66,7 +71,7 @@ impl Threads {
             });
             return;
         }
-        let _ = (unit, bytes, each, &cut);
+        let _ = (unit, bytes, least, &cut);
         work(0..len, &mut item);
     }
 

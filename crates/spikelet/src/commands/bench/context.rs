@@ -78,7 +78,7 @@ struct Layer {
     projections: [Vec<f32>; 4],
     /// `[hidden, d]` and `[d, hidden]`.
     feed_forward: [Vec<f32>; 2],
-    /// Keys and values, `[context, d]`.
+    /// Keys and values, `[head, context, HEAD]`.
     cache: [Vec<f32>; 2],
 }
 
@@ -131,27 +131,19 @@ impl Layer {
     /// Attention of all heads over the cache: heads on all threads.
     fn attend(&self, query: &[f32]) -> Vec<f32> {
         use rayon::prelude::*;
-        let width = query.len();
-        let [keys, values] = self.cache.each_ref();
-        let mut out = vec![0.0; width];
-        out.par_chunks_mut(HEAD).enumerate().for_each(|(head, out)| {
-            let at = head * HEAD;
-            let query = &query[at..at + HEAD];
-            let mut scores: Vec<f32> = keys
-                .chunks_exact(width)
-                .map(|key| {
-                    let mut score = [0.0];
-                    dense::add_by_output(&mut score, &key[at..at + HEAD], query);
-                    score[0] / 8.0
-                })
-                .collect();
-            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            scores.iter_mut().for_each(|score| *score = math::exp(*score - largest));
-            let sum: f32 = scores.iter().sum();
-            for (value, score) in values.chunks_exact(width).zip(&scores) {
-                let share = score / sum;
-                out.iter_mut().zip(&value[at..at + HEAD]).for_each(|(o, v)| *o += share * v);
-            }
+        let of_head = self.cache[0].len() / query.len() * HEAD;
+        let [keys, values] = self.cache.each_ref().map(|cache| cache.par_chunks_exact(of_head));
+        let mut out = vec![0.0; query.len()];
+        let heads = out.par_chunks_mut(HEAD).zip(query.par_chunks(HEAD)).zip(keys.zip(values));
+        heads.for_each(|((out, query), (keys, values))| {
+            let mut shares = vec![0.0; keys.len() / HEAD];
+            dense::add_by_output(&mut shares, keys, query);
+            let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let scale = 1.0 / (HEAD as f32).sqrt();
+            shares.iter_mut().for_each(|share| *share = math::exp(scale * (*share - largest)));
+            dense::add_by_input(out, values, &shares);
+            let sum: f32 = shares.iter().sum();
+            out.iter_mut().for_each(|out| *out /= sum);
         });
         out
     }

@@ -193,17 +193,26 @@ impl Memory {
     }
 }
 
+/// Reads four quarters side by side: that is fastest, as it is for products.
 fn add(values: &[u64]) -> u64 {
+    let quarters: [&[[u64; 16]]; 4] = {
+        let (lines, rest) = values.as_chunks::<16>();
+        let (quarter, more) = (lines.len() / 4, lines.len() % 4);
+        assert!(rest.is_empty() && more == 0, "parts of whole lines");
+        [0, 1, 2, 3].map(|k| &lines[k * quarter..(k + 1) * quarter])
+    };
     dispatch(
         #[inline(always)]
         || {
-            let mut lanes = [0_u64; 64];
-            for values in values.as_chunks::<64>().0 {
-                for (lane, value) in lanes.iter_mut().zip(values) {
-                    *lane += value;
+            let mut sums = [0_u64; 16];
+            for k in 0..quarters[0].len() {
+                for quarter in quarters {
+                    for (sum, value) in sums.iter_mut().zip(&quarter[k]) {
+                        *sum += value;
+                    }
                 }
             }
-            lanes.iter().sum()
+            sums.iter().sum()
         },
     )
 }
