@@ -13,7 +13,6 @@ const WORTH: usize = 1 << 16;
 
 /// Bytes of a part, at least: a row begins where the machine does not yet read ahead, and a part reads
 /// several side by side.
-#[cfg(feature = "std")]
 pub(crate) const PART: usize = 1 << 17;
 
 /// Most parts a product is cut into.
