@@ -11,8 +11,8 @@ use spikelet_kernels::workers::Workers;
 #[cfg(feature = "std")]
 const WORTH: usize = 1 << 16;
 
-/// Bytes of a part, at least: a row begins where the machine does not yet read ahead, and a part reads
-/// several side by side.
+/// Bytes of a part of rows by output, at least: a part is read from four places at once, and the machine
+/// needs some pages of each before it reads ahead.
 pub(crate) const PART: usize = 1 << 17;
 
 /// Most parts a product is cut into.
@@ -54,8 +54,11 @@ impl Threads {
             let mut parts = [const { None }; MOST];
             let (mut start, mut rest, mut count) = (0, item, 0);
             loop {
-                let size = least.max((len - start) / (2 * threads)).next_multiple_of(unit);
-                if len - start <= size || count + 1 == MOST {
+                // What is left must fit into the parts that are left, however many threads there are.
+                let left = len - start;
+                let size = (left / (2 * threads)).max(left.div_ceil(MOST - count)).max(least);
+                let size = size.next_multiple_of(unit);
+                if left <= size {
                     break;
                 }
                 let (part, after) = cut(rest, size);
@@ -95,5 +98,48 @@ impl Threads {
         }
         let _ = parallel;
         items.for_each(work);
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// The ranges that a product is divided into, in order.
+    fn ranges(threads: usize, [len, unit, bytes, least]: [usize; 4]) -> Vec<Range<usize>> {
+        let found = Mutex::new(Vec::new());
+        let work = |range: Range<usize>, (): &mut ()| found.lock().unwrap().push(range);
+        Threads::new(threads).divide([len, unit, bytes, least], (), |(), _| ((), ()), work);
+        let mut ranges = found.into_inner().unwrap();
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+
+    #[test]
+    fn parts_are_all_of_a_product_and_none_is_more_than_the_share_of_a_thread() {
+        for threads in [2, 3, 5, 8, 16] {
+            for len in [16, 100, 768, 3072, 50277] {
+                for (unit, least) in [(16, PART), (64, usize::MAX), (1, 1)] {
+                    let ranges = ranges(threads, [len, unit, 768 * len, least]);
+                    let ends: Vec<usize> = ranges.iter().map(|range| range.end).collect();
+                    let starts: Vec<usize> = ranges.iter().map(|range| range.start).collect();
+                    assert_eq!((starts[0], ends[ends.len() - 1]), (0, len));
+                    assert_eq!(starts[1..], ends[..ends.len() - 1]);
+                    assert!(starts.iter().all(|start| start.is_multiple_of(unit)));
+                    if 768 * len >= WORTH {
+                        let share = len.div_ceil(threads).next_multiple_of(unit);
+                        assert!(ranges.iter().all(|range| range.len() <= share), "{ranges:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_products_end_in_small_parts() {
+        let ranges = ranges(2, [50_000, 16, 50_000 * 768, PART]);
+        let (first, last) = (ranges[0].len(), ranges[ranges.len() - 1].len());
+        assert!(first >= 50_000 / 4 && last <= 50_000 / 16, "{ranges:?}");
     }
 }
