@@ -188,13 +188,16 @@ pub fn evaluate_seen(
         }
         return Ok(found.finished());
     }
-    // Sentences end at their own steps.
-    let streams = if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS };
-    for index in index.chunks(streams) {
+    for index in index.chunks(streams(samples)) {
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         found.run(index, &mut states, seen)?;
     }
     Ok(found.finished())
+}
+
+/// Samples that can run side by side: sentences end at their own steps.
+pub fn streams(samples: &Samples) -> usize {
+    if matches!(samples, Samples::Sentences(_)) { 1 } else { STREAMS }
 }
 
 /// What has been found so far.

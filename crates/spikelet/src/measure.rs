@@ -38,12 +38,14 @@ pub fn measure(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Meas
         for sample in index.iter().map(|index| samples.sample(*index)) {
             let mut state = executor.state();
             let start = Instant::now();
-            for x in sample.chunks_exact(samples.values().max(1)) {
+            let rows = sample.chunks_exact(samples.values().max(1));
+            let time = rows.len();
+            for x in rows {
                 executor.step(&mut state, x)?;
             }
-            steps += samples.time() as u64;
+            steps += time as u64;
             if warm {
-                times.push(start.elapsed().as_secs_f64() / samples.time().max(1) as f64);
+                times.push(start.elapsed().as_secs_f64() / time.max(1) as f64);
             }
         }
         if warm && index.is_empty() {

@@ -5,6 +5,7 @@ use super::{
     profile_tokens::{self, Account},
 };
 use crate::{
+    evaluate,
     failure::{Outcome, Result},
     labelled,
     measure::{Measured, measure},
@@ -17,9 +18,6 @@ use spikelet_data::Samples;
 use spikelet_graph::{Counters, Graph, GraphCounts, NodeCounters, NodeCounts, Op, energy};
 use spikelet_runtime::{Executor, Profiler};
 use std::path::PathBuf;
-
-/// Sequences run side by side while counting.
-const STREAMS: usize = 64;
 
 /// Show what a model does and costs, layer by layer
 #[derive(Debug, clap::Args)]
@@ -168,10 +166,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
 /// The counters of a run over prepared sequences.
 pub fn count_operations(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Counters> {
     let executor = Executor::new(graph)?;
-    crate::evaluate::check_channels(graph, &executor, samples.values())?;
+    evaluate::check_channels(graph, &executor, samples.values())?;
     let mut profiler = Profiler::new(&executor);
     let (mut x, mut out) = (Vec::new(), Vec::new());
-    for index in index.chunks(STREAMS) {
+    for index in index.chunks(evaluate::streams(samples)) {
         samples.batch(index, &mut x);
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         out.clear();

@@ -340,6 +340,11 @@ fn sentences_are_classified() {
             serde_json::from_str(&succeeds(dir.path(), &["eval", out, "--json"])).unwrap();
         assert!((eval["accuracy"].as_f64().unwrap() - accuracy).abs() < 0.02, "{eval}");
     }
+    // Steps of sentences that end at different times: no padding is counted.
+    let profile = succeeds(dir.path(), &["profile", "tuned", "--limit", "2", "--json"]);
+    let profile: Value = serde_json::from_str(&profile).unwrap();
+    let steps = "number 300 is bad".len() + "number 301 is a great one".len();
+    assert_eq!((&profile["sequences"], &profile["steps"]), (&2.into(), &steps.into()));
     let embed = succeeds(dir.path(), &["embed", "tuned", "--input", "own.txt"]);
     assert_eq!(embed.lines().count(), 301, "a line a sentence");
     let bag = "model={kind=\"bag-of-words\"}";
