@@ -34,19 +34,25 @@ pub(super) fn windows(weights: &mut Weights) -> Result<Graph, ConvertError> {
         "states start again every {WINDOW} tokens and only events go on, as in the official \
          evaluation; --arch egru-lm-stream carries everything"
     );
-    language(weights, Carry::Events, note)
+    language(weights, Carry::Events, WINDOW, note)
 }
 
 /// As one stream without windows.
 pub(super) fn stream(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let note = "states are carried from token to token without end; the official evaluation starts \
                 them again in every window (--arch egru-lm)";
-    language(weights, Carry::Full, note.to_owned())
+    language(weights, Carry::Full, 0, note.to_owned())
 }
 
-fn language(weights: &mut Weights, carry: Carry, note: String) -> Result<Graph, ConvertError> {
+/// In windows of so many tokens, or 0.
+fn language(
+    weights: &mut Weights,
+    carry: Carry,
+    window: usize,
+    note: String,
+) -> Result<Graph, ConvertError> {
     weights.notes.push(note);
-    let task = Task { window: WINDOW, ..Task::default() };
+    let task = Task { window, ..Task::default() };
     let tensors = weights.read_all()?;
     egru_lm::official_graph(&tensors, carry, WINDOW, task)
         .map_err(|source| weights.not_this_network(source.to_string()))
