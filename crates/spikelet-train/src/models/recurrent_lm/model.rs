@@ -183,7 +183,7 @@ impl<L: LmLayer> RecurrentLm<L> {
             let learns = |&token: &usize| if token + 1 == vocabulary { 0.0 } else { 1.0 };
             let learns =
                 TensorData::new::<f32, _>(numbers.iter().map(learns).collect(), [numbers.len(), 1]);
-            let learns = Tensor::<2>::from_data(learns, &rows.device());
+            let learns = Tensor::<2>::from_data(learns, &rows.device()).cast(rows.dtype());
             let fixed = rows.clone().detach();
             rows = fixed.clone() + (rows - fixed) * learns;
         }

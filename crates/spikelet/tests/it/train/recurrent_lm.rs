@@ -339,6 +339,8 @@ fn the_runtime_reads_a_text_as_the_trainer_does() {
         "kind = \"rnn-lm\"\ncell = \"gru\"".to_owned(),
     ] {
         let egru = model.contains("egru");
+        // A window narrow enough that many units are outside.
+        let model = model.replace("dropconnect = 0.2", "dropconnect = 0.2, support = 4.0");
         let dir = tempfile::tempdir().expect("a folder");
         let mut config = config(dir.path(), &model, "");
         config.train.epochs = 15;
@@ -363,6 +365,17 @@ fn the_runtime_reads_a_text_as_the_trainer_does() {
         }
         tables_change_nothing(dir.path(), egru, &found);
         run_goes_from_window_to_window(dir.path());
+        let profile = json(&["profile", "run", "--gradients", "--json"]);
+        let layers = layers(&profile["sparsity"]);
+        assert_eq!(layers.len(), if egru { 2 } else { 0 });
+        let share = |layer: &Value, key: &str| layer[key].as_f64().expect("a share");
+        for (index, layer) in layers.iter().enumerate() {
+            assert_eq!(layer["layer"], format!("rnns.{index}"));
+            let [silent, outside, after] =
+                ["activity", "backward", "backward_official"].map(|key| share(layer, key));
+            assert!(0.0 < silent && silent < 1.0 && 0.0 <= outside && outside < 1.0, "{layer}");
+            assert_ne!(outside, after, "in front of the reset and after it: {layer}");
+        }
         assert!(figure(&trained, "perplexity") < 16.0, "no better than a guess");
         let prompt = ["generate", "run", "--prompt", "in the", "--tokens", "20", "--json"];
         let written = json(&prompt)["texts"][0]["text"].as_str().expect("text").to_owned();
