@@ -104,16 +104,12 @@ fn without(graph: &Graph, left_out: &BTreeSet<String>) -> Option<Graph> {
         let nodes = graph.nodes.iter().filter(move |node| wanted(&node.op));
         nodes.map(|node| &node.name).filter(|name| !left_out.contains(*name))
     };
-    stay.extend(
-        ends(|op| matches!(op, Op::Input { .. }))
-            .filter(|name| {
-                graph
-                    .edges
-                    .iter()
-                    .any(|edge| edge.from == **name && layers.contains(edge.to.as_str()))
-            })
-            .map(String::as_str),
-    );
+    let in_front = |name: &&String| {
+        let mut targets = graph.edges.iter().filter(|edge| edge.from == **name);
+        targets.any(|edge| layers.contains(edge.to.as_str()))
+    };
+    let inputs = ends(|op| matches!(op, Op::Input { .. })).filter(in_front);
+    stay.extend(inputs.map(String::as_str));
     for wanted in [|op: &Op| matches!(op, Op::Readout { .. }), |op: &Op| matches!(op, Op::Output)] {
         let behind = |name: &&String| {
             let mut sources = graph.edges.iter().filter(|edge| edge.to == **name);
@@ -139,7 +135,8 @@ fn without(graph: &Graph, left_out: &BTreeSet<String>) -> Option<Graph> {
             let op = Op::Input { signal: Signal::Dense };
             part.nodes.push(Node { op, phase: Phase::Step, ..node.clone() });
         }
-        if layers.contains(node.name.as_str()) && !feeds {
+        let goes_out = |edge: &Edge| edge.from == node.name && !stay.contains(edge.to.as_str());
+        if layers.contains(node.name.as_str()) && (!feeds || graph.edges.iter().any(goes_out)) {
             let mut name = format!("{}.out", node.name);
             while graph.nodes.iter().any(|other| other.name == name) {
                 name.push('_');

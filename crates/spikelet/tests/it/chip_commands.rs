@@ -85,6 +85,10 @@ fn around_an_egru() -> Graph {
     graph.neuron("spikes", &["last"], neuron);
     graph.readout("count", "spikes", Readout::Sum);
     graph.output("out", "count");
+    // Another reader of the first layer, which stays.
+    let beside = Tensor::f32(&[2, 3], vec![0.125; 6]).expect("six values");
+    graph.linear("beside", "first", &beside, None, Layout::ByInput);
+    graph.output("side", "beside");
     graph.finish().expect("a graph")
 }
 
@@ -105,19 +109,23 @@ fn nir_for_py_spinnaker2_holds_the_layers_it_reads() {
     let kinds: Vec<(&str, &str)> =
         written.nodes.iter().map(|(name, node)| (name.as_str(), node.kind.as_str())).collect();
     let expected = [
+        ("beside", "Linear"),
         ("events", "Input"),
         ("first", "Linear"),
         ("first.out", "Output"),
         ("in", "Input"),
         ("last", "Linear"),
         ("out", "Output"),
+        ("side", "Output"),
         ("spikes", "IF"),
     ];
     assert_eq!(kinds, expected);
     let mut edges = written.edges.clone();
     edges.sort();
     let expected = [
+        ["beside", "side"],
         ["events", "last"],
+        ["first", "beside"],
         ["first", "first.out"],
         ["in", "first"],
         ["last", "spikes"],

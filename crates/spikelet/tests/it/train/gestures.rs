@@ -402,9 +402,11 @@ fn the_regulariser_pulls_on_activity_and_states() {
     let x = tensor(&counts(time, batch), time, batch, &device);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![1_i32, 3], [2]), &device);
     let loss = Loss::new(LossConfig::default());
-    for gradient in ["official", "intended"] {
+    for (gradient, share) in [("official", None), ("intended", None), ("intended", Some(0.25_f32))]
+    {
+        let more = share.map_or(String::new(), |share| format!(", states = {share}"));
         let term = format!(
-            "regularise = {{ weight = 0.7, activity = 0.2, margin = 0.1, gradient = \"{gradient}\" }}"
+            "regularise = {{ weight = 0.7, activity = 0.2, margin = 0.1, gradient = \"{gradient}\"{more} }}"
         );
         let model = network(&term, "pool = 4\naggregate = \"mean\"", &device);
         let run = |rule: LearningRule| {
@@ -423,7 +425,8 @@ fn the_regulariser_pulls_on_activity_and_states() {
         let activity = (events[0].clone() + events[1].clone()).mul_scalar(0.5);
         let activity = if gradient == "official" { activity.detach() } else { activity };
         let off = activity.sub_scalar(0.2);
-        let term = off.clone() * off + states[0].clone() + states[1].clone();
+        let above = (states[0].clone() + states[1].clone()).mul_scalar(share.unwrap_or(1.0));
+        let term = off.clone() * off + above;
         let logits = outputs.mean_dim(0).squeeze_dim(0);
         let whole = loss.of(logits, targets.clone()) + term.mul_scalar(0.7);
         assert!((whole.clone().into_scalar::<f32>() - found_loss).abs() < 1e-5);
