@@ -22,7 +22,7 @@ fn main() -> Result<(), ChipError> {
         );
         Ok(())
     };
-    measure("convolutions", &convolutions()?, None, 930)?;
+    measure("convolutions", &convolutions()?, None, 1860)?;
     measure("all to all", &all_to_all()?, Some(150), 230)
 }
 

@@ -58,6 +58,8 @@ pub use cores::Clock;
 pub use engine::{Delivery, simulate};
 pub use error::ChipError;
 pub use made_up::made_up_input;
-pub use mapping::{Assigned, AssignedPart, Assignment, Mapping, Part, Store, Wishes, map};
+pub use mapping::{
+    Assigned, AssignedPart, Assignment, Mapping, Part, Store, Wishes, map, map_on_enough,
+};
 pub use program::Memory;
 pub use report::{CoreLoad, Energy, LinkLoad, Simulation};

@@ -1,7 +1,9 @@
 //! Input where there is none: random, but the same every time.
 
-use crate::partition::EXPECTED;
 use spikelet_graph::{Graph, GraphError, Op, Signal};
+
+/// One value in so many is an event.
+const ONE_IN: usize = 10;
 
 /// Input for so many steps, `[time, input]`, in the order in which the runtime takes it: spikes and
 /// events with the probability 1/10, dense values from -1 to 1, any token.
@@ -20,7 +22,7 @@ pub fn made_up_input(graph: &Graph, steps: usize, seed: u64) -> Result<Vec<f32>,
                 Some(graph.tensors.get(&weight.tensor)?.shape[0])
             });
             for _ in 0..graph.nodes[node].len() {
-                let chosen = random.below(EXPECTED) == 0;
+                let chosen = random.below(ONE_IN) == 0;
                 let value = random.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0;
                 x.push(match (tokens, signal) {
                     (Some(tokens), _) => random.below(tokens) as f32,

@@ -4,7 +4,7 @@ use crate::{
     chip::Chip,
     error::ChipError,
     layers::{Layers, Read},
-    partition::{EXPECTED, Partition},
+    partition::Partition,
     place::{self, Traffic},
     program::{Memory, Program, values_per_packet},
     routes::{Routes, Sender},
@@ -173,6 +173,25 @@ pub fn map(graph: &Graph, chip: &Chip, wishes: Wishes) -> Result<Mapping, ChipEr
     let placed = place::place(filled.len(), &traffic, chip);
     let assignment = Assignment { layers: assigned(&|core| placed[core]), ..draft };
     finish(graph, chip, layers, programs, &assignment, fixed)
+}
+
+/// As [`map`] on a chip, and where that does not hold the graph on twice as many, and so on up to a
+/// board of them. `wishes.chips` is where to begin.
+///
+/// # Errors
+/// As [`map`]; what does not fit a board either.
+pub fn map_on_enough(graph: &Graph, chip: &Chip, wishes: Wishes) -> Result<Mapping, ChipError> {
+    let most = chip.link_chips as usize;
+    let mut chips = wishes.chips;
+    loop {
+        match map(graph, chip, Wishes { chips, ..wishes }) {
+            // More chips do not help those who say how many cores are used.
+            Err(ChipError::DoesNotFit { .. }) if wishes.cores.is_none() && chips < most => {
+                chips = most.min(2 * chips);
+            }
+            result => return result,
+        }
+    }
 }
 
 impl Mapping {
@@ -388,7 +407,7 @@ fn check_cover(program: &Program, assigned: &Assigned) -> Result<(), String> {
 /// Packets a sender is expected to send in a step.
 fn expected_packets(signal: Signal, units: usize, chip: &Chip) -> f64 {
     match signal {
-        Signal::Binary | Signal::Graded => units as f64 / EXPECTED as f64,
+        Signal::Binary | Signal::Graded => units as f64 / chip.one_event_in,
         Signal::Dense => units.div_ceil(values_per_packet(chip)) as f64,
     }
 }

@@ -9,9 +9,6 @@ use crate::{
 };
 use spikelet_graph::Signal;
 
-/// The share of events that is expected where nothing is known: one value in ten.
-pub const EXPECTED: usize = 10;
-
 /// A layer's parts.
 #[derive(Clone, Debug)]
 pub struct Division {
@@ -146,10 +143,11 @@ impl Partition<'_> {
     /// Cycles of a step of a whole layer at the expected activity.
     fn expected_work(&self, at: usize) -> f64 {
         let program = &self.programs[at];
+        let one_in = self.chip.one_event_in as usize;
         let whole = program.extent.whole();
         let mut work: Work = program.update(&whole, self.chip);
         for task in &program.tasks {
-            let events: Vec<u32> = (0..task.from.len() as u32).step_by(EXPECTED).collect();
+            let events: Vec<u32> = (0..task.from.len() as u32).step_by(one_in).collect();
             let active = (task.signal != Signal::Dense).then_some(&events[..]);
             work.add(task.cost(&whole, false).work(active, self.chip));
         }

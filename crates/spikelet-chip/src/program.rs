@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// Bytes of SRAM that a part of a layer takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Weights, or room for two rows of them where they come from the DRAM.
+    /// Weights, or room for some rows of them where they come from the DRAM.
     pub weights: usize,
     /// Biases and parameters.
     pub constants: usize,
@@ -81,9 +81,9 @@ impl Program {
         let most_parts = [most(0).unwrap_or(all[0]), most(1).unwrap_or(all[1])];
         let mut unit = Unit::default();
         for &node in &layer.nodes {
-            unit.add_node(graph, node, &counts[node]);
+            unit.add_node(graph, node, &counts[node], chip);
         }
-        unit.state += 4.0 * tasks.iter().map(Task::sums).max().unwrap_or(0) as f64;
+        unit.state += chip.sum_bytes * tasks.iter().map(Task::sums).max().unwrap_or(0) as f64;
         // What several tasks read from one node lies in one buffer.
         let mut delays = BTreeMap::new();
         for (at, read) in layer.reads.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Program {
             + self.unit.functions * function;
         Work {
             cycles: chip.step_cycles + units * unit,
-            sram: units * (2.0 * self.unit.state + self.unit.constants),
+            sram: units * (chip.sram_state_accesses * self.unit.state + self.unit.constants),
             ..Work::default()
         }
     }
@@ -174,32 +174,36 @@ pub fn packet_bits(signal: Signal, chip: &Chip) -> f64 {
 impl Unit {
     /// Adds a node of a layer. Operations are loads, arithmetic and stores; functions need the
     /// exponential unit.
-    fn add_node(&mut self, graph: &Graph, node: usize, counts: &NodeCounts) {
+    fn add_node(&mut self, graph: &Graph, node: usize, counts: &NodeCounts, chip: &Chip) {
         let node = &graph.nodes[node];
         let elements = node.len().max(1) as f64;
         let (operations, functions, state) = match &node.op {
             Op::Linear { .. } | Op::Conv2d { .. } | Op::Legendre { .. } | Op::Embedding { .. } => {
-                (1.0, 0.0, 0.0)
+                (chip.operations_linear, 0.0, 0.0)
             }
             Op::Neuron(neuron) => match neuron.membrane {
-                Membrane::If => (4.0, 0.0, 4.0),
-                Membrane::Lif { .. } => (5.0, 0.0, 4.0),
-                Membrane::CubaLif { .. } => (7.0, 0.0, 8.0),
-                Membrane::AdaptiveLif { .. } => (9.0, 0.0, 8.0),
-                Membrane::Li { .. } => (3.0, 0.0, 4.0),
+                Membrane::If => (chip.operations_if, 0.0, chip.state_if),
+                Membrane::Lif { .. } => (chip.operations_lif, 0.0, chip.state_lif),
+                Membrane::CubaLif { .. } => (chip.operations_cuba_lif, 0.0, chip.state_cuba_lif),
+                Membrane::AdaptiveLif { .. } => {
+                    (chip.operations_adaptive_lif, 0.0, chip.state_adaptive_lif)
+                }
+                Membrane::Li { .. } => (chip.operations_li, 0.0, chip.state_li),
             },
-            Op::Activation { function: Function::Tanh | Function::Sigmoid } => (0.0, 1.0, 0.0),
-            Op::Activation { .. } | Op::Multiply | Op::Add => (1.0, 0.0, 0.0),
-            Op::Scale { .. } => (2.0, 0.0, 0.0),
-            Op::Readout { .. } => (1.0, 0.0, 4.0),
-            Op::TokenShift { .. } => (3.0, 0.0, 0.0),
-            Op::Wkv { .. } => (14.0, 4.0, 12.0),
-            Op::Lstm { .. } => (8.0, 5.0, 8.0),
-            Op::Gru { .. } => (11.0, 3.0, 16.0),
-            Op::Egru { .. } => (15.0, 3.0, 16.0),
+            Op::Activation { function: Function::Tanh | Function::Sigmoid } => {
+                (0.0, chip.functions_activation, 0.0)
+            }
+            Op::Activation { .. } | Op::Multiply | Op::Add => (chip.operations_simple, 0.0, 0.0),
+            Op::Scale { .. } => (chip.operations_scale, 0.0, 0.0),
+            Op::Readout { .. } => (chip.operations_readout, 0.0, chip.state_readout),
+            Op::TokenShift { .. } => (chip.operations_token_shift, 0.0, 0.0),
+            Op::Wkv { .. } => (chip.operations_wkv, chip.functions_wkv, chip.state_wkv),
+            Op::Lstm { .. } => (chip.operations_lstm, chip.functions_lstm, chip.state_lstm),
+            Op::Gru { .. } => (chip.operations_gru, chip.functions_gru, chip.state_gru),
+            Op::Egru { .. } => (chip.operations_egru, chip.functions_egru, chip.state_egru),
             _ => {
-                let known = counts.elementwise + counts.gate_multiplies;
-                (1.0 + known as f64 / elements, 0.0, 4.0)
+                let known = (counts.elementwise + counts.gate_multiplies) as f64;
+                (chip.operations_other + known / elements, 0.0, chip.state_other)
             }
         };
         self.operations += operations;
@@ -219,6 +223,7 @@ impl Unit {
             tensors.filter_map(|name| graph.tensors.get(name)).map(|tensor| tensor.len()).sum();
         let positions = (extent.rows * extent.between).max(1);
         let per_channel = values as f64 / extent.channels.max(1) as f64;
-        self.constants += 4.0 * (per_channel / positions as f64) + 4.0 * shared as f64 / elements;
+        let parameters = per_channel / positions as f64 + shared as f64 / elements;
+        self.constants += chip.parameter_bytes * parameters;
     }
 }

@@ -261,7 +261,7 @@ impl Task {
         }
     }
 
-    /// Bytes that two rows of weights take, for a core that gets them from the DRAM one by one.
+    /// Bytes of the rows of weights that a core holds which gets them from the DRAM one by one.
     pub fn row_buffer(&self, slice: &Slice, chip: &Chip) -> usize {
         let row = match &self.kind {
             Kind::Matrix { matrix, gates, .. } => {
@@ -272,7 +272,7 @@ impl Task {
             }
             _ => return self.weight_bytes(slice, chip),
         };
-        2 * row
+        chip.rows_buffered as usize * row
     }
 
     /// Whether its weights can come from the DRAM.
@@ -365,7 +365,7 @@ impl TaskCost<'_> {
                     .filter(|&at| self.all || task.from.within(&self.needs, at).is_some()),
             ),
         };
-        let scan = if dense { 0.0 } else { (arriving / 32.0).ceil() * chip.scan_cycles };
+        let scan = if dense { 0.0 } else { (arriving / chip.scan_flags).ceil() * chip.scan_cycles };
         let event = |entry: f64| scan + rows * chip.row_cycles + values * entry;
         let spikes = task.signal == Signal::Binary;
         let mut work = Work { synapses: values, ..Work::default() };
@@ -383,7 +383,7 @@ impl TaskCost<'_> {
                     }
                 };
                 // A sum is read and written for every value.
-                work.sram = values * (matrix.entry_bytes(chip) as f64 + 8.0);
+                work.sram = values * (matrix.entry_bytes(chip) as f64 + chip.sram_sum);
                 if let (true, Some(integers)) = (matrix.integer, task.integers) {
                     self.try_array(integers, chip, &mut work);
                 }
@@ -397,26 +397,26 @@ impl TaskCost<'_> {
             Kind::Table { matrix } => {
                 let bytes = values * matrix.entry_bytes(chip) as f64;
                 work.cycles = chip.row_cycles + values * chip.dense_add;
-                work.sram = 2.0 * bytes;
+                work.sram = chip.sram_table_accesses * bytes;
                 work.dram = if self.streams { bytes } else { 0.0 };
                 work.synapses = 0.0;
             }
             Kind::Memory { .. } | Kind::Counted { .. } => {
                 work.cycles = event(if task.fixed { chip.dense_fixed } else { chip.dense_entry });
-                work.sram = values * 12.0;
+                work.sram = values * chip.sram_dense_weight;
             }
             Kind::Attention { .. } => {
                 work.cycles = event(if spikes { chip.dense_add } else { chip.dense_entry });
-                work.sram = values * 8.0;
+                work.sram = values * chip.sram_element;
             }
             Kind::Pool { .. } | Kind::Adaptive { .. } => {
                 work.cycles = scan + values * chip.tap_cycles;
-                work.sram = values * 8.0;
+                work.sram = values * chip.sram_element;
                 work.synapses = 0.0;
             }
             Kind::Element | Kind::Row => {
                 work.cycles = scan + rows * chip.operation_cycles;
-                work.sram = rows * 8.0;
+                work.sram = rows * chip.sram_element;
                 work.synapses = 0.0;
             }
         }
@@ -436,7 +436,8 @@ impl TaskCost<'_> {
             }
             _ => return,
         };
-        let macs = if integers == Integers::Words { 2.0 * products } else { products };
+        let each = if integers == Integers::Words { chip.array_units_16_bit } else { 1.0 };
+        let macs = each * products;
         let cycles = chip.array_start + macs / (chip.array_macs * part);
         if cycles < work.cycles {
             let input = task.from.units(&self.needs) as f64;
@@ -444,7 +445,7 @@ impl TaskCost<'_> {
             *work = Work {
                 array: cycles,
                 macs,
-                sram: weights + input + 4.0 * units,
+                sram: weights + chip.array_input_bytes * input + chip.array_output_bytes * units,
                 synapses: products,
                 ..Work::default()
             };

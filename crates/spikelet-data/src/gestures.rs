@@ -13,8 +13,8 @@ use crate::events::{self, Event, EventReader, MAX_EVENTS};
 use crate::frames_file::FramesWriter;
 use crate::lines::{self, Lines};
 
-/// Names of the classes in the DVS128 Gesture set.
-const CLASSES: [&str; 11] = [
+/// Names of the classes in the DVS128 Gesture set, in the order of their labels.
+pub const CLASSES: [&str; 11] = [
     "hand clapping",
     "right hand wave",
     "left hand wave",

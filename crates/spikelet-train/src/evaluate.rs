@@ -4,6 +4,7 @@ use crate::{
     loss::{Loss, LossConfig},
     model::{SequenceModel, State, read_out},
     prepare::Prepared,
+    sparsity::{Counted, Sparsity},
     trainer::{scored, targets},
 };
 use burn::tensor::{Device, Tensor};
@@ -30,6 +31,9 @@ pub struct Evaluation {
     pub pixels: u64,
     /// Figures of a segmenting network, whose predictions are not kept.
     pub segmentation: Option<Segmentation>,
+    /// How much of each event-based layer is silent, over all of a text whose windows are carried;
+    /// nothing of other samples.
+    pub sparsity: Vec<Sparsity>,
 }
 
 impl Evaluation {
@@ -95,8 +99,10 @@ fn in_columns<M: SequenceModel>(
     let mut result = Evaluation::empty();
     let Reading { rows, rest } = reading(part);
     let mut state = model.initial_state(rows.first().map_or(0, Vec::len), &device);
+    let mut counted = Counted::default();
     let mut read = |windows: &[usize], state: State| {
-        let (outputs, next) = model.resume(data.batch(windows, &device), state);
+        let x = data.batch(windows, &device);
+        let (outputs, next) = model.resume_counted(x, state, &mut counted);
         result.add(model, outputs, data.samples.labels_of(windows), logit_scale, None);
         model.carried(next)
     };
@@ -111,6 +117,7 @@ fn in_columns<M: SequenceModel>(
     for window in rest {
         state = read(&[window], state);
     }
+    result.sparsity = counted.fractions();
     result.finished(None)
 }
 
@@ -123,6 +130,7 @@ impl Evaluation {
             labels: vec![],
             pixels: 0,
             segmentation: None,
+            sparsity: vec![],
         }
     }
 

@@ -1,6 +1,9 @@
 //! What the trainer asks of a model.
 
-use crate::{raise::RaiseError, sparsity::Sparsity};
+use crate::{
+    raise::RaiseError,
+    sparsity::{Counted, Sparsity},
+};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use spikelet_graph::{Graph, GraphBuilder, Readout, Signal};
@@ -66,6 +69,17 @@ pub trait SequenceModel: Module {
     /// steps.
     fn resume(&self, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
         steps_from(self, x, state)
+    }
+
+    /// The same, and adds to `counted` how much of each event-based layer is silent; nothing for
+    /// models that read no streams of windows.
+    fn resume_counted(
+        &self,
+        x: Tensor<3>,
+        state: State,
+        _counted: &mut Counted,
+    ) -> (Tensor<3>, State) {
+        self.resume(x, state)
     }
 
     /// How much of each event-based layer or population of neurons is silent over `x`

@@ -16,9 +16,28 @@ pub struct Sparsity {
     pub backward_official: f64,
 }
 
+/// What is silent of each event-based layer, counted over as many windows of a stream as are added.
+#[derive(Clone, Debug, Default)]
+pub struct Counted(Vec<(String, Silence)>);
+
+impl Counted {
+    /// Adds what a window was of a layer.
+    pub(crate) fn add(&mut self, layer: &str, window: Silence) {
+        match self.0.iter_mut().find(|(name, _)| name == layer) {
+            Some((_, silence)) => silence.join(window),
+            None => self.0.push((layer.to_owned(), window)),
+        }
+    }
+
+    /// As fractions, layer by layer.
+    pub fn fractions(self) -> Vec<Sparsity> {
+        self.0.into_iter().map(|(layer, silence)| silence.of(layer)).collect()
+    }
+}
+
 /// Units of a layer, counted over time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Silence {
+pub struct Silence {
     units: usize,
     silent: usize,
     outside: usize,
@@ -44,6 +63,13 @@ impl Silence {
             self.outside += usize::from(outside(after + event * threshold - threshold));
             self.outside_after += usize::from(outside(after - threshold));
         }
+    }
+
+    fn join(&mut self, other: Silence) {
+        self.units += other.units;
+        self.silent += other.silent;
+        self.outside += other.outside;
+        self.outside_after += other.outside_after;
     }
 
     /// As fractions.

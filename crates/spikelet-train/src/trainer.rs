@@ -50,7 +50,8 @@ pub struct Trained<M> {
     pub position: Position,
     /// Why it ended.
     pub end: End,
-    /// How much of each event-based layer is silent, over some of the part of the result.
+    /// How much of each event-based layer is silent: over all of the part of the result where the
+    /// windows of a text are carried, otherwise over some samples of it; nothing if interrupted.
     pub sparsity: Vec<Sparsity>,
     /// Fraction of the weights of pruned matrices that is zero.
     pub pruned: Option<f64>,
@@ -131,7 +132,8 @@ pub fn train<M: SequenceModel>(
     };
     let part = if data.split.test.is_empty() { &data.split.val } else { &data.split.test };
     let result = (end != End::Interrupted).then(|| trainer.evaluate(&best, part));
-    let sparsity = trainer.sparsity(&best, part);
+    let silent = |result: &Evaluation| trainer.sparsity(&best, part, result);
+    let sparsity = result.as_ref().map(silent).unwrap_or_default();
     let (best, pruned) = (trainer.constraint.effective(best), trainer.constraint.pruned());
     Ok(Trained { best, position: trainer.position, end, sparsity, pruned, result })
 }
@@ -152,7 +154,7 @@ struct Trainer<'a, M> {
     carried: Option<State>,
 }
 
-/// Samples of the validation part whose silence is measured.
+/// Samples of a part whose silence is measured where they do not follow each other.
 const MEASURED: usize = 16;
 
 impl<'a, M: SequenceModel> Trainer<'a, M> {
@@ -456,7 +458,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             self.position.val_losses.push(validation.loss);
             self.position.averages |= average.begins(&self.position.val_losses);
         }
-        let sparsity = self.sparsity(&judged, &self.data.split.val);
+        let sparsity = self.sparsity(&judged, &self.data.split.val, &validation);
         let pruned = self.constraint.pruned();
         let seconds = started.elapsed().as_secs_f64();
         let position = &mut self.position;
@@ -484,8 +486,12 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         Ok(report)
     }
 
-    /// How much of event-based layers is silent over some samples of a part.
-    fn sparsity(&self, model: &M, part: &[usize]) -> Vec<Sparsity> {
+    /// How much of event-based layers is silent: as the evaluation of a part counted where windows
+    /// are carried, otherwise over some samples of it.
+    fn sparsity(&self, model: &M, part: &[usize], evaluation: &Evaluation) -> Vec<Sparsity> {
+        if self.data.samples.text().is_some_and(|text| text.windows.carried()) {
+            return evaluation.sparsity.clone();
+        }
         let model = self.constraint.effective(model.clone());
         model.sparsity(self.data.batch(&part[..part.len().min(MEASURED)], &Device::flex()))
     }

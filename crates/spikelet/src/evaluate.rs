@@ -152,19 +152,19 @@ pub fn normalise(task: &Task, x: &mut [f32]) {
 
 /// Runs the graph over prepared sequences.
 pub fn evaluate(graph: &Graph, samples: &Samples, index: &[usize]) -> Result<Evaluation> {
-    evaluate_seen(graph, samples, index, &mut |_| {})
+    evaluate_seen(graph, &Executor::new(graph)?, samples, index, &mut |_| {})
 }
 
-/// The same; `seen` is shown the scores of some sequences at a time, in their order; of text in carried windows, in
+/// The same on the graph's `executor`; `seen` is shown the scores of some sequences at a time, in their order; of text in carried windows, in
 /// the order in which it is read.
 pub fn evaluate_seen(
     graph: &Graph,
+    executor: &Executor,
     samples: &Samples,
     index: &[usize],
     seen: &mut dyn FnMut(&[f32]),
 ) -> Result<Evaluation> {
-    let executor = Executor::new(graph)?;
-    check_channels(graph, &executor, samples.values())?;
+    check_channels(graph, executor, samples.values())?;
     let classes = samples.classes().len();
     if executor.output_len() != classes {
         return Err(Failure::input(format!(
@@ -173,7 +173,7 @@ pub fn evaluate_seen(
             executor.output_len()
         )));
     }
-    let mut found = Found::new(graph, &executor, samples);
+    let mut found = Found::new(graph, executor, samples);
     if samples.text().is_some_and(|text| text.windows.carried()) {
         let Reading { rows, rest } = reading(index);
         let mut states: Vec<_> =

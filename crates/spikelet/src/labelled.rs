@@ -132,6 +132,18 @@ pub fn largest_inputs(graph: &Graph, source: &Source, ui: &Ui) -> Result<BTreeMa
     Ok(BTreeMap::from([(input.name.clone(), largest)]))
 }
 
+/// Whether the windows of the text that a language model reads go on from each other: as its data
+/// record says, or without one as its layers do, which then start again by themselves.
+///
+/// # Errors
+/// A data record that cannot be read.
+pub fn carries_windows(graph: &Graph) -> Result<bool> {
+    if graph.task.notes.contains_key(DATA_NOTE) {
+        return Ok(recorded(graph)?.text.windows.carried());
+    }
+    Ok(graph.nodes.iter().any(|node| matches!(node.op, Op::Egru { restart: Some(_), .. })))
+}
+
 /// A file of the user's own is not divided.
 fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
     if config.has_text() {

@@ -51,6 +51,7 @@ mod steps;
 mod table;
 #[cfg(feature = "train")]
 mod teacher;
+mod token_table;
 #[cfg(feature = "train")]
 mod training;
 #[cfg(feature = "train")]

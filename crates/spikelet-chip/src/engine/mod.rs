@@ -334,7 +334,7 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         };
         let packets = state.reads[read].arrived.front().map_or(0, |arrived| arrived.1) as f64;
         work.cycles += packets * chip.packet_in;
-        work.sram += packets * 8.0;
+        work.sram += packets * chip.sram_packet;
         let time = self.cores[core].work(work, self.clock, chip);
         if work.dram == 0.0 {
             return self.now.saturating_add(time);
@@ -358,7 +358,7 @@ impl<'a, F: FnMut(Delivery)> Engine<'a, F> {
         for sender in placed.sender..placed.sender + sends {
             let (packets, _) = self.pack(sender, step)?;
             work.cycles += f64::from(packets) * mapping.chip.packet_out;
-            work.sram += f64::from(packets) * 8.0;
+            work.sram += f64::from(packets) * mapping.chip.sram_packet;
             trains.push((sender, packets));
         }
         let time = self.cores[core].work(work, self.clock, &mapping.chip);

@@ -166,8 +166,37 @@ fn integer_only_graphs_are_the_runtimes() {
     graph.linear("o", "s2", &tensor(&[3, 8], 5), None, by);
     graph.readout("sum", "o", Readout::Sum);
     graph.output("y", "sum");
-    let graph = graph.finish().unwrap();
-    let (quantized, _) = quantize(&graph, Bits::Eight, &[]).unwrap();
+    integers_are_the_runtimes(&graph.finish().unwrap());
+
+    // An EGRU, whose gates are integers too.
+    let mut graph = GraphBuilder::new("integer EGRU");
+    graph.input("x", Signal::Dense, &[5]);
+    let mut weight = |name: &str, shape: &[usize], seed| {
+        let tensor = graph.tensor(name, tensor(shape, seed));
+        Weight { tensor, scale: None, layout: Layout::ByInput }
+    };
+    let (weight_input, weight_hidden) =
+        (weight("x.weight", &[5, 90], 6), weight("h.weight", &[30, 90], 7));
+    let op = Op::Egru {
+        weight_input,
+        weight_hidden,
+        bias_input: graph.tensor("x.bias", tensor(&[90], 8)),
+        bias_hidden: graph.tensor("h.bias", tensor(&[90], 9)),
+        threshold: graph.tensor("threshold", Tensor::f32(&[30], vec![0.05; 30]).unwrap()),
+        zoneout: 0.0,
+        restart: None,
+    };
+    graph.node("egru", op);
+    graph.edge("x", "egru", 0);
+    graph.edge(("egru", 1), "egru", 1);
+    graph.linear("o", "egru", &tensor(&[3, 30], 10), None, by);
+    graph.readout("sum", "o", Readout::Sum);
+    graph.output("y", "sum");
+    integers_are_the_runtimes(&graph.finish().unwrap());
+}
+
+fn integers_are_the_runtimes(graph: &Graph) {
+    let (quantized, _) = quantize(graph, Bits::Eight, &[]).unwrap();
     let largest = BTreeMap::from([("x".to_owned(), 1.0)]);
     let graph = integer_only(&quantized, &largest).unwrap();
     let x = made_up_input(&graph, 5, 3).unwrap();

@@ -2,7 +2,8 @@
 //! errors that say what does not fit.
 
 use spikelet_chip::{
-    Assignment, Chip, Clock, Mapping, Simulation, Store, Wishes, made_up_input, map, simulate,
+    Assignment, Chip, Clock, Mapping, Simulation, Store, Wishes, made_up_input, map, map_on_enough,
+    simulate,
 };
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Reset, Signal, Tensor, Values, Weight,
@@ -80,6 +81,28 @@ fn weights_that_fit_no_core_come_from_the_dram_or_go_to_more_chips() {
     assert!(streamed.energy.dram > 0.0 && spread.energy.dram == 0.0);
     assert!(spread.links.iter().any(|link| link.kind == "chip" && link.packets > 0));
     assert!(streamed.links.iter().all(|link| link.kind != "chip"));
+}
+
+#[test]
+fn more_chips_are_taken_only_when_needed() {
+    // A chip with the cores of one quad holds 4 x 93 184 bytes: not the potentials of 100 000 neurons.
+    let small = chip().with("core.quads", 1.0).unwrap();
+    let mut graph = GraphBuilder::new("many");
+    graph.input("x", Signal::Binary, &[100_000]);
+    graph.neuron("n", &["x"], lif());
+    graph.output("y", "n");
+    let graph = graph.finish().unwrap();
+    assert!(refusal(&graph, &small, ONE).contains("layer `n`"));
+    let enough = map_on_enough(&graph, &small, ONE).unwrap();
+    assert_eq!(enough.chips, 2);
+    assert_eq!(map_on_enough(&chain(2, 64, 1), &small, ONE).unwrap().chips, 1);
+    // Who says how many cores gets no more, and a board is the end.
+    let four = Wishes { cores: Some(4), ..ONE };
+    assert!(map_on_enough(&graph, &small, four).is_err());
+    let board = small.with("link.chips", 3.0).unwrap();
+    let huge = chain(1, 1024, 1);
+    let problem = map_on_enough(&huge, &board.with("dram.bytes", 0.0).unwrap(), ONE);
+    assert!(problem.unwrap_err().to_string().contains("does not fit"));
 }
 
 #[test]

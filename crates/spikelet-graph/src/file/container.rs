@@ -69,11 +69,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Container<'_>, FileError> {
 }
 
 pub(super) fn write(
-    tensors: &BTreeMap<String, Tensor>,
+    tensors: &BTreeMap<&String, &Tensor>,
     graph: String,
 ) -> Result<Vec<u8>, FileError> {
     // Wide types first, so that every tensor is aligned.
-    let mut order: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    let mut order: Vec<(&String, &Tensor)> =
+        tensors.iter().map(|(name, tensor)| (*name, *tensor)).collect();
     order.sort_by_key(|(_, tensor)| core::cmp::Reverse(data_type(tensor).width()));
     let mut header = serde_json::Map::new();
     let problem = |error: serde_json::Error| FileError::Header { problem: error.to_string() };

@@ -8,13 +8,15 @@
 //! ```
 //!
 //! The graph JSON holds `version`, `name`, `nodes`, `edges`, `task`, and `int4`: the shapes of the
-//! tensors of 4-bit integers, which safetensors stores as bytes; integer-only graphs also
-//! `integer`: the fraction bits of their inputs. Any safetensors reader opens the
+//! tensors of 4-bit integers, which safetensors stores as bytes; graphs with pruned weights also
+//! `csr`: the shapes of the tensors that are stored as compressed sparse rows, in three tensors
+//! (`sparse.rs`); integer-only graphs `integer`: the fraction bits of their inputs. Any safetensors reader opens the
 //! file. Reading checks everything; what it returns is a valid graph.
 
 mod container;
 #[cfg(feature = "std")]
 mod path;
+mod sparse;
 
 use crate::{
     error::GraphError,
@@ -98,7 +100,7 @@ pub enum FileError {
     Tensor {
         /// The tensor.
         tensor: String,
-        /// `dtype`, `shape`, `data_offsets` or `int4`.
+        /// `dtype`, `shape`, `data_offsets`, `int4` or `csr`.
         field: &'static str,
         /// What is wrong.
         problem: String,
@@ -139,6 +141,8 @@ struct Document {
     task: Task,
     #[serde(default)]
     int4: BTreeMap<String, Vec<usize>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    csr: sparse::Shapes,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     integer: Option<BTreeMap<String, u32>>,
 }
@@ -157,6 +161,9 @@ impl Graph {
     pub fn to_bytes(&self) -> Result<Vec<u8>, FileError> {
         self.validate()?;
         let int4 = self.tensors.iter().filter(|(_, t)| matches!(t.values, Values::I4(_)));
+        let (parts, csr) = sparse::parts(&self.tensors);
+        let whole = self.tensors.iter().filter(|(name, _)| !csr.contains_key(*name));
+        let stored: BTreeMap<&String, &Tensor> = whole.chain(&parts).collect();
         let document = Document {
             version: VERSION,
             name: self.name.clone(),
@@ -164,11 +171,12 @@ impl Graph {
             edges: self.edges.clone(),
             task: self.task.clone(),
             int4: int4.map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect(),
+            csr,
             integer: self.integer.clone(),
         };
         let json = serde_json::to_string(&document)
             .map_err(|error| FileError::GraphJson { problem: error.to_string() })?;
-        container::write(&self.tensors, json)
+        container::write(&stored, json)
     }
 
     /// Reads a file from bytes and validates the graph.
@@ -194,7 +202,12 @@ impl Graph {
         }
         let mut document: Document = serde_json::from_str(json).map_err(wrong_json)?;
         let mut tensors = BTreeMap::new();
-        for (name, entry) in container.tensors {
+        let mut entries = container.tensors;
+        for (name, shape) in core::mem::take(&mut document.csr) {
+            let tensor = sparse::read(&name, shape, &mut entries, file)?;
+            tensors.insert(name, tensor);
+        }
+        for (name, entry) in entries {
             let int4 = document.int4.remove(&name);
             let tensor = decode(&name, &entry, int4, file)?;
             tensors.insert(name, tensor);

@@ -33,7 +33,7 @@ pub use export::Export;
 pub use hdf5::read;
 pub use import::Import;
 pub use model::{Field, FieldValues, NirGraph, NirNode};
-pub use report::{Fidelity, Report};
+pub use report::{Fidelity, NodeReport, Report};
 
 use std::{fs::File, io::Read, path::Path};
 

@@ -362,3 +362,121 @@ proptest! {
         prop_assert_eq!(Graph::from_bytes(&graph.to_bytes().unwrap()).unwrap(), graph);
     }
 }
+
+/// A layer of 40 x 30 weights, of which three in a row are not zero.
+fn pruned() -> Graph {
+    let mut graph = GraphBuilder::new("pruned");
+    graph.input("x", Signal::Graded, &[30]);
+    let value = |at: usize| match (at % 30 + at / 30) % 10 {
+        0 => at as f32 + 0.5,
+        _ => 0.0,
+    };
+    let mut values: Vec<f32> = (0..1200).map(value).collect();
+    values[1] = -0.0;
+    let weight = Tensor::f32(&[40, 30], values).unwrap();
+    graph.linear("w", "x", &weight, None, Layout::ByOutput);
+    graph.output("y", "w");
+    graph.finish().unwrap()
+}
+
+#[test]
+fn pruned_weights_are_stored_as_sparse_rows() {
+    let graph = pruned();
+    let bytes = graph.to_bytes().unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.len(), 3, "the matrix itself is not there");
+    let words = |name: &str| -> Vec<[u8; 4]> {
+        let tensor = file.tensor(name).unwrap();
+        tensor.data().chunks(4).map(|b| b.try_into().unwrap()).collect()
+    };
+    let integers = |name: &str| words(name).into_iter().map(i32::from_le_bytes).collect::<Vec<_>>();
+    let [starts, columns] = ["w.weight.csr.starts", "w.weight.csr.columns"].map(integers);
+    let values = words("w.weight.csr.values").into_iter().map(f32::from_le_bytes);
+    let values: Vec<f32> = values.collect();
+    assert_eq!((starts[0], starts[1], starts[2], starts[40]), (0, 4, 7, 121));
+    assert_eq!(columns[..7], [0, 1, 10, 20, 9, 19, 29]);
+    assert_eq!(values[..5], [0.5, -0.0, 10.5, 20.5, 39.5]);
+    // Every bit comes back, also of a zero with a sign.
+    let read = Graph::from_bytes(&bytes).unwrap();
+    assert_eq!(read, graph);
+    assert_eq!(read.to_bytes().unwrap(), bytes);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pruned.safetensors");
+    graph.save(&path).unwrap();
+    assert_eq!(Graph::load(&path).unwrap(), graph, "mapped");
+    // What is hardly pruned, or nothing but zeros, stays whole.
+    for most in [2, 1200] {
+        let mut other = graph.clone();
+        let values = (0..1200).map(|at| if at % most == 1 { 1.0 } else { 0.0 });
+        let weight = Tensor::f32(&[40, 30], values.collect()).unwrap();
+        other.tensors.insert("w.weight".into(), weight);
+        let bytes = other.to_bytes().unwrap();
+        assert_eq!(safetensors::SafeTensors::deserialize(&bytes).unwrap().len(), 1);
+        assert_eq!(Graph::from_bytes(&bytes).unwrap(), other);
+    }
+}
+
+/// A file that another program wrote, byte by byte from the description: two weights in a row.
+#[test]
+fn sparse_rows_from_elsewhere_are_read() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/graph/pruned");
+    let graph = Graph::load(file).unwrap();
+    let tensor = &graph.tensors["w.weight"];
+    assert_eq!(tensor.shape, [16, 20]);
+    for (at, value) in tensor.to_f32().into_iter().enumerate() {
+        let (row, column) = (at / 20, at % 20);
+        let there = column == 3 * row % 20 || column == (7 * row + 5) % 20;
+        let expected = if there { 0.25 * (row + 1) as f32 } else { 0.0 };
+        assert_eq!(value, expected, "row {row}, column {column}");
+    }
+}
+
+#[test]
+fn broken_sparse_rows_are_named_and_take_no_memory() {
+    let (header, data) = parts(&pruned().to_bytes().unwrap());
+    let read = |header: &str, data: &[u8]| {
+        Graph::from_bytes(&join(header, data)).expect_err("broken").to_string()
+    };
+    let edited = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from} is in {header}");
+        read(&header.replacen(from, to, 1), &data)
+    };
+    let shape = "\\\"csr\\\":{\\\"w.weight\\\":[40,30]}";
+    let shaped = |with: &str| edited(shape, &shape.replace("[40,30]", with));
+    for (shape, wanted) in [
+        ("[40,4000000000]", "less than one in 128"),
+        ("[18446744073709551615,30]", "no shape of rows"),
+        ("[1200]", "no shape of rows"),
+        ("[0,30]", "no shape of rows"),
+        ("[]", "no shape of rows"),
+        ("[30,40]", "do not fit"),
+        ("[40,29]", "has column 29 of 29"),
+    ] {
+        let problem = shaped(shape);
+        assert!(problem.contains("field `csr`") && problem.contains(wanted), "{shape}: {problem}");
+    }
+    assert!(edited("w.weight.csr.columns", "w.weight.csr.rows").contains("there is no vector"));
+    assert!(edited("\\\"w.weight\\\":[40,30]", "\\\"v\\\":[40,30]").contains("`v.csr.starts`"));
+    // Columns and starts that lead elsewhere.
+    let file = join(&header, &data);
+    let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let place = |name: &str| {
+        let part = file.tensor(name).unwrap().data();
+        data.windows(part.len()).position(|window| window == part).unwrap()
+    };
+    let [starts, columns] = ["w.weight.csr.starts", "w.weight.csr.columns"].map(place);
+    for (at, value, wanted) in [
+        (starts, 1, "row 0 starts at 1"),
+        (starts + 4, -1, "row 0 starts at 0 and ends at -1"),
+        (starts + 4, i32::MAX, "row 0 starts at 0"),
+        (starts + 160, 120, "ends at 120 of 121"),
+        (columns, -1, "column -1"),
+        (columns, 30, "column 30"),
+        (columns + 4, 0, "column 0"),
+    ] {
+        let mut data = data.clone();
+        data[at..at + 4].copy_from_slice(&i32::to_le_bytes(value));
+        let problem = read(&header, &data);
+        assert!(problem.contains(wanted), "{wanted}: {problem}");
+    }
+}

@@ -81,3 +81,39 @@ fn single(inputs: usize, outputs: usize) -> Conv {
     };
     Conv { window, inputs, outputs, groups: 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Two of 40 values a row, none of the last 20; the last of four rows is silent.
+    fn sparse() -> Vec<f32> {
+        let value = |at: usize| match (at / 40, at % 40) {
+            (3, _) => 0.0,
+            (row, column) if column < 20 && column % 10 == row => 1.0,
+            _ => 0.0,
+        };
+        (0..160).map(value).collect()
+    }
+
+    #[test]
+    fn rows_of_silent_inputs_are_not_read() {
+        let mut weights = vec![0.5; 40 * 24];
+        weights[20 * 24..].fill(f32::NAN);
+        let y = Matrix::new(40, 24, &weights).multiply(&sparse(), &[0.25; 24]);
+        assert_eq!(y[..3 * 24], [1.25; 3 * 24]);
+        assert_eq!(y[3 * 24..], [0.25; 24]);
+    }
+
+    #[test]
+    fn silent_rows_are_not_learned_from() {
+        let mut d = vec![2.0; 4 * 24];
+        d[3 * 24..].fill(f32::NAN);
+        let gradient = weight_gradient(&sparse(), &d, 40, 24);
+        for (input, row) in gradient.chunks(24).enumerate() {
+            let active = input < 20 && input % 10 < 3;
+            assert_eq!(row, [if active { 2.0 } else { 0.0 }; 24], "{input}");
+        }
+    }
+}

@@ -305,6 +305,36 @@ fn large_layers_skip_what_is_silent() {
     assert!(rates[1] > 0.3, "many events: {}", rates[1]);
 }
 
+/// Weights of a unit that never speaks and is always outside the window are not read: they are no
+/// numbers, and nothing else shows it. Only what the first state is told asks for them.
+#[test]
+fn weights_of_silent_units_are_not_touched() {
+    let s = Shape { time: 5, batch: 9, input: 140, hidden: 205 };
+    let mut layer = Layer::new(s, 3, 0.45, false);
+    layer.pseudo.support = 12.0;
+    let silent = [0, 31, 32, 204];
+    for unit in silent {
+        layer.threshold[unit] = 9.0;
+        layer.recurrent[unit * 3 * s.hidden..][..3 * s.hidden].fill(f64::NAN);
+        layer.start[0].iter_mut().skip(unit).step_by(s.hidden).for_each(|y| *y = 0.0);
+    }
+    let (out, gradients) = layer.ours(None, [true; 4]);
+    for values in [&out.y, &out.h, &out.o, &out.trace] {
+        assert!(values.iter().all(|value| value.is_finite()), "forward");
+    }
+    let [y0, others] = [6..7, 0..9].map(|range| &gradients[range]);
+    for (at, values) in others.iter().enumerate().filter(|(at, _)| *at != 6) {
+        assert!(values.iter().all(|value| value.is_finite()), "gradient {at}");
+    }
+    for (at, value) in y0[0].iter().enumerate() {
+        assert_eq!(
+            value.is_nan(),
+            silent.contains(&(at % s.hidden)),
+            "{at}: what may be asked for"
+        );
+    }
+}
+
 #[test]
 fn steps_are_the_sequence() {
     let layer = Layer::new(Shape { time: 6, batch: 1, input: 3, hidden: 21 }, 4, 0.1, false);

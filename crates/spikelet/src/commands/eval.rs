@@ -8,6 +8,7 @@ use crate::{
     model::Model,
     segment,
     table::Table,
+    token_table,
     ui::Ui,
 };
 use serde::Serialize;
@@ -38,6 +39,9 @@ pub struct Args {
     /// `--split all` and `train.distill.teacher`.
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
+    /// EGRU language models: work out what every token adds to the first layer before the first step.
+    #[arg(long)]
+    table: bool,
 }
 
 #[derive(Serialize)]
@@ -88,7 +92,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             scores.extend_from_slice(some);
         }
     };
-    let evaluation = evaluate_seen(&model.graph, &labelled.samples, &labelled.index, &mut seen)?;
+    let executor = token_table::executor(&model.graph, args.table)?;
+    let evaluation =
+        evaluate_seen(&model.graph, &executor, &labelled.samples, &labelled.index, &mut seen)?;
     if let Some(path) = &args.logits {
         let classes = labelled.samples.classes().len();
         npy::save_f32(path, &[scores.len() / classes.max(1), classes], &scores)?;

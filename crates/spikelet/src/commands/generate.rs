@@ -4,6 +4,7 @@ use crate::{
     failure::{Failure, Outcome, Result},
     generate::{Order, Sampler, Streams, TextStream, Tokens},
     model::Model,
+    token_table,
     ui::Ui,
 };
 use serde::Serialize;
@@ -85,6 +86,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     side_by_side: u16,
+    /// EGRU language models: work out what every token adds to the first layer before the first step.
+    #[arg(long)]
+    table: bool,
     /// Print text as it comes. Without --json, only for one text.
     #[arg(long)]
     stream: bool,
@@ -146,7 +150,8 @@ struct Text {
 pub fn run(args: &Args, ui: &Ui) -> Result {
     args.check(ui)?;
     let model = Model::load(&args.model)?;
-    let executor = Executor::new(&model.graph)?.with_threads(rayon::current_num_threads());
+    let executor =
+        token_table::executor(&model.graph, args.table)?.with_threads(rayon::current_num_threads());
     let vocabulary = executor.vocabulary();
     let begun = match &args.load_state {
         Some(path) => load(path, &executor)?,

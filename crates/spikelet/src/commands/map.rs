@@ -26,7 +26,8 @@ Examples:
   spikelet simulate model.safetensors --chip spinnaker2 --mapping mapping.json
 
 Layers are divided into as few parts as fit the SRAM of a core; with --cores, into as many as that.
-What does not fit any more reads its weights from the DRAM; --chips gives it more chips instead.
+What does not fit any more reads its weights from the DRAM; --chips gives it more chips instead. What does
+not fit one chip even so gets twice as many, and so on up to the 48 of a board, and a note says so.
 The file that --output writes may be edited: it is checked as strictly as a mapping made here.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
@@ -36,7 +37,7 @@ pub struct Args {
     /// Write the mapping to a file (JSON).
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write a NIR file for py-spinnaker2 too, and say what it cannot read (exit code 1).
+    /// Write the layers that py-spinnaker2 reads as NIR too, and say what it cannot read (exit code 1).
     #[cfg(feature = "nir")]
     #[arg(long, value_name = "FILE")]
     nir: Option<PathBuf>,
@@ -51,9 +52,9 @@ pub struct Options {
     /// Cores to use [default: the fewest that hold the model].
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
-    /// Chips there are.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    chips: usize,
+    /// Chips there are [default: one, and more if the model fits no fewer].
+    #[arg(long, value_name = "N")]
+    chips: Option<usize>,
     /// Compute in fixed point, s16.15, what has no integer weights.
     #[arg(long)]
     fixed: bool,
@@ -89,7 +90,7 @@ struct Layer {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
     let model = Model::load(&args.model)?;
-    let mapping = args.options.map(&model.graph)?;
+    let mapping = args.options.map(&model.graph, ui)?;
     let report = Report::new(args, &model, &mapping)?;
     if let Some(path) = &args.output {
         let text = serde_json::to_string_pretty(&report.mapping)?;
@@ -115,14 +116,24 @@ impl Options {
     }
 
     /// The graph on the chip.
-    pub fn map(&self, graph: &Graph) -> Result<Mapping> {
-        let wishes = Wishes { chips: self.chips, cores: self.cores, fixed: self.fixed };
-        spikelet_chip::map(graph, &self.chip()?, wishes).map_err(failure)
+    pub fn map(&self, graph: &Graph, ui: &Ui) -> Result<Mapping> {
+        let chips = self.chips.unwrap_or(1);
+        let wishes = Wishes { chips, cores: self.cores, fixed: self.fixed };
+        let chip = self.chip()?;
+        if self.chips.is_some() {
+            return spikelet_chip::map(graph, &chip, wishes).map_err(failure);
+        }
+        let mapping = spikelet_chip::map_on_enough(graph, &chip, wishes).map_err(failure)?;
+        if mapping.chips > chips {
+            let fewer = (mapping.chips / 2).max(1);
+            ui.note(format!("{} chips are used: {fewer} do not hold the model", mapping.chips));
+        }
+        Ok(mapping)
     }
 
     /// The graph on the chip as a file states it.
     pub fn read(&self, graph: &Graph, file: &Path) -> Result<Mapping> {
-        if self.cores.is_some() || self.chips != 1 {
+        if self.cores.is_some() || self.chips.is_some() {
             return Err(Failure::usage("--mapping says which cores are used")
                 .help("leave out --cores and --chips"));
         }

@@ -5,9 +5,11 @@ use crate::{
     evaluate::{argmax, check_channels, normalise},
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
+    labelled,
     model::Model,
     segment,
     steps::Steps,
+    token_table,
     ui::Ui,
 };
 use serde::Serialize;
@@ -32,7 +34,8 @@ Examples:
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
 found by the names of the model's channels; values are normalised as the training data was.
-A decision is printed for every window of the model, or for every step if it has none.
+A decision is printed for every window of the model, or for every step if it has none. Every window starts
+anew; those of a language model that was trained in carried windows go on from each other.
 For a convolutional model a row is a whole frame: rows of pixels from the top, channels last, images
 from 0 to 1; a still image is repeated for all steps of the window. A model of event frames also takes
 recordings (.aedat, .es, .raw, .bin), which become frames as in training.
@@ -56,6 +59,9 @@ pub struct Args {
     /// Detectors: leave out objects of a lower score.
     #[arg(long, value_name = "SCORE", default_value_t = 0.3)]
     least: f32,
+    /// EGRU language models: work out what every token adds to the first layer before the first step.
+    #[arg(long)]
+    table: bool,
 }
 
 /// What the model says.
@@ -86,7 +92,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return Err(Failure::usage(problem));
     }
     let task = &model.graph.task;
-    let executor = Executor::new(&model.graph)?;
+    let executor = token_table::executor(&model.graph, args.table)?;
+    // Without a window the stream is one sequence that never ends.
+    let carried = executor.vocabulary().is_some() && labelled::carries_windows(&model.graph)?;
+    let restarts = task.window > 0 && !carried;
     let mut input = Steps::open(&args.input, task)?;
     if input.channels() > 0 {
         check_channels(&model.graph, &executor, input.channels())?;
@@ -94,13 +103,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     match &args.output {
         None => {
             let format = if ui.json { Format::Json } else { Format::Text };
-            stream(args, task, &executor, &mut input, format, &mut ui.out())?;
+            stream(args, task, &executor, restarts, &mut input, format, &mut ui.out())?;
         }
         Some(path) => {
             let csv = path.extension().is_some_and(|extension| extension == "csv");
             let format = if csv { Format::Csv } else { Format::Json };
             let mut file = AtomicFile::create(path)?;
-            let steps = stream(args, task, &executor, &mut input, format, &mut file)?;
+            let steps = stream(args, task, &executor, restarts, &mut input, format, &mut file)?;
             file.commit()?;
             report(path, steps, ui)?;
         }
@@ -157,18 +166,17 @@ enum Format {
     Csv,
 }
 
-/// Runs the whole stream; gives the number of steps.
+/// Runs the whole stream, from a new state in every window if it `restarts`; gives the number of steps.
 fn stream(
     args: &Args,
     task: &Task,
     executor: &Executor,
+    restarts: bool,
     input: &mut Steps,
     format: Format,
     out: &mut impl Write,
 ) -> Result<u64> {
     let window = task.window.max(1) as u64;
-    // Without a window the stream is one sequence that never ends.
-    let restarts = task.window > 0;
     let mut state = executor.state();
     let mut x = Vec::new();
     if let Format::Csv = format {

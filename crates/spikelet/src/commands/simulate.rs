@@ -76,7 +76,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let graph = &model.graph;
     let mapping = match &args.mapping {
         Some(file) => args.options.read(graph, file)?,
-        None => args.options.map(graph)?,
+        None => args.options.map(graph, ui)?,
     };
     let (x, input) = input(args, &model, ui)?;
     let clock = match args.clock {

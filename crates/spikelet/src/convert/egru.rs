@@ -2,8 +2,12 @@
 //! from the shapes.
 
 use super::{ConvertError, weights::Weights};
-use spikelet_data::checkpoint::Checkpoint;
-use spikelet_graph::{Graph, Task};
+use spikelet_data::{
+    checkpoint::Checkpoint,
+    event_frames::{EventFramesConfig, Slice},
+    gestures,
+};
+use spikelet_graph::{Graph, Task, task::EVENTS};
 use spikelet_train::models::{
     egru::{self, Aggregate, Divide, OfficialFrames},
     egru_lm::{self, Carry},
@@ -11,10 +15,11 @@ use spikelet_train::models::{
 
 /// Tokens of a window of the official evaluation.
 const WINDOW: usize = 70;
-/// Side of the frames of DVS128 Gesture; steps of a sample, and milliseconds of a step.
+/// Side of the frames of DVS128 Gesture; steps of a sample, and milliseconds of a step and of a sample.
 const SENSOR: usize = 128;
 const STEPS: usize = 68;
 const STEP_MS: f32 = 25.0;
+const SAMPLE_MS: u64 = 1700;
 /// What means of counts are divided by: the largest of the training part, and of the test part.
 const TRAIN_DIVISOR: f32 = 19.0;
 const TEST_DIVISOR: f32 = 18.5;
@@ -34,19 +39,25 @@ pub(super) fn windows(weights: &mut Weights) -> Result<Graph, ConvertError> {
         "states start again every {WINDOW} tokens and only events go on, as in the official \
          evaluation; --arch egru-lm-stream carries everything"
     );
-    language(weights, Carry::Events, note)
+    language(weights, Carry::Events, WINDOW, note)
 }
 
 /// As one stream without windows.
 pub(super) fn stream(weights: &mut Weights) -> Result<Graph, ConvertError> {
     let note = "states are carried from token to token without end; the official evaluation starts \
                 them again in every window (--arch egru-lm)";
-    language(weights, Carry::Full, note.to_owned())
+    language(weights, Carry::Full, 0, note.to_owned())
 }
 
-fn language(weights: &mut Weights, carry: Carry, note: String) -> Result<Graph, ConvertError> {
+/// In windows of so many tokens, or 0.
+fn language(
+    weights: &mut Weights,
+    carry: Carry,
+    window: usize,
+    note: String,
+) -> Result<Graph, ConvertError> {
     weights.notes.push(note);
-    let task = Task { window: WINDOW, ..Task::default() };
+    let task = Task { window, ..Task::default() };
     let tensors = weights.read_all()?;
     egru_lm::official_graph(&tensors, carry, WINDOW, task)
         .map_err(|source| weights.not_this_network(source.to_string()))
@@ -69,7 +80,8 @@ pub(super) fn gestures_32(weights: &mut Weights) -> Result<Graph, ConvertError> 
 
 fn of_side(weights: &mut Weights, side: usize) -> Result<Graph, ConvertError> {
     let tensors = weights.read_all()?;
-    let (note, window) = match tensors.contains_key("conv.0.weight") {
+    let convolutions = tensors.contains_key("conv.0.weight");
+    let (note, window) = match convolutions {
         true => (
             format!(
                 "inputs are frames {SENSOR} x {SENSOR} x 2 of event counts (25 ms, OFF and ON); the \
@@ -88,7 +100,21 @@ fn of_side(weights: &mut Weights, side: usize) -> Result<Graph, ConvertError> {
     weights.notes.push(note);
     let divide = Divide { train: TRAIN_DIVISOR, test: TEST_DIVISOR };
     let frames = OfficialFrames { sensor: SENSOR, side, aggregate: Aggregate::Mean, divide };
-    let task = Task { window, step_ms: (window > 0).then_some(STEP_MS), ..Task::default() };
+    let mut task = Task { window, step_ms: (window > 0).then_some(STEP_MS), ..Task::default() };
+    if convolutions {
+        // What makes `run` take a recording as it is.
+        let events = EventFramesConfig {
+            steps: STEPS,
+            slice: Slice::Time,
+            window_ms: SAMPLE_MS,
+            ..EventFramesConfig::default()
+        };
+        task.notes.extend(serde_json::to_string(&events).map(|json| (EVENTS.to_owned(), json)));
+    }
+    let outputs = tensors.get("fc.bias").map_or(0, |(_, values)| values.len());
+    if outputs == gestures::CLASSES.len() {
+        task.classes = gestures::CLASSES.map(str::to_owned).to_vec();
+    }
     egru::official_graph(&tensors, frames, task)
         .map_err(|source| weights.not_this_network(source.to_string()))
 }

@@ -3,6 +3,11 @@
 use crate::support::model::Folder;
 use crate::support::{Run, spikelet};
 use serde_json::Value;
+#[cfg(feature = "nir")]
+use spikelet_graph::{
+    Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Readout, Reset, Signal, Tensor,
+    Weight, nir,
+};
 use std::fs;
 
 fn json(run: &Run) -> Value {
@@ -43,16 +48,100 @@ fn a_model_is_mapped_and_simulated() {
     assert!(text.contains("bytes a core") && text.contains("routing entries"), "{text}");
 }
 
+/// A layer, an EGRU, a layer of neurons behind it: what is left without the EGRU are two pieces.
+#[cfg(feature = "nir")]
+fn around_an_egru() -> Graph {
+    let mut graph = GraphBuilder::new("around");
+    let mut matrix = |name: &str, shape: &[usize]| {
+        let len = shape.iter().product();
+        let values = (0..len).map(|at: usize| (at % 7) as f32 / 8.0 - 0.3).collect();
+        graph.tensor(name, Tensor::f32(shape, values).expect("a matrix"))
+    };
+    let weight = |tensor: String| Weight { tensor, scale: None, layout: Layout::ByInput };
+    let op = Op::Egru {
+        weight_input: weight(matrix("x", &[3, 12])),
+        weight_hidden: weight(matrix("h", &[4, 12])),
+        bias_input: matrix("bx", &[12]),
+        bias_hidden: matrix("bh", &[12]),
+        threshold: matrix("threshold", &[4]),
+        zoneout: 0.0,
+        restart: None,
+    };
+    graph.input("in", Signal::Dense, &[2]);
+    let first = Tensor::f32(&[3, 2], vec![0.5; 6]).expect("six values");
+    graph.linear("first", "in", &first, None, Layout::ByInput);
+    graph.node("events", op);
+    graph.edge("first", "events", 0);
+    graph.edge(("events", 1), "events", 1);
+    let last = Tensor::f32(&[5, 4], vec![0.25; 20]).expect("twenty values");
+    graph.linear("last", "events", &last, None, Layout::ByInput);
+    let neuron = Neuron {
+        membrane: Membrane::If,
+        threshold: Param::Shared(1.0),
+        fires_at_threshold: false,
+        reset: Reset::Subtract,
+        reset_delayed: false,
+    };
+    graph.neuron("spikes", &["last"], neuron);
+    graph.readout("count", "spikes", Readout::Sum);
+    graph.output("out", "count");
+    // Another reader of the first layer, which stays.
+    let beside = Tensor::f32(&[2, 3], vec![0.125; 6]).expect("six values");
+    graph.linear("beside", "first", &beside, None, Layout::ByInput);
+    graph.output("side", "beside");
+    graph.finish().expect("a graph")
+}
+
 #[cfg(feature = "nir")]
 #[test]
-fn nir_for_py_spinnaker2_says_what_is_not_read() {
+fn nir_for_py_spinnaker2_holds_the_layers_it_reads() {
     let folder = Folder::new();
-    let (model, nir) = (folder.name("model.safetensors"), folder.name("model.nir"));
+    let (model, nir) = (folder.name("around.safetensors"), folder.name("around.nir"));
+    around_an_egru().save(&model).expect("saved");
     let run = spikelet(["map", &model, "--nir", &nir, "--json"]);
     let report: Value = serde_json::from_str(&run.stdout).expect("one JSON document");
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert_eq!(report["nir"]["left_out"], serde_json::json!(["events"]));
     let unreadable = report["nir"]["unreadable"].as_array().expect("a list");
-    assert_eq!(run.code, i32::from(!unreadable.is_empty()), "{}", run.stdout);
-    assert_eq!(report["nir"]["out"].is_string(), fs::exists(&nir).expect("a folder"));
+    assert_eq!(unreadable.len(), 1);
+    assert!(unreadable[0].as_str().expect("text").starts_with("`events`"), "{unreadable:?}");
+    let written = nir::load(std::path::Path::new(&nir)).expect("a NIR file");
+    let kinds: Vec<(&str, &str)> =
+        written.nodes.iter().map(|(name, node)| (name.as_str(), node.kind.as_str())).collect();
+    let expected = [
+        ("beside", "Linear"),
+        ("events", "Input"),
+        ("first", "Linear"),
+        ("first.out", "Output"),
+        ("in", "Input"),
+        ("last", "Linear"),
+        ("out", "Output"),
+        ("side", "Output"),
+        ("spikes", "IF"),
+    ];
+    assert_eq!(kinds, expected);
+    let mut edges = written.edges.clone();
+    edges.sort();
+    let expected = [
+        ["beside", "side"],
+        ["events", "last"],
+        ["first", "beside"],
+        ["first", "first.out"],
+        ["in", "first"],
+        ["last", "spikes"],
+        ["spikes", "out"],
+    ];
+    assert_eq!(edges, expected);
+    let text = spikelet(["map", &model, "--nir", &nir]).stdout;
+    assert!(text.contains("left out: events"), "{text}");
+
+    // Of a model that it reads as a whole nothing is left out; of an EGRU alone nothing is left.
+    let (model, nir) = (folder.name("model.safetensors"), folder.name("model.nir"));
+    let whole = json(&spikelet(["map", &model, "--nir", &nir, "--json"]));
+    assert_eq!(whole["nir"]["left_out"], serde_json::json!([]));
+    let read = nir::load(std::path::Path::new(&nir)).expect("a NIR file");
+    let kinds: Vec<&str> = read.nodes.values().map(|node| node.kind.as_str()).collect();
+    assert_eq!(kinds, ["LIF", "Linear", "Linear", "LIF", "Input", "Output"]);
 }
 
 #[test]

@@ -265,6 +265,39 @@ fn weights_of(golden: &Checkpoint, prefix: &str) -> Vec<Named> {
         .collect()
 }
 
+/// `run` is one stream: states go on behind the window, as far as the layers themselves carry them.
+#[cfg(feature = "train")]
+fn run_keeps_what_is_carried(graph: &Graph) {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, input] = ["model.safetensors", "tokens.npy"].map(|name| dir.path().join(name));
+    graph.save(&file).unwrap();
+    let executor = Executor::new(graph).unwrap();
+    let tokens: Vec<f32> = (0..75).map(|i| (i * i % executor.output_len()) as f32).collect();
+    spikelet_data::npy::save_f32(&input, &[75, 1], &tokens).unwrap();
+    let mut expected = Vec::new();
+    executor.run(&mut [executor.state()], &tokens, &mut expected).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_spikelet"))
+        .arg("run")
+        .arg(&file)
+        .arg("--input")
+        .arg(&input)
+        .args(["--stream", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let expected: Vec<&[f32]> = expected.chunks(executor.output_len()).collect();
+    assert_eq!(text.lines().count(), expected.len());
+    for (token, (line, expected)) in text.lines().zip(expected).enumerate() {
+        let decision: serde_json::Value = serde_json::from_str(line).unwrap();
+        let scores = decision["scores"].as_array().unwrap();
+        for (found, expected) in scores.iter().zip(expected) {
+            let off = (found.as_f64().unwrap() - f64::from(*expected)).abs();
+            assert!(off < 1e-5, "token {token}: {off}");
+        }
+    }
+}
+
 /// Layers with the states they start again with; what they compute is compared in `golden`.
 #[cfg(feature = "train")]
 #[test]
@@ -289,6 +322,11 @@ fn egru_checkpoints_become_graphs() {
             })
             .collect();
         assert_eq!(restarts, vec![restart; layers], "{file}");
+        // A stream has no window.
+        assert_eq!(graph.task.window, restart.unwrap_or(0), "{file}");
+        if found != "egru-dvs" {
+            run_keeps_what_is_carried(&graph);
+        }
         // A tensor less, and a decoder that is not the table.
         let error = |tensors: &[Named]| {
             let checkpoint = Checkpoint::from_bytes(file, safetensors(tensors, &[])).unwrap();

@@ -19,4 +19,4 @@ pub use layer::EgruLayer;
 pub(super) use model::affine;
 pub use model::{Egru, Linear};
 pub use regulariser::{ActivityGradient, RegulariserConfig};
-pub(in crate::models) use sparsity::sparsity;
+pub(in crate::models) use sparsity::silence;

@@ -2,7 +2,7 @@
 
 use super::{
     config::EgruConfig, convolutions::Convolutions, front::FrontConfig, layer::EgruLayer,
-    regulariser::RegulariserConfig, sparsity::sparsity,
+    regulariser::RegulariserConfig, sparsity::silence,
 };
 use crate::{
     draws::{Draws, LAYER_STREAMS},
@@ -241,7 +241,7 @@ impl SequenceModel for Egru {
         let state = self.initial_state(x.dims()[1], &x.device());
         let mut found = Vec::new();
         self.run(x, state, &mut |index, out| {
-            found.push(sparsity(format!("layers.{index}"), &self.layers[index], out));
+            found.push(silence(&self.layers[index], out).of(format!("layers.{index}")));
         });
         found
     }

@@ -5,7 +5,7 @@ use crate::{models::ModelError, ops::egru::EgruOutputs};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// `weight ((activity - target)^2 + mean(h - (threshold - margin)))`: the mean share of units with
+/// `weight ((activity - target)^2 + states mean(h - (threshold - margin)))`: the mean share of units with
 /// an event, and for every layer the mean of its states over batch, time and units, measured from a
 /// little below the threshold, which is held fixed. The second term has no least value: it pulls
 /// states down as long as it is there.
@@ -17,6 +17,10 @@ pub struct RegulariserConfig {
     /// The share of units that should have an event.
     #[serde(default = "target")]
     pub activity: f32,
+    /// How much the second term counts beside the first; 1 in the official code. In a language model it
+    /// outweighs what there is to learn.
+    #[serde(default = "one")]
+    pub states: f32,
     /// How far below the threshold states are measured from.
     #[serde(default = "target")]
     pub margin: f32,
@@ -35,6 +39,10 @@ pub enum ActivityGradient {
     Official,
     /// It does, through the pseudo-derivative of the events.
     Intended,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 fn target() -> f32 {
@@ -57,6 +65,9 @@ impl RegulariserConfig {
         }
         if !(0.0..=1.0).contains(&self.activity) {
             return wrong("regularise.activity", self.activity, "from 0 to 1");
+        }
+        if self.states < 0.0 || !self.states.is_finite() {
+            return wrong("regularise.states", self.states, "0 or above");
         }
         if !self.margin.is_finite() {
             return wrong("regularise.margin", self.margin, "a number");
@@ -96,6 +107,6 @@ impl RegulariserConfig {
         let of = |at: usize| -> Tensor<1> { sums.clone().narrow(1, at, 1).reshape([1]) };
         let steps = of(2).detach();
         let off = (of(1) / steps.clone()).sub_scalar(self.activity);
-        (off.clone() * off + of(0) / steps).mul_scalar(self.weight)
+        (off.clone() * off + (of(0) / steps).mul_scalar(self.states)).mul_scalar(self.weight)
     }
 }

@@ -7,12 +7,12 @@ use crate::{
     model::State,
     models::{
         ModelError,
-        egru::{EgruLayer, RegulariserConfig, checkpoint, sparsity},
+        egru::{EgruLayer, RegulariserConfig, checkpoint, silence},
         recurrent_lm::{LmLayer, Parts, RecurrentLm, layer::last_step},
     },
     ops::egru::{EgruOutputs, EgruState},
     raise::{Raise, RaiseError},
-    sparsity::Sparsity,
+    sparsity::Silence,
 };
 use burn::tensor::Tensor;
 use spikelet_graph::GraphBuilder;
@@ -76,8 +76,8 @@ impl LmLayer for EgruLayer {
         EgruLayer::clamped(self)
     }
 
-    fn sparsity(&self, name: String, out: &EgruOutputs) -> Option<Sparsity> {
-        Some(sparsity(name, self, out))
+    fn silence(&self, out: &EgruOutputs) -> Option<Silence> {
+        Some(silence(self, out))
     }
 
     fn regularised(

@@ -5,7 +5,7 @@ use crate::{
     model::State,
     models::egru::RegulariserConfig,
     raise::{Raise, RaiseError},
-    sparsity::Sparsity,
+    sparsity::Silence,
 };
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
@@ -48,7 +48,7 @@ pub trait LmLayer: Module + ModuleDisplay {
     }
 
     /// How much of a pass was silent, of layers with events.
-    fn sparsity(&self, _name: String, _out: &Self::Outputs) -> Option<Sparsity> {
+    fn silence(&self, _out: &Self::Outputs) -> Option<Silence> {
         None
     }
 

@@ -12,7 +12,7 @@ use crate::{
     model::{SequenceModel, State},
     models::egru::{Linear, affine},
     raise::RaiseError,
-    sparsity::Sparsity,
+    sparsity::{Counted, Sparsity},
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -183,7 +183,7 @@ impl<L: LmLayer> RecurrentLm<L> {
             let learns = |&token: &usize| if token + 1 == vocabulary { 0.0 } else { 1.0 };
             let learns =
                 TensorData::new::<f32, _>(numbers.iter().map(learns).collect(), [numbers.len(), 1]);
-            let learns = Tensor::<2>::from_data(learns, &rows.device());
+            let learns = Tensor::<2>::from_data(learns, &rows.device()).cast(rows.dtype());
             let fixed = rows.clone().detach();
             rows = fixed.clone() + (rows - fixed) * learns;
         }
@@ -233,13 +233,24 @@ impl<L: LmLayer> SequenceModel for RecurrentLm<L> {
         self.run(x, state, &mut |_, _| {})
     }
 
+    fn resume_counted(
+        &self,
+        x: Tensor<3>,
+        state: State,
+        counted: &mut Counted,
+    ) -> (Tensor<3>, State) {
+        self.run(x, state, &mut |index, out| {
+            if let Some(silence) = self.rnns[index].silence(out) {
+                counted.add(&format!("rnns.{index}"), silence);
+            }
+        })
+    }
+
     fn sparsity(&self, x: Tensor<3>) -> Vec<Sparsity> {
         let state = self.initial_state(x.dims()[1], &x.device());
-        let mut found = Vec::new();
-        self.run(x, state, &mut |index, out| {
-            found.extend(self.rnns[index].sparsity(format!("rnns.{index}"), out));
-        });
-        found
+        let mut counted = Counted::default();
+        self.resume_counted(x, state, &mut counted);
+        counted.fractions()
     }
 
     fn sequence(&self, x: Tensor<3>) -> Tensor<3> {

@@ -1,7 +1,9 @@
 //! EGRU models: steps against sequences, what is random in training, truncated gradients, graphs
 //! and back.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::module::{ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use spikelet_graph::{Graph, GraphBuilder, Signal};
 use spikelet_train::{
     gradients,
@@ -169,6 +171,65 @@ fn graphs_go_back_to_models() {
     let model = network("", false, &device);
     let back = Egru::from_graph(&graph(&model, Signal::Dense, &[VALUES]), &device);
     assert_eq!(params::collect(&back.expect("a model")), params::collect(&model));
+}
+
+/// Everything in f64.
+struct Double;
+
+impl ModuleMapper for Double {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|t| t.inner().cast(DType::F64).autodiff().require_grad())
+    }
+}
+
+/// Gradients of the parameters in their order.
+struct Gradients<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+
+impl ModuleVisitor for Gradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = self.0.get::<D>(param.id).expect("a gradient");
+        self.1.push(params::values(gradient.cast(DType::F32)));
+    }
+}
+
+/// Outputs, and the gradients of a loss that weighs every one of them differently.
+fn learn<M: SequenceModel>(model: &M, outputs: Tensor<3>) -> (Tensor<3>, Vec<Vec<f32>>) {
+    let weights = (0..outputs.shape().num_elements()).map(|i| 1.0 + (i as f32 * 0.3).cos());
+    let weights = TensorData::new::<f32, _>(weights.collect(), outputs.dims());
+    let weights = Tensor::<3>::from_data(weights, &outputs.device()).cast(outputs.dtype());
+    let gradients = (outputs.clone() * weights).sum().backward();
+    let gradients = GradientsParams::from_grads(gradients, model);
+    let mut visitor = Gradients(&gradients, vec![]);
+    model.visit(&mut visitor);
+    (outputs.inner().cast(DType::F32), visitor.1)
+}
+
+/// In f64 a layer is composed of tensor operations.
+#[test]
+fn fused_and_composed_layers_agree() {
+    fn agree<M: SequenceModel>(model: M, x: Tensor<3>) {
+        let [_, batch, _] = x.dims();
+        let fused = learn(&model, model.sequence(x.clone()));
+        let double = model.map(&mut Double);
+        let state = double.initial_state(batch, &x.device());
+        let state = state.into_iter().map(|part| part.cast(DType::F64)).collect();
+        let (outputs, _) = double.resume(x.cast(DType::F64), state);
+        assert_eq!(outputs.dtype(), DType::F64);
+        let composed = learn(&double, outputs);
+        close("outputs", fused.0, composed.0);
+        assert_eq!(fused.1.len(), composed.1.len());
+        for (at, (fused, composed)) in fused.1.iter().zip(&composed.1).enumerate() {
+            let largest = composed.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            assert!(largest > 0.0, "parameter {at} learns");
+            for (f, c) in fused.iter().zip(composed) {
+                assert!((f - c).abs() < 1e-4 * largest, "parameter {at}: {f} is not {c}");
+            }
+        }
+    }
+    let device = Device::flex().autodiff();
+    agree(language_model("", "", &device), tokens(9, 3, &device));
+    agree(language_model("", "zoneout = 0.2", &device), tokens(9, 3, &device));
+    agree(network("", false, &device), counts(9, 3, &device));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use spikelet_data::{
     checkpoint::Checkpoint,
     event_frames::{EventFramesConfig, Framer, Slice},
     events::Event,
+    gestures,
 };
 use spikelet_graph::{Graph, GraphBuilder, Op, Readout, Signal, Task, task::EVENTS};
 use spikelet_runtime::{Executor, Output};
@@ -228,8 +229,8 @@ impl Official {
         for constant in ["dampening_factor", "pseudo_derivative_support", "_max_norm"] {
             add(format!("layers.0.{constant}"), vec![1], 1.0);
         }
-        add("fc.weight".to_owned(), vec![CLASSES, units], 0.5);
-        add("fc.bias".to_owned(), vec![CLASSES], 0.1);
+        add("fc.weight".to_owned(), vec![gestures::CLASSES.len(), units], 0.5);
+        add("fc.bias".to_owned(), vec![gestures::CLASSES.len()], 0.1);
         Official { tensors }
     }
 
@@ -354,6 +355,44 @@ fn official_convolutions_become_graphs() {
     assert!(other.contains("convolutions.conv.1.weight"), "{other}");
 }
 
+/// A converted network takes a recording as it is, in frames of 25 ms, and names the gesture.
+#[test]
+fn converted_networks_run_on_recordings() {
+    let (graph, _) = convert(&Official::new().checkpoint(), None).unwrap();
+    let event = |i: u64| Event {
+        t: 5_000 + i * 1_000,
+        x: (i * 37 % 128) as u16,
+        y: (i * 53 % 128) as u16,
+        on: i.is_multiple_of(3),
+    };
+    let events: Vec<Event> = (0..1_800).map(event).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let [recording, file] = ["r.aedat", "m.safetensors"].map(|name| folder.path().join(name));
+    std::fs::write(&recording, aedat3::encode(&events).unwrap()).unwrap();
+    graph.save(&file).unwrap();
+    let (file, recording) = (file.to_str().unwrap(), recording.to_str().unwrap());
+    let done = crate::support::spikelet(["run", file, "--input", recording, "--json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let mut frames = vec![0.0; 68 * 128 * 128 * 2];
+    for event in &events {
+        let frame = (event.t - events[0].t) as usize / 25_000;
+        let place = (usize::from(event.y) * 128 + usize::from(event.x)) * 2 + usize::from(event.on);
+        if frame < 68 {
+            frames[frame * 128 * 128 * 2 + place] += 1.0;
+        }
+    }
+    let (executor, mut expected) = (Executor::new(&graph).unwrap(), Vec::new());
+    executor.run_to_end(&mut [executor.state()], &frames, &mut expected).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&done.stdout).expect("one decision");
+    let scores = found["scores"].as_array().unwrap();
+    assert_eq!(scores.len(), gestures::CLASSES.len());
+    for (score, expected) in scores.iter().zip(&expected) {
+        assert!((score.as_f64().unwrap() - f64::from(*expected)).abs() < 1e-5, "{found}");
+    }
+    let best = (0..11).max_by(|&a, &b| expected[a].total_cmp(&expected[b])).unwrap();
+    assert_eq!(found["class"], gestures::CLASSES[best]);
+}
+
 /// The loss is the cross entropy and the term as its definition says; its gradients are those of the
 /// same sum written out, in one piece and in segments.
 #[test]
@@ -363,9 +402,11 @@ fn the_regulariser_pulls_on_activity_and_states() {
     let x = tensor(&counts(time, batch), time, batch, &device);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![1_i32, 3], [2]), &device);
     let loss = Loss::new(LossConfig::default());
-    for gradient in ["official", "intended"] {
+    for (gradient, share) in [("official", None), ("intended", None), ("intended", Some(0.25_f32))]
+    {
+        let more = share.map_or(String::new(), |share| format!(", states = {share}"));
         let term = format!(
-            "regularise = {{ weight = 0.7, activity = 0.2, margin = 0.1, gradient = \"{gradient}\" }}"
+            "regularise = {{ weight = 0.7, activity = 0.2, margin = 0.1, gradient = \"{gradient}\"{more} }}"
         );
         let model = network(&term, "pool = 4\naggregate = \"mean\"", &device);
         let run = |rule: LearningRule| {
@@ -384,7 +425,8 @@ fn the_regulariser_pulls_on_activity_and_states() {
         let activity = (events[0].clone() + events[1].clone()).mul_scalar(0.5);
         let activity = if gradient == "official" { activity.detach() } else { activity };
         let off = activity.sub_scalar(0.2);
-        let term = off.clone() * off + states[0].clone() + states[1].clone();
+        let above = (states[0].clone() + states[1].clone()).mul_scalar(share.unwrap_or(1.0));
+        let term = off.clone() * off + above;
         let logits = outputs.mean_dim(0).squeeze_dim(0);
         let whole = loss.of(logits, targets.clone()) + term.mul_scalar(0.7);
         assert!((whole.clone().into_scalar::<f32>() - found_loss).abs() < 1e-5);

@@ -3,7 +3,7 @@
 
 use burn::{module::Module, tensor::Device};
 use serde::de::DeserializeOwned;
-use spikelet_data::{event_frames::Framer, vocabulary::Unit};
+use spikelet_data::{columns::Windows, event_frames::Framer, vocabulary::Unit};
 use spikelet_train::{
     config::Config,
     detection::{DetectionConfig, DetectionModel},
@@ -21,6 +21,7 @@ use spikelet_train::{
         lstm::Lstm,
         lstm_lm::LstmLm,
         metaspikeformer,
+        recurrent_lm::{Axes, Carry},
         rnn_lm::{Cell, GruLm, LstmTiedLm},
         spike_detector::Detector,
         spikegpt::SpikeGpt,
@@ -296,5 +297,54 @@ fn detectors_are_made() {
         let detector = Detector::new(model, [height, width, 3], 3, &mut init);
         detector.unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(config.about.is_some_and(|about| !about.summary.is_empty()), "{name}");
+    }
+}
+
+/// The recipes of EGRU's language models and of its gesture network, as the official code and its
+/// description state them.
+#[test]
+fn egru_recipes_are_the_published_ones() {
+    let presets = presets::<Config>(false);
+    for (name, batch, epochs, hold, lr, decay, embedding) in [
+        ("egru/penn-treebank", 64, 1000, 700.0, 1.2e-3, 0.10, 0.6),
+        ("egru/wikitext2", 128, 800, 400.0, 1e-3, 0.12, 0.7),
+    ] {
+        let config = &presets[name];
+        let (train, text) = (&config.train, &config.data.text);
+        let ModelConfig::EgruLm(model) = &config.model else { panic!("{name}: no language model") };
+        assert_eq!((model.layers, model.embedding, model.hidden), (3, 750, 1350), "{name}");
+        assert_eq!((model.carry, config.data.window), (Carry::Events, 70), "{name}");
+        assert_eq!((text.unit, text.windows), (Unit::Words, Windows::CarriedVaried), "{name}");
+        let drops = &model.dropout;
+        let found = (drops.words, drops.embedding, drops.forward, drops.output, drops.axes);
+        assert_eq!(found, (0.1, embedding, 0.25, 0.5, Axes::Official), "{name}");
+        let cell = &model.cell;
+        assert_eq!((cell.threshold_mean, cell.train_threshold), (0.01, false), "{name}");
+        assert_eq!((cell.dampening, cell.support, cell.dropconnect), (3.6, 3.6, 0.7), "{name}");
+        assert_eq!(
+            (train.batch_size, train.epochs, train.clip_norm),
+            (batch, epochs, 0.1),
+            "{name}"
+        );
+        let Optimizer::AdamW { lr: rate, beta_1, beta_2, weight_decay, .. } = train.optimizer
+        else {
+            panic!("{name}: {:?}", train.optimizer)
+        };
+        assert_eq!((rate, beta_1, beta_2, weight_decay), (lr, 0.0, 0.999, decay), "{name}");
+        let cosine = Schedule::Cosine { floor: 0.0, warmup_epochs: 0.0, hold_epochs: hold };
+        assert_eq!(train.schedule, cosine, "{name}");
+    }
+    let config = &presets["egru/dvs-gesture"];
+    let (train, events) = (&config.train, &config.data.frames.events);
+    let ModelConfig::Egru(model) = &config.model else { panic!("no EGRU") };
+    assert_eq!((events.steps, events.window_ms, events.size), (68, 1700, 0));
+    assert_eq!((model.units, model.layers, model.dropout), (795, 1, 0.6321));
+    let cell = &model.cell;
+    assert_eq!((cell.support, cell.zoneout, cell.dropconnect), (1.7, 0.2319, 0.08134));
+    assert_eq!(cell.threshold_mean, 0.2465);
+    assert_eq!((train.batch_size, train.epochs, train.optimizer.lr()), (40, 500, 9.975e-4));
+    for (epoch, steps) in [(55.0, 0), (56.0, 1), (499.0, 8)] {
+        let factor = train.schedule.factor(epoch, 500.0);
+        assert!((factor - 0.8747_f64.powi(steps)).abs() < 1e-9, "epoch {epoch}: {factor}");
     }
 }

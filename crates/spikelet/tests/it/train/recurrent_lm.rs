@@ -3,7 +3,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
-use spikelet_graph::Graph;
+use spikelet_data::npy;
+use spikelet_graph::{Graph, Op};
+use spikelet_runtime::Executor;
 use spikelet_train::{
     config::Config,
     gradients,
@@ -279,6 +281,54 @@ fn spikelet(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Looking the first layer's product up gives what working it out gives; only EGRU layers have tables.
+fn tables_change_nothing(folder: &Path, egru: bool, plain: &Value) {
+    if !egru {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_spikelet"))
+            .args(["eval", "run", "--table"])
+            .current_dir(folder)
+            .output()
+            .expect("the binary runs");
+        assert_eq!(output.status.code(), Some(2), "a wrong use");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--table"));
+        return;
+    }
+    let found = spikelet(folder, &["eval", "run", "--table", "--json"]);
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let bits = |report: &Value| report["language"]["bits_per_token"].as_f64().expect("bits");
+    assert!((bits(&found) - bits(plain)).abs() < 1e-4, "{found} is not {plain}");
+    let text = ["generate", "run", "--prompt", "in the", "--tokens", "20", "--temperature", "0"];
+    let looked_up = spikelet(folder, &[&text[..], &["--table"]].concat());
+    assert_eq!(looked_up, spikelet(folder, &text));
+}
+
+/// What `run` says of a text is what a state that never restarts says, whatever the window.
+fn run_goes_from_window_to_window(folder: &Path) {
+    let graph = Graph::load(folder.join("run/model.safetensors")).expect("a graph");
+    let executor = Executor::new(&graph).expect("runs");
+    let tokens: Vec<f32> = (0..80).map(|i| (i * i % executor.output_len()) as f32).collect();
+    npy::save_f32(&folder.join("tokens.npy"), &[tokens.len(), 1], &tokens).expect("a file");
+    let mut expected = Vec::new();
+    executor.run(&mut [executor.state()], &tokens, &mut expected).expect("runs");
+    for table in [&[][..], &["--table"]] {
+        if !table.is_empty() && !graph.nodes.iter().any(|node| matches!(node.op, Op::Egru { .. })) {
+            continue;
+        }
+        let run = ["run", "run", "--input", "tokens.npy", "--stream", "--json"];
+        let text = spikelet(folder, &[&run[..], table].concat());
+        let scores = text.lines().flat_map(|line| {
+            let decision: Value = serde_json::from_str(line).expect("JSON");
+            decision["scores"].as_array().expect("scores").clone()
+        });
+        let scores: Vec<f32> = scores.map(|s| s.as_f64().expect("a number") as f32).collect();
+        assert_eq!(scores.len(), expected.len());
+        for (at, (found, expected)) in scores.iter().zip(&expected).enumerate() {
+            let token = at / executor.output_len();
+            assert!((found - expected).abs() < 1e-3, "token {token}: {found} is not {expected}");
+        }
+    }
+}
+
 /// What the trainer measures, the runtime measures on the graph, both in carried windows; a model of
 /// words generates words.
 #[test]
@@ -288,6 +338,9 @@ fn the_runtime_reads_a_text_as_the_trainer_does() {
         format!("{EGRU}\ncarry = \"full\""),
         "kind = \"rnn-lm\"\ncell = \"gru\"".to_owned(),
     ] {
+        let egru = model.contains("egru");
+        // A window narrow enough that many units are outside.
+        let model = model.replace("dropconnect = 0.2", "dropconnect = 0.2, support = 4.0");
         let dir = tempfile::tempdir().expect("a folder");
         let mut config = config(dir.path(), &model, "");
         config.train.epochs = 15;
@@ -302,9 +355,27 @@ fn the_runtime_reads_a_text_as_the_trainer_does() {
         let more = figure(&found, "bits_per_token") - figure(&trained, "bits_per_token");
         assert!(more.abs() < 1e-3, "{model}: {more} bits apart");
         assert_eq!(found["sequences"], trained["sequences"]);
-        let layers = |value: &Value| value.as_array().map_or(0, Vec::len);
-        assert_eq!(layers(&found["activity"]), layers(&trained["sparsity"]));
-        assert_eq!(layers(&found["activity"]), if model.contains("egru") { 2 } else { 0 });
+        let layers = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let (active, silent) = (layers(&found["activity"]), layers(&trained["sparsity"]));
+        assert_eq!((active.len(), silent.len()), if egru { (2, 2) } else { (0, 0) });
+        for (active, silent) in active.iter().zip(&silent) {
+            let share = |layer: &Value| layer["activity"].as_f64().expect("a share");
+            let more = share(active) + share(silent) - 1.0;
+            assert!(more.abs() < 1e-4, "{model}: of all windows, from the states before: {more}");
+        }
+        tables_change_nothing(dir.path(), egru, &found);
+        run_goes_from_window_to_window(dir.path());
+        let profile = json(&["profile", "run", "--gradients", "--json"]);
+        let layers = layers(&profile["sparsity"]);
+        assert_eq!(layers.len(), if egru { 2 } else { 0 });
+        let share = |layer: &Value, key: &str| layer[key].as_f64().expect("a share");
+        for (index, layer) in layers.iter().enumerate() {
+            assert_eq!(layer["layer"], format!("rnns.{index}"));
+            let [silent, outside, after] =
+                ["activity", "backward", "backward_official"].map(|key| share(layer, key));
+            assert!(0.0 < silent && silent < 1.0 && 0.0 <= outside && outside < 1.0, "{layer}");
+            assert_ne!(outside, after, "in front of the reset and after it: {layer}");
+        }
         assert!(figure(&trained, "perplexity") < 16.0, "no better than a guess");
         let prompt = ["generate", "run", "--prompt", "in the", "--tokens", "20", "--json"];
         let written = json(&prompt)["texts"][0]["text"].as_str().expect("text").to_owned();
