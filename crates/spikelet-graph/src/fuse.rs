@@ -4,7 +4,7 @@ use crate::{
     compress::uses,
     error::GraphError,
     graph::Graph,
-    op::{Layout, Op, Weight},
+    op::{Layout, Op, Signal, Weight},
     tensor::{Tensor, Values},
     topology::Topology,
 };
@@ -13,7 +13,47 @@ use alloc::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 /// The nodes of a RepConv by index: 1 x 1, border, depthwise, 1 x 1.
 pub(crate) type Chain = [usize; 4];
 
+/// Taps of the convolution that a chain amounts to.
+const TAPS: f64 = 9.0;
+
+/// A RepConv that reads spikes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepConv {
+    /// The last of its nodes; [`Graph::fuse_convolutions`] gives this name to what it makes.
+    pub name: String,
+    /// The node whose spikes it reads.
+    pub source: String,
+    /// The firing rate of the source below which one convolution takes fewer operations than the
+    /// parts. With `i`, `m` and `o` channels in front, inside and behind, a position takes
+    /// `9 i o` additions per spike of a neuron as one convolution, and as parts `i m` such additions
+    /// and, whatever fires, `9 m + m o` products: `m (9 + o) / (i (9 o - m))`, with `c` channels
+    /// everywhere `1/8 + 9 / (8 c)`.
+    pub break_even: f64,
+}
+
 impl Graph {
+    /// The chains that [`Graph::fuse_convolutions`] would replace and whose input is spikes. For
+    /// other input one convolution never takes fewer operations.
+    ///
+    /// # Errors
+    /// Whatever [`Graph::validate`] finds.
+    pub fn rep_convs(&self) -> Result<Vec<RepConv>, GraphError> {
+        let topology = self.validate()?;
+        let signals = self.signals(&topology);
+        let channels = |index: usize| self.nodes[index].shape.last().map_or(0.0, |c| *c as f64);
+        let found = (0..self.nodes.len()).filter_map(|last| {
+            let [first, ..] = self.chain(&topology, last)?;
+            let [link] = topology.sources[first][..] else { return None };
+            let [i, m, o] = [link.node, first, last].map(channels);
+            let more = i * (TAPS * o - m);
+            let break_even = if more > 0.0 { m * (TAPS + o) / more } else { 1.0 };
+            let [name, source] = [last, link.node].map(|index| self.nodes[index].name.clone());
+            let spikes = signals[link.node] == Signal::Binary;
+            spikes.then_some(RepConv { name, source, break_even })
+        });
+        Ok(found.collect())
+    }
+
     /// Replaces every chain of a 1 x 1 convolution, a border of what that convolution makes of
     /// zeros, a depthwise convolution without padding and another 1 x 1 convolution by the one
     /// convolution they amount to, with zeros as padding. It has the name of the last of them; the
@@ -21,7 +61,8 @@ impl Graph {
     ///
     /// The result does the same with fewer layers and, for dense input, more products: per output
     /// position and channel `k k c` in place of `2 c + k k`. Where the input is spikes only active
-    /// ones count, so that of 3 x 3 taps it costs less below a firing rate of about 12 %.
+    /// ones count, so that of 3 x 3 taps it costs less below a firing rate of about 12 %
+    /// ([`RepConv::break_even`]).
     ///
     /// # Errors
     /// A graph that is not valid, or products that overflow.

@@ -19,7 +19,7 @@ pub mod energy_spikegpt;
 pub mod error;
 pub mod export;
 pub mod file;
-mod fuse;
+pub mod fuse;
 pub mod graph;
 pub mod int4;
 pub mod neuron;

@@ -12,7 +12,7 @@ use crate::{
     counters::Counters,
     energy::F32_45NM,
     error::GraphError,
-    graph::Graph,
+    graph::{Graph, Phase},
     op::{Op, Signal},
     shape,
     topology::Topology,
@@ -157,15 +157,26 @@ impl Table<'_> {
             return Some(self.of_spikes(index, products, self.rate(source)));
         }
         let is_input = matches!(self.graph.nodes[source].op, Op::Input { .. });
-        let steps = if is_input && self.accounting.input_once { 1.0 } else { self.steps };
+        let steps = match is_input && self.accounting.input_once {
+            true => 1.0,
+            false => self.steps_of(index),
+        };
         let picojoules = F32_45NM.mac_pj * products * steps;
         Some(Cost { name: node.name.clone(), products, steps, rate: None, picojoules })
     }
 
     fn of_spikes(&self, index: usize, products: f64, rate: f64) -> Cost {
-        let (name, steps) = (self.graph.nodes[index].name.clone(), self.steps);
+        let (name, steps) = (self.graph.nodes[index].name.clone(), self.steps_of(index));
         let picojoules = F32_45NM.ac_pj * products * rate * steps;
         Cost { name, products, steps, rate: Some(rate), picojoules }
+    }
+
+    /// Steps a sample takes, of what runs once for all of them one.
+    fn steps_of(&self, index: usize) -> f64 {
+        match self.graph.nodes[index].phase {
+            Phase::Step => self.steps,
+            Phase::Sequence => 1.0,
+        }
     }
 
     fn source(&self, index: usize, port: usize) -> usize {

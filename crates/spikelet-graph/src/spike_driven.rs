@@ -1,4 +1,4 @@
-//! Whether a network is spike-driven: which operations multiply something that is no spike.
+//! Whether a network is spike-driven: which operations read something that is no spike.
 
 use crate::{
     counts::NodeCounts,
@@ -10,7 +10,7 @@ use crate::{
 use alloc::{string::String, vec::Vec};
 use serde::Serialize;
 
-/// An operation with weights, or between activations, whose input holds other values than spikes.
+/// An operation whose input holds other values than spikes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotSpikes {
     /// The node.
@@ -19,14 +19,17 @@ pub struct NotSpikes {
     pub op: &'static str,
     /// What enters it.
     pub input: Signal,
-    /// Its synaptic operations per step if nothing is skipped, and products of activations.
+    /// Its synaptic operations if nothing is skipped, products of activations and element-wise
+    /// operations, each time it runs.
     pub operations: u64,
 }
 
 impl Graph {
     /// The operations whose input is not spikes, in the order of the graph. An attention is one of
     /// them although queries, keys and values are spikes: the queries select rows of sums of
-    /// products, which are integers.
+    /// products, which are integers. Left out are neurons and the sums in front of them, into which
+    /// currents flow in every spiking network, what only moves values (flatten, concat, slice,
+    /// border) and tokens that name rows of a table.
     ///
     /// # Errors
     /// Whatever [`Graph::validate`] finds.
@@ -40,21 +43,22 @@ impl Graph {
                 Op::Attention { .. } => Signal::Graded,
                 _ => inputs.into_iter().find(|signal| *signal != Signal::Binary)?,
             };
-            let multiplies = matches!(
+            let left_out = matches!(
                 node.op,
-                Op::Linear { .. }
-                    | Op::Conv2d { .. }
-                    | Op::Legendre { .. }
-                    | Op::Lstm { .. }
-                    | Op::Gru { .. }
-                    | Op::Multiply
-                    | Op::Attention { .. }
-                    | Op::Wkv { .. }
+                Op::Input { .. }
+                    | Op::Output
+                    | Op::Neuron(_)
+                    | Op::Add
+                    | Op::Flatten
+                    | Op::Concat
+                    | Op::Slice { .. }
+                    | Op::Border { .. }
+                    | Op::Embedding { .. }
             );
-            let NodeCounts { dense, gate_multiplies, .. } = counts.nodes[index];
-            let operations = dense + gate_multiplies;
+            let NodeCounts { dense, gate_multiplies, elementwise, .. } = counts.nodes[index];
+            let operations = dense + gate_multiplies + elementwise;
             let (name, op) = (node.name.clone(), node.op.name());
-            multiplies.then_some(NotSpikes { node: name, op, input, operations })
+            (!left_out).then_some(NotSpikes { node: name, op, input, operations })
         });
         Ok(found.collect())
     }

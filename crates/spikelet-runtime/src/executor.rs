@@ -247,7 +247,8 @@ impl Executor {
         Ok(())
     }
 
-    /// As [`Executor::run`], and counts operations.
+    /// As [`Executor::run`], and counts operations. What runs once a sequence is counted once, in
+    /// the last step, as [`Executor::run_to_end`] would do it: a sequence is to be given whole.
     ///
     /// # Errors
     /// As [`Executor::run_observed`].
@@ -261,7 +262,7 @@ impl Executor {
         let time = self.check_watched(states, x)?;
         if time > 0 {
             let samples = states.iter().filter(|state| state.steps == 0).count();
-            profiler.begin(samples as u64, (time * states.len()) as u64);
+            profiler.begin(samples, states.len(), time);
         }
         self.run_watched(states, x, time, out, profiler);
         Ok(())

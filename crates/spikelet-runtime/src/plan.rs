@@ -320,6 +320,8 @@ pub(crate) struct NodeFacts {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) len: usize,
+    /// Runs once a sequence, not in every step.
+    pub(crate) once: bool,
     /// Operations per step that follow from the graph.
     pub(crate) operations: Operations,
     /// Bytes of one row of an embedding.

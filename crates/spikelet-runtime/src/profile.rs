@@ -18,6 +18,8 @@ pub struct Profiler {
     nonzero: Vec<Vec<Vec<u32>>>,
     /// What the streams of a step add up to, by node.
     calls: Vec<Calls>,
+    /// Steps that the present run still has to do, the one that is being done among them.
+    left: usize,
     reader: OutputReader,
 }
 
@@ -67,6 +69,7 @@ impl Profiler {
             counters: Counters::new(plan.nodes.len()),
             nonzero: by_node,
             calls: vec![Calls::default(); plan.nodes.len()],
+            left: 0,
             reader: OutputReader::new(plan),
         }
     }
@@ -76,9 +79,11 @@ impl Profiler {
         &self.counters
     }
 
-    pub(crate) fn begin(&mut self, samples: u64, steps: u64) {
-        self.counters.samples += samples;
-        self.counters.steps += steps;
+    /// A run of so many streams over `time` steps begins; `samples` of the streams are new.
+    pub(crate) fn begin(&mut self, samples: usize, streams: usize, time: usize) {
+        self.counters.samples += samples as u64;
+        self.counters.steps += (time * streams) as u64;
+        self.left = time;
     }
 }
 
@@ -101,6 +106,9 @@ impl Watch for Profiler {
 
     fn node(&mut self, plan: &Plan, mark: &Mark, view: &View, _: usize, _: u64) {
         let facts = &plan.nodes[mark.node];
+        if facts.once && self.left > 1 {
+            return;
+        }
         let counters = &mut self.counters.nodes[mark.node];
         for input in &mark.inputs {
             counters.events_in += match plan.arrival(*input, view) {
@@ -145,6 +153,7 @@ impl Watch for Profiler {
             counters.synapses(second.effective, 0, second.ternary);
             *calls = Calls::default();
         }
+        self.left -= 1;
     }
 }
 

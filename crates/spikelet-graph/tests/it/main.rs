@@ -11,5 +11,7 @@ mod groups;
 mod neurobench;
 #[cfg(feature = "nir")]
 mod nir;
+mod paper_energy;
+mod spike_driven;
 mod tokens;
 mod validate;

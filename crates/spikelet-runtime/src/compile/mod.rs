@@ -66,6 +66,7 @@ pub(crate) fn compile(graph: &Graph, tables: bool) -> Result<Plan, Error> {
             name: node.name.clone(),
             shape: node.shape.clone(),
             len: node.len(),
+            once: node.phase == Phase::Sequence,
             operations,
             row_bytes: 0,
             potential: None,

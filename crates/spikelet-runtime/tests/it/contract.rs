@@ -3,7 +3,7 @@
 use spikelet_graph::{
     Graph, GraphBuilder, Layout, Membrane, Neuron, Op, Param, Phase, Readout, Reset, Signal, Tensor,
 };
-use spikelet_runtime::{Error, Executor};
+use spikelet_runtime::{Error, Executor, Profiler};
 
 fn lif() -> Neuron {
     Neuron {
@@ -166,6 +166,29 @@ fn the_sequence_phase_follows_the_last_step() {
     plain.run(&mut [plain.state(), plain.state()], &x, &mut want).unwrap();
     assert_eq!(every, want);
     assert_eq!(last, want[want.len() - 80..]);
+}
+
+#[test]
+fn the_sequence_phase_is_counted_once() {
+    let relu = Op::Activation { function: spikelet_graph::Function::Relu };
+    let graph = classifier(relu, "relu");
+    let executor = Executor::new(&graph).unwrap();
+    let mut profiler = Profiler::new(&executor);
+    let (x, mut out) = (spikes(9, 2), Vec::new());
+    // Two samples of nine steps, and two more.
+    for _ in 0..2 {
+        let mut states = [executor.state(), executor.state()];
+        executor.run_profiled(&mut states, &x, &mut out, &mut profiler).unwrap();
+    }
+    let counters = profiler.counters();
+    assert_eq!((counters.samples, counters.steps), (4, 36));
+    for (node, counters) in graph.nodes.iter().zip(&counters.nodes) {
+        let times = if node.phase == Phase::Sequence { 4 } else { 36 };
+        assert_eq!(counters.activation_elements, times * node.len() as u64, "{}", node.name);
+    }
+    let at = graph.nodes.iter().position(|node| node.name == "relu").unwrap();
+    assert_eq!(counters.nodes[at].elementwise, 4 * graph.nodes[at].len() as u64);
+    assert!(counters.nodes[at].events_in > 0);
 }
 
 #[test]

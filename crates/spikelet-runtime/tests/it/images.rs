@@ -3,9 +3,10 @@
 
 use crate::support::reference::Reference;
 use spikelet_graph::{
-    Graph, GraphBuilder, Layout, Membrane, Neuron, Param, Readout, Reset, Signal, Tensor,
+    Counters, Graph, GraphBuilder, Layout, Membrane, Neuron, NodeCounters, Op, Param, Readout,
+    Reset, Signal, Tensor,
 };
-use spikelet_runtime::Executor;
+use spikelet_runtime::{Executor, Profiler};
 
 fn wave(n: usize, k: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * k).sin()).collect()
@@ -116,6 +117,50 @@ fn image_networks_agree_with_the_reference_and_fused() {
     assert_eq!(fused.fuse_convolutions(|_| true).unwrap(), ["b.2"]);
     assert_eq!(fused.nodes.len(), graph.nodes.len() - 6);
     assert!(mostly_same(&run(&fused, &x), &expected), "fused");
+}
+
+/// Additions and products of non-zero values a sample takes, by a node and what feeds it alone.
+fn operations(graph: &Graph, x: &[f32], wanted: impl Fn(&str) -> bool) -> u64 {
+    let nodes = counted(graph, x).nodes;
+    let of = |node: &NodeCounters| node.effective_acs + node.effective_macs;
+    graph.nodes.iter().zip(&nodes).filter(|(node, _)| wanted(&node.name)).map(|(_, n)| of(n)).sum()
+}
+
+fn counted(graph: &Graph, x: &[f32]) -> Counters {
+    let executor = Executor::new(graph).unwrap();
+    let mut profiler = Profiler::new(&executor);
+    executor.run_profiled(&mut [executor.state()], x, &mut Vec::new(), &mut profiler).unwrap();
+    profiler.counters().clone()
+}
+
+#[test]
+fn one_convolution_takes_fewer_operations_below_the_rate_that_is_said() {
+    let size = 33;
+    let x = wave(size * size * 3, 0.91);
+    let mut seen = [0, 0];
+    for threshold in [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.6, 2.0] {
+        let mut graph = network(size);
+        let source = graph.nodes.iter().position(|node| node.name == "s").unwrap();
+        let Op::Neuron(neuron) = &mut graph.nodes[source].op else { panic!("neurons") };
+        neuron.threshold = Param::Shared(threshold);
+        let convs = graph.rep_convs().unwrap();
+        let conv = convs.iter().find(|conv| conv.name == "a.2").unwrap();
+        assert_eq!(conv.source, "s");
+        // 16 channels everywhere: 1/8 + 9 / 128.
+        assert!((conv.break_even - 25.0 / 128.0).abs() < 1e-12);
+        let sparsity = counted(&graph, &x).nodes[source].activation_sparsity().unwrap();
+        let rate = 1.0 - sparsity;
+        let mut fused = graph.clone();
+        fused.fuse_convolutions(|name| name == "a.2").unwrap();
+        let [parts, one] = [&graph, &fused].map(|g| operations(g, &x, |n| n.starts_with("a.")));
+        // The edges of the image, where taps read padding, move the point a little.
+        if (rate - conv.break_even).abs() > 0.02 {
+            let less = rate < conv.break_even;
+            assert_eq!(one < parts, less, "rate {rate}: {one} as one, {parts} as parts");
+            seen[usize::from(less)] += 1;
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen > 1), "{seen:?}");
 }
 
 #[test]

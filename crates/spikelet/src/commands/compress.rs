@@ -1,5 +1,6 @@
 //! `spikelet compress`.
 
+use super::compress_fuse::{self, Decision};
 use crate::{
     evaluate::evaluate,
     failure::{Failure, Outcome, Result},
@@ -29,9 +30,14 @@ Examples:
   spikelet compress runs/wisdm --prune 0.5 --bits 8 --data shared/data
   spikelet compress model.safetensors --neurons 0.25 --bits 4
   spikelet compress model.safetensors --integer-only --out board.safetensors
+  spikelet compress runs/fashion --fuse             RepConvs as one convolution where few neurons fire
 
-Order: neurons are removed, then weights pruned, then quantised: one scale per output channel, for
+Order: RepConvs are fused, then neurons removed, then weights pruned, then quantised: one scale per output channel, for
 matrices behind real values one per 64 weights where rows divide so. 16 bits are half-precision floats.
+--fuse turns the four parts of a RepConv into one 3 x 3 convolution where that takes fewer operations:
+below a firing rate of about 12 % of what it reads (1/8 + 9/(8 c) with c channels). The rates are
+measured over the training part of the data; --fuse=0.1 takes this one for all. Results stay the same
+but for rounding. The file grows: 9 c c weights in place of 2 c c + 9 c.
 With --integer-only everything after the input is computed in integers, with the same result on
 every machine: what `spikelet export` turns into code for microcontrollers. The range of the input
 is taken from the training part of the data, if that is found.
@@ -40,6 +46,9 @@ train.prune=0.5 --set train.quantize_bits=8")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
+    /// Make one convolution of a RepConv that few spikes reach, by measured firing rates or this one.
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true)]
+    fuse: Option<Option<f64>>,
     /// Bits of a weight.
     #[arg(long, value_parser = ["16", "8", "4"])]
     bits: Option<String>,
@@ -70,6 +79,7 @@ struct Compressed {
     out: PathBuf,
     before: Size,
     after: Size,
+    fused: Vec<Decision>,
     removed: Vec<RemovedUnits>,
     pruned: Vec<PrunedTensor>,
     quantized: Vec<QuantizedTensor>,
@@ -89,14 +99,18 @@ struct Size {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    if args.bits.is_none() && args.prune.is_none() && args.neurons.is_none() && !args.integer_only {
+    let smaller = args.bits.is_some() || args.prune.is_some() || args.neurons.is_some();
+    if !smaller && !args.integer_only && args.fuse.is_none() {
         return Err(Failure::usage("nothing to do")
-            .help("give --bits, --prune, --neurons or --integer-only"));
+            .help("give --bits, --prune, --neurons, --integer-only or --fuse"));
     }
     let model = Model::load(&args.model)?;
     let keep: Vec<&str> = args.keep.iter().map(String::as_str).collect();
     let mut graph = model.graph.clone();
     let mut report = Compressed::default();
+    if let Some(rate) = args.fuse {
+        report.fused = compress_fuse::fuse(&mut graph, rate, &args.source)?;
+    }
     if let Some(fraction) = args.neurons {
         (graph, report.removed) = remove_neurons(&graph, fraction, &keep)?;
     }
@@ -153,6 +167,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
 fn default_name(args: &Args, path: &Path) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let percent = |fraction: f64| (fraction * 100.0).round();
+    if args.fuse.is_some() {
+        name += "-fused";
+    }
     if let Some(fraction) = args.neurons {
         name += &format!("-small{}", percent(fraction));
     }
@@ -203,6 +220,9 @@ impl Compressed {
         }
         for (input, fraction) in self.integer.iter().flatten() {
             text += &format!("integer-only: input {input} in steps of 2^-{fraction}\n");
+        }
+        if !self.fused.is_empty() {
+            text += &compress_fuse::text(&self.fused);
         }
         for group in &self.removed {
             let (nodes, removed) = (group.nodes.join(", "), group.removed.len());

@@ -39,9 +39,12 @@ const NIR_EXAMPLE: &str = "";
 Examples:
   spikelet inspect model.safetensors             nodes, shapes, parameters, task record
   spikelet inspect model.safetensors --dot | dot -Tsvg > model.svg
-  spikelet inspect model.safetensors --spike-driven    what multiplies something that is no spike
+  spikelet inspect model.safetensors --spike-driven    what reads something that is no spike
   spikelet inspect official.ckpt --json          tensors and hyper-parameters of a checkpoint
   spikelet inspect recording.csv                 columns, rows, ranges{NIR_EXAMPLE}
+
+--spike-driven leaves out neurons and the sums in front of them, which currents enter in every spiking
+network, and what only moves values (flatten, concat, slice, border).
 
 Nothing in a file is ever executed: a pickle is read as data."))]
 pub struct Args {
@@ -177,9 +180,9 @@ impl Content {
 
 fn not_spikes_text(found: &[NotSpikes]) -> String {
     if found.is_empty() {
-        return "spike-driven: everything with weights has spikes as input\n".to_owned();
+        return "spike-driven: every operation has spikes as input\n".to_owned();
     }
-    let mut table = Table::new(["node", "op", "input", "operations a step"]);
+    let mut table = Table::new(["node", "op", "input", "operations"]);
     for NotSpikes { node, op, input, operations } in found {
         let input = match input {
             Signal::Binary => "spikes",

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod completions;
 pub mod compress;
+mod compress_fuse;
 pub mod convert;
 #[cfg(feature = "nir")]
 mod convert_nir;

@@ -34,6 +34,11 @@ Examples:
 A language model that names no text is run over random tokens; a step is a token then, and what a
 layer reads of its weights is in the column of bytes.
 
+--energy paper counts as spiking-transformer papers do: 4.6 pJ for a multiplication of a real value,
+0.9 pJ for an addition that a spike causes, dense counts times firing rates. Three choices change the
+sum several times over: --first-conv, --rep-conv and --sep-conv; without them it is done as in the
+paper. The first convolution can only count once where all steps of a sample are the same.
+
 --gradients takes a batch of the training part and prints, for every parameter, the cosine between
 the gradients of SLTT and of BPTT (1: the same direction; convolutional networks: for several time
 constants and surrogates), and how many multiplications the backward pass of each rule needs. Of
@@ -144,6 +149,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
                 labelled.index.truncate(args.limit);
             }
             let (samples, index) = (&labelled.samples, &labelled.index);
+            args.energy.check(samples, index)?;
             let counters = count_operations(&model.graph, samples, index)?;
             let measured = match args.measure {
                 true => Some(measure(&model.graph, samples, index)?),

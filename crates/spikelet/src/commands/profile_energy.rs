@@ -1,10 +1,11 @@
 //! `spikelet profile --energy paper`.
 
 use crate::{
-    failure::Result,
+    failure::{Failure, Result},
     table::{Table, count},
 };
 use serde::Serialize;
+use spikelet_data::Samples;
 use spikelet_graph::{
     Counters, Graph,
     paper_energy::{Accounting, Cost, costs, total},
@@ -39,6 +40,26 @@ impl Options {
     /// Whether the account of the SpikeGPT paper is asked for.
     pub fn asks_for_spikegpt(&self) -> bool {
         self.energy == Some(Energy::Spikegpt)
+    }
+
+    /// Refuses to count the first convolution once where a sample gives it something else in every
+    /// step.
+    pub fn check(&self, samples: &Samples, index: &[usize]) -> Result<()> {
+        if self.energy != Some(Energy::Paper) || self.first_conv != FirstConv::Once {
+            return Ok(());
+        }
+        for &sample in index {
+            let x = samples.sample(sample);
+            let mut steps = x.chunks(samples.values().max(1));
+            let first = steps.next();
+            if steps.any(|step| Some(step) != first) {
+                let reason =
+                    "--first-conv once counts a still image, and these samples change over time";
+                return Err(Failure::usage(reason)
+                    .help("leave it out: the first convolution is then counted in every step"));
+            }
+        }
+        Ok(())
     }
 }
 

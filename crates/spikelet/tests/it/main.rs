@@ -12,6 +12,7 @@ mod convert;
 mod data;
 mod export;
 mod graph_commands;
+mod image_commands;
 mod neurobench;
 #[cfg(feature = "nir")]
 mod nir;

@@ -1,14 +1,21 @@
-//! Time and memory of an image through Meta-SpikeFormer, at chosen firing rates, and time of a
-//! training step of a small one.
+//! Time and memory of an image through Meta-SpikeFormer, at chosen firing rates, RepConvs as their
+//! parts and as one convolution, and time of a training step of the small preset.
 
 use super::{Rows, times};
-use crate::failure::{Failure, Result};
+use crate::{
+    config::Layers,
+    failure::{Failure, Result},
+    training::configuration,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spikelet_graph::Graph;
 use spikelet_runtime::{Executor, Output, State};
 use spikelet_train::{
-    models::metaspikeformer::{MetaSpikeformerConfig, graph_at_rate},
+    models::{
+        ModelConfig,
+        metaspikeformer::{MetaSpikeformerConfig, graph_at_rate},
+    },
     rule::LearningRule,
     training_step::{Layered, StepConfig, TrainingStep},
 };
@@ -18,24 +25,32 @@ use std::{
     process::Command,
 };
 
-const SIZES: [(&str, [usize; 4]); 2] =
-    [("15m", MetaSpikeformerConfig::M15), ("31m", MetaSpikeformerConfig::M31)];
+const SIZES: [(&str, [usize; 4]); 3] = [
+    ("15m", MetaSpikeformerConfig::M15),
+    ("31m", MetaSpikeformerConfig::M31),
+    ("55m", MetaSpikeformerConfig::M55),
+];
 const STEPS: [usize; 2] = [1, 4];
 /// Percent.
 const RATES: [usize; 3] = [10, 15, 20];
 const IMAGE: [usize; 3] = [224, 224, 3];
 const CLASSES: usize = 1000;
+/// Of a case whose RepConvs are one convolution each.
+const FUSED: &str = "fused";
 const TRAINING: &str = "training";
+/// What the training step is one of.
+const PRESET: &str = "metaspikeformer/fashion-mnist";
 /// Images timed; the median counts.
 const REPEATS: usize = 5;
 
-/// `size/steps/rate`, and `training`.
+/// `size/steps/rate`, of one step with `/fused` too, and `training`.
 pub(super) fn cases() -> Vec<String> {
     let mut cases = Vec::new();
     for (size, _) in SIZES {
         for steps in STEPS {
             cases.extend(RATES.iter().map(|rate| format!("{size}/{steps}/{rate}")));
         }
+        cases.extend(RATES.iter().map(|rate| format!("{size}/1/{rate}/{FUSED}")));
     }
     cases.push(TRAINING.to_owned());
     cases
@@ -79,7 +94,11 @@ pub(super) fn prepare(case: &str, file: &Path) -> Result<()> {
     };
     let (steps, rate) = (steps_of(case)?, rate.parse::<f32>()? / 100.0);
     let config = MetaSpikeformerConfig { steps, ..MetaSpikeformerConfig::new(widths) };
-    graph_at_rate(&config, &image(), IMAGE, CLASSES, rate)?.save(file)?;
+    let mut graph = graph_at_rate(&config, &image(), IMAGE, CLASSES, rate)?;
+    if parts.get(3) == Some(&FUSED) {
+        graph.fuse_convolutions(|_| true)?;
+    }
+    graph.save(file)?;
     Ok(())
 }
 
@@ -129,10 +148,15 @@ fn rates(executor: &Executor, state: State, x: &[f32]) -> Result<Rows> {
     ])
 }
 
-/// Forward, backward and one step of the optimiser, of a small network.
+/// Forward, backward and one step of the optimiser, of the network and the batch of a preset.
 fn training() -> Result<Rows> {
-    let network = Layered::MetaSpikeformer(MetaSpikeformerConfig::new([16, 32, 64, 96]));
-    let (input, classes, batch, time) = ([64, 64, 1], 10, 16, 1);
+    let preset = configuration(Layers::from_argument(PRESET)?)?;
+    let ModelConfig::MetaSpikeformer(network) = preset.model else {
+        return Err(Failure::input(format!("{PRESET} trains something else")));
+    };
+    let (input, classes) = ([64, 64, 1], 10);
+    let (batch, time) = (preset.train.batch_size, network.steps);
+    let network = Layered::MetaSpikeformer(network);
     let rule = LearningRule::Bptt;
     let mut step = TrainingStep::new(StepConfig { network, input, classes, batch, time, rule })?;
     let times = times(REPEATS + 1, || {

@@ -28,6 +28,7 @@ Examples:
   spikelet bench l2mu --case braille/step
   spikelet bench sltt --case vgg11/sltt/6      network, learning rule, time steps
   spikelet bench metaspikeformer --case 15m/4/10   size, time steps, firing rate in percent
+  spikelet bench metaspikeformer --case 15m/1/10/fused   RepConvs as one convolution each
   spikelet bench egru --case step/activity-10  layers of the published size, one unit in ten active
   spikelet bench spikegpt              a training step of the 45M network
   spikelet bench decode --case 216m/int8/2     SpikeGPT with random weights: size, weights, threads
