@@ -65,6 +65,10 @@ impl Source {
         if let Some(path) = self.data.as_deref().filter(|path| !path.exists()) {
             return Err(Failure::input(format!("--data: there is no {}", path.display())));
         }
+        if graph.task.detection.is_some() {
+            return Err(Failure::usage(format!("{} is a detector: it needs scenes", graph.name))
+                .help("`eval`, `profile`, `compress` and `run` take detectors"));
+        }
         let config = recorded(graph)?;
         if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
             return own_file(graph, &config, file);

@@ -5,7 +5,8 @@ use super::{
     profile_tokens::{self, Account},
 };
 use crate::{
-    failure::{Outcome, Result},
+    detection,
+    failure::{Failure, Outcome, Result},
     labelled,
     measure::{Measured, measure},
     model::Model,
@@ -33,6 +34,8 @@ Examples:
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
 
+A detector runs over images, each of which counts as a sequence; the heads of its second stage count for every
+region they look at.
 A language model that names no text is run over random tokens; a step is a token then, and what a
 layer reads of its weights is in the column of bytes.
 
@@ -134,6 +137,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
     }
     let model = Model::load(&args.model)?;
+    if model.graph.task.detection.is_some() {
+        return run_detector(args, model, ui);
+    }
     let random = match args.source.data {
         None if !args.measure => profile_tokens::count_random(&model.graph)?,
         _ => None,
@@ -161,6 +167,20 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     };
     let report = Report::new(model, data, &counters, measured)?;
     let report = Report { account, paper_energy, ..report };
+    ui.print(|| report.text(), &report)?;
+    Ok(Outcome::Done)
+}
+
+/// A detector runs over scenes.
+fn run_detector(args: &Args, model: Model, ui: &Ui) -> Result {
+    if args.measure {
+        return Err(Failure::usage("--measure times single steps, and a detector has no such")
+            .help("without --measure its operations are counted"));
+    }
+    let labelled = detection::Labelled::load(&model.graph, &args.source)?;
+    let counters = labelled.count_operations(&model.graph, args.limit)?;
+    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let report = Report { paper_energy, ..Report::new(model, labelled.name, &counters, None)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }

@@ -1,8 +1,9 @@
 //! Detectors on the real binary: from pictures and annotations to boxes and masks.
 
-use crate::support::{Run, spikelet};
+use crate::support::{Run, command, spikelet};
 use serde_json::Value;
 use spikelet_data::picture::Picture;
+use spikelet_graph::Graph;
 use std::{fmt::Write, fs, path::Path};
 
 /// Pictures with a bright square or a dark bar, as Pascal VOC's folders.
@@ -94,6 +95,16 @@ fn a_detector_learns_shapes_and_paints_them() {
     // The graph finds what the training form found.
     let eval = json(spikelet(["eval", &run, "--data", &data, "--json"]));
     assert!((eval["boxes"]["map50"].as_f64().unwrap() - map).abs() < 1e-3, "{eval} {map}");
+    let small = at("small.safetensors");
+    let compress =
+        ["compress", &run, "--bits", "8", "--data", &data, "--out", &small, "--json"];
+    let compressed = json(spikelet(compress));
+    let figure = |size: &str| compressed[size]["map50"].as_f64().unwrap();
+    assert!((figure("before") - map).abs() < 1e-3, "{compressed} {map}");
+    // Eight bits cost little, but something is measured: the smaller file itself gives the same.
+    assert!(figure("after") > 0.4, "{compressed}");
+    let eval = json(spikelet(["eval", &small, "--data", &data, "--json"]));
+    assert_eq!(eval["boxes"]["map50"].as_f64().unwrap(), figure("after"));
     let picture = at("shapes/JPEGImages/002.png");
     let painted = at("painted.png");
     let found = json(spikelet(["run", &run, "--input", &picture, "--draw", &painted, "--json"]));
@@ -124,6 +135,58 @@ fn two_stages_and_a_run_that_goes_on() {
     // The schedule knows of the third epoch only in one of them, so results may differ; both run.
     json(spikelet(train));
     json(spikelet(["eval", &run, "--data", &data, "--json"]));
+    operations_of_both_stages_are_counted(&run, &data);
+}
+
+fn operations_of_both_stages_are_counted(run: &str, data: &str) {
+    let profile =
+        |limit: &str| json(spikelet(["profile", run, "--data", data, "--limit", limit, "--json"]));
+    let (one, two) = (profile("1"), profile("2"));
+    assert_eq!((&one["sequences"], &two["sequences"]), (&1.into(), &2.into()));
+    let dense = |report: &Value, part: &str| -> u64 {
+        let layers = report["layers"].as_array().unwrap().iter();
+        let of_part = layers.filter(|layer| layer["name"].as_str().unwrap().contains(part));
+        of_part.map(|layer| layer["dense"].as_u64().unwrap()).sum()
+    };
+    // The first stage does the same for every image; a head does so for every region.
+    let first = dense(&one, "downsample1_1");
+    assert!(first > 0 && dense(&two, "downsample1_1") == 2 * first, "{first}");
+    let graph = Graph::load(Path::new(run).join("model.safetensors")).unwrap();
+    let inputs = graph.node("box_region").unwrap().len() as u64;
+    let (a_region, heads) = (32 * inputs, dense(&one, "shared_fcs.0"));
+    assert!(heads > a_region && heads.is_multiple_of(a_region), "{heads} of {a_region}");
+    let fails = spikelet(["profile", run, "--data", data, "--measure"]);
+    assert!(fails.code == 2 && fails.stderr.contains("--measure"), "{}", fails.stderr);
+}
+
+#[test]
+fn a_sweep_trains_detectors() {
+    let dir = tempfile::tempdir().unwrap();
+    voc(&dir.path().join("shapes"), 10);
+    config(dir.path(), SINGLE, 1);
+    let sweep = "name = \"boxes\"\n[grid]\n\"train.seed\" = [1, 2]\n\
+                 [[variant]]\nname = \"shapes\"\nfrom = \"detector.toml\"\n";
+    let file = dir.path().join("boxes.toml");
+    fs::write(&file, sweep).unwrap();
+    let swept = |arguments: &[&str]| {
+        let output = command(arguments).current_dir(dir.path()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = swept(&["sweep", "boxes.toml", "--data", "shapes"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("mAP@0.5 "), "{error}");
+    let text = fs::read_to_string(dir.path().join("docs/results/boxes.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, seed) in lines.iter().zip(1..) {
+        assert_eq!((&line["train.seed"], &line["variant"]), (&seed.into(), &"shapes".into()));
+        assert_eq!(line["map50"], line["boxes"]["map50"]);
+        assert!(line["map"].is_f64() && line["parameters"].as_u64().unwrap() > 1000, "{line}");
+        assert!(line["seconds"].as_f64().unwrap() > 0.0, "{line}");
+    }
+    fs::write(&file, format!("{sweep}[[compress]]\nname = \"int8\"\nbits = 8\n")).unwrap();
+    let (code, error) = swept(&["sweep", "boxes.toml", "--data", "shapes", "--resume"]);
+    assert!(code == 2 && error.contains("[[compress]]"), "{error}");
 }
 
 #[test]
