@@ -31,6 +31,7 @@ Examples:
   spikelet profile model.safetensors --measure      also times a step on this machine
   spikelet profile spikegpt.safetensors --energy spikegpt   the paper's account and this graph's
   spikelet profile model.safetensors --energy paper --first-conv once
+  spikelet profile runs/images --steps 8            images shown for 8 steps
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
 
@@ -53,6 +54,8 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     source: labelled::Source,
+    #[command(flatten)]
+    shown: labelled::Shown,
     /// Sequences to run; 0 for all of them.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -136,7 +139,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     if args.gradients {
         return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
     }
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.shown.set(&mut model.graph)?;
     if model.graph.task.detection.is_some() {
         return run_detector(args, model, ui);
     }
