@@ -177,7 +177,8 @@ impl Detector {
         (all.steps, all.samples) = (of_images.steps, of_images.samples);
         let heads = [&self.boxes, &self.masks].into_iter().flatten();
         let counted = [&profiler.boxes, &profiler.masks].into_iter().flatten();
-        let parts = core::iter::once((&self.features, &profiler.features)).chain(heads.zip(counted));
+        let parts =
+            core::iter::once((&self.features, &profiler.features)).chain(heads.zip(counted));
         for (part, profiler) in parts {
             for (&node, counted) in part.nodes.iter().zip(&profiler.counters().nodes) {
                 all.nodes[node].merge(counted);

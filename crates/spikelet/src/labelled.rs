@@ -53,8 +53,11 @@ impl Shown {
         let mut inputs = graph.nodes.iter().filter(|node| matches!(node.op, Op::Input { .. }));
         let frames = inputs.any(|node| node.shape.len() == 3);
         if !frames || graph.task.window == 0 || graph.task.notes.contains_key(EVENTS) {
-            return Err(Failure::usage(format!("--steps: {} looks at no still images", graph.name))
-                .help("how long recordings and sequences are is in the data"));
+            return Err(Failure::usage(format!(
+                "--steps: {} looks at no still images",
+                graph.name
+            ))
+            .help("how long recordings and sequences are is in the data"));
         }
         graph.task.window = steps;
         Ok(())

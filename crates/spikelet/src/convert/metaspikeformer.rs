@@ -46,7 +46,8 @@ pub(super) fn convert(weights: &mut Weights) -> Result<Graph, ConvertError> {
     if channels == MEAN.len() {
         (task.mean, task.std) = (MEAN.to_vec(), STD.to_vec());
         let data = evaluation(size);
-        let note = serde_json::to_string(&data).map_err(|e| weights.not_this_network(e.to_string()))?;
+        let note =
+            serde_json::to_string(&data).map_err(|e| weights.not_this_network(e.to_string()))?;
         task.notes.insert(DATA_NOTE.to_owned(), note);
         task.dataset = Some(data.dataset);
     }

@@ -14,9 +14,8 @@ pub fn save(path: &Path, tensors: &[Named], counters: &[String]) {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         (name, &shape[..], "FloatStorage", values.len(), bytes)
     });
-    let integers = counters
-        .iter()
-        .map(|name| (name, &[][..], "LongStorage", 1, 7_i64.to_le_bytes().to_vec()));
+    let integers =
+        counters.iter().map(|name| (name, &[][..], "LongStorage", 1, 7_i64.to_le_bytes().to_vec()));
     for (key, (name, shape, storage, len, bytes)) in floats.chain(integers).enumerate() {
         let numbers = |numbers: &[usize]| -> String {
             numbers.iter().map(|number| format!("I{number}\n")).collect()

@@ -137,9 +137,8 @@ fn metaspikeformer_on_events_over_time() {
                   attention_gain = 4.0\n\
                   [train]\nepochs = 40\nbatch_size = 6\noptimizer = { kind = \"adam_w\", lr = 5e-3 }\n";
     fs::write(work.join("events.toml"), config).expect("written");
-    let run = |arguments: &[&str]| {
-        done(work, &[arguments, &["--data", "n-mnist", "--json"]].concat())
-    };
+    let run =
+        |arguments: &[&str]| done(work, &[arguments, &["--data", "n-mnist", "--json"]].concat());
     let result = run(&["train", "events.toml", "--out", "run"]);
     // Three classes: a third by chance.
     let accuracy = result["accuracy"].as_f64().expect("an accuracy");
@@ -152,7 +151,8 @@ fn metaspikeformer_on_events_over_time() {
     assert_eq!(graph.node("input").expect("an input").shape, [34, 34, 2]);
     // Recordings themselves, each as long as it was in training; the same frames in every step are something else.
     let recording = ["run", "run", "--input", "n-mnist/Test/1/00000.bin", "--json"];
-    let scores: Vec<f32> = serde_json::from_value(done(work, &recording)["scores"].clone()).unwrap();
+    let scores: Vec<f32> =
+        serde_json::from_value(done(work, &recording)["scores"].clone()).unwrap();
     let executor = Executor::new(&graph).expect("an executor");
     let data: DataConfig = serde_json::from_str(&graph.task.notes["data"]).expect("a note");
     let frames = data.load_frames(Some(&work.join("n-mnist"))).expect("frames").frames;

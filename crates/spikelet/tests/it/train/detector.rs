@@ -96,8 +96,7 @@ fn a_detector_learns_shapes_and_paints_them() {
     let eval = done(spikelet(["eval", &run, "--data", &data, "--json"]));
     assert!((eval["boxes"]["map50"].as_f64().unwrap() - map).abs() < 1e-3, "{eval} {map}");
     let small = at("small.safetensors");
-    let compress =
-        ["compress", &run, "--bits", "8", "--data", &data, "--out", &small, "--json"];
+    let compress = ["compress", &run, "--bits", "8", "--data", &data, "--out", &small, "--json"];
     let compressed = done(spikelet(compress));
     let figure = |size: &str| compressed[size]["map50"].as_f64().unwrap();
     assert!((figure("before") - map).abs() < 1e-3, "{compressed} {map}");

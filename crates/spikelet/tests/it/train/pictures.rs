@@ -10,8 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
 use spikelet_data::{
     checkpoint::Checkpoint,
-    image_file,
-    npy,
+    image_file, npy,
     picture::Picture,
     source::{DataConfig, SplitConfig},
 };
@@ -102,7 +101,8 @@ fn official_checkpoints_give_the_official_scores() {
     official(&golden, &work.join("official.pth"));
     refused(work, &["convert", "official.pth"], "--steps");
     refused(work, &["convert", "official.pth", "--steps", "4", "--size", "8"], "--size");
-    let convert = ["convert", "official.pth", "--steps", "4", "--size", "64", "--out", "small.graph"];
+    let convert =
+        ["convert", "official.pth", "--steps", "4", "--size", "64", "--out", "small.graph"];
     let report = done(work, &convert);
     assert_eq!((&report["arch"], &report["root"]), (&"metaspikeformer".into(), &"model.".into()));
     assert_eq!(report["unexpected"].as_array().map(Vec::len), Some(0), "{report}");
