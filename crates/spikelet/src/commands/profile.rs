@@ -184,6 +184,10 @@ fn run_detector(args: &Args, model: Model, ui: &Ui) -> Result {
     let labelled = detection::Labelled::load(&model.graph, &args.source)?;
     let counters = labelled.count_operations(&model.graph, args.limit)?;
     let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let two_stages = model.graph.task.detection.as_ref().is_some_and(|d| d.regions.is_some());
+    if paper_energy.is_some() && two_stages {
+        ui.note("the paper's energy table counts the heads of the second stage for one region");
+    }
     let report = Report { paper_energy, ..Report::new(model, labelled.name, &counters, None)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)

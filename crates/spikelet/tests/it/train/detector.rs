@@ -191,7 +191,7 @@ fn a_sweep_trains_detectors() {
 /// Pictures of 64 x 48 with a bright diamond each, whose outlines are polygons in COCO's JSON. Gives left, top and side
 /// of each.
 fn coco(folder: &Path, count: usize) -> Vec<[usize; 3]> {
-    let place = |index: usize| [index * 7 % 32, index * 5 % 16, 24 + index * 3 % 3 * 4];
+    let place = |index: usize| [index * 7 % 32, index * 5 % 16, 24 + index % 3 * 4];
     let (mut images, mut annotations) = (Vec::new(), Vec::new());
     fs::create_dir_all(folder.join("images")).unwrap();
     for index in 0..count {

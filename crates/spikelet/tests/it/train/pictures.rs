@@ -169,7 +169,7 @@ fn a_converted_network_looks_at_pictures_and_folders_of_them() {
     let work = dir.path();
     official(&golden(), &work.join("official.pth"));
     done(work, &["convert", "official.pth", "--steps", "2", "--size", "64", "--out", "msf.graph"]);
-    pictures(&work.join("imagenet/train"), 10, 2);
+    pictures(&work.join("imagenet/train"), 10, 5);
     pictures(&work.join("imagenet/val"), 10, 1);
     let eval = |arguments: &[&str]| {
         done(work, &[&["eval", "msf.graph", "--data"][..], arguments].concat())
