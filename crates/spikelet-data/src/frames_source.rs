@@ -84,6 +84,36 @@ impl DataConfig {
 
     /// Loads, divides and normalises frames. `folder` is what the user gave as `--data`.
     pub fn load_frames(&self, folder: Option<&Path>) -> Result<DividedFrames> {
+        let mut frames = self.frames(folder)?;
+        let (split, split_name) = self.split.divide_frames(&frames)?;
+        split.validate(frames.n)?;
+        if self.normalize {
+            let given = &self.frames;
+            let normalization = match given.mean.is_empty() && given.std.is_empty() {
+                true => frames.statistics(&split.train)?,
+                false => Normalization { mean: given.mean.clone(), std: given.std.clone() },
+            };
+            frames.normalize(Some(normalization))?;
+        }
+        Ok(DividedFrames { frames, split, split_name })
+    }
+
+    /// Frames to measure a model of this data with, which is normalised by what the model knows. A folder that the user
+    /// names is all test part if it has no parts, where the official ones are asked for.
+    pub fn load_frames_to_measure(&self, folder: Option<&Path>) -> Result<DividedFrames> {
+        let frames = self.frames(folder)?;
+        let official = matches!(self.split, SplitConfig::Official { .. });
+        if folder.is_some() && frames.official.is_none() && official {
+            let split = Split { train: vec![], val: vec![], test: (0..frames.n).collect() };
+            return Ok(DividedFrames { frames, split, split_name: "without parts".to_owned() });
+        }
+        let (split, split_name) = self.split.divide_frames(&frames)?;
+        split.validate(frames.n)?;
+        Ok(DividedFrames { frames, split, split_name })
+    }
+
+    /// All frames, as they are.
+    fn frames(&self, folder: Option<&Path>) -> Result<Frames> {
         let name = self.dataset.as_str();
         let root = match registry::by_name(name) {
             Some(_) => find(name, folder)?,
@@ -96,7 +126,7 @@ impl DataConfig {
             }
         };
         named_synthetic(name, &root)?;
-        let mut frames = match name {
+        let frames = match name {
             "mnist" | "fashion-mnist" => self.resized(&root, idx::frames)?,
             "cifar-10" => self.resized(&root, |root| Cifar::Ten.load(root))?,
             "cifar-100" => self.resized(&root, |root| Cifar::Hundred.load(root))?,
@@ -110,17 +140,7 @@ impl DataConfig {
             }
         };
         frames.validate()?;
-        let (split, split_name) = self.split.divide_frames(&frames)?;
-        split.validate(frames.n)?;
-        if self.normalize {
-            let given = &self.frames;
-            let normalization = match given.mean.is_empty() && given.std.is_empty() {
-                true => frames.statistics(&split.train)?,
-                false => Normalization { mean: given.mean.clone(), std: given.std.clone() },
-            };
-            frames.normalize(Some(normalization))?;
-        }
-        Ok(DividedFrames { frames, split, split_name })
+        Ok(frames)
     }
 
     /// A folder of images, or of recordings if it has any.

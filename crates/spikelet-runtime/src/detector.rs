@@ -1,11 +1,11 @@
 //! Runs a detector: the first stage over an image, and for two stages its heads over the regions
 //! that the first proposes. What lies between is defined in [`spikelet_graph::detection`].
 
-use crate::{error::Error, executor::Executor};
+use crate::{error::Error, executor::Executor, profile::Profiler};
 use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
 use core::ops::Range;
 use spikelet_graph::{
-    Detection, Graph, Op,
+    Counters, Detection, Graph, Op,
     detection::{self, Found, MAX_ANCHORS, Rect},
 };
 use spikelet_kernels::roi_align::{Region, RoiAlign};
@@ -25,12 +25,16 @@ pub struct Detector {
     features: Part,
     boxes: Option<Part>,
     masks: Option<Part>,
+    /// Of the whole graph.
+    nodes: usize,
 }
 
 /// A part of the graph, with the places of its outputs among all of its values.
 #[derive(Clone, Debug)]
 struct Part {
     executor: Executor,
+    /// Its nodes among those of the whole graph.
+    nodes: Vec<usize>,
     outputs: Vec<(String, Vec<usize>, Range<usize>)>,
 }
 
@@ -41,6 +45,22 @@ pub struct Detected {
     pub found: Found,
     /// Its mask of logits, row by row, as many columns as rows, spread over the box.
     pub mask: Option<Vec<f32>>,
+}
+
+/// Counts the operations of a detector ([`Detector::detect_profiled`]).
+pub struct DetectorProfiler {
+    features: Profiler,
+    boxes: Option<Profiler>,
+    masks: Option<Profiler>,
+}
+
+impl DetectorProfiler {
+    /// Counters at zero.
+    pub fn new(detector: &Detector) -> Self {
+        let of = |part: &Part| Profiler::new(&part.executor);
+        let (boxes, masks) = (detector.boxes.as_ref().map(of), detector.masks.as_ref().map(of));
+        DetectorProfiler { features: of(&detector.features), boxes, masks }
+    }
 }
 
 impl Detector {
@@ -68,7 +88,8 @@ impl Detector {
         };
         let (boxes, masks) = (part("box_region")?, part("mask_region")?);
         let input = [height, width, channels];
-        let detector = Detector { detection, classes, steps, input, features, boxes, masks };
+        let nodes = graph.nodes.len();
+        let detector = Detector { detection, classes, steps, input, features, boxes, masks, nodes };
         detector.check().map_err(wrong)?;
         Ok(detector)
     }
@@ -134,15 +155,51 @@ impl Detector {
     /// # Errors
     /// An image of another size.
     pub fn detect(&self, image: &[f32]) -> Result<Vec<Detected>, Error> {
-        let mut state = [self.features.executor.state()];
-        let x = image.repeat(self.steps);
-        let mut out = Vec::new();
-        let watches = self.detection.regions.is_some();
-        match watches {
-            // Features of every step.
-            true => self.features.executor.run(&mut state, &x, &mut out)?,
-            false => self.features.executor.run_to_end(&mut state, &x, &mut out)?,
+        self.detect_with(image, None)
+    }
+
+    /// As [`Detector::detect`], and counts operations: those of the heads for every region they look at.
+    ///
+    /// # Errors
+    /// As [`Detector::detect`].
+    pub fn detect_profiled(
+        &self,
+        image: &[f32],
+        profiler: &mut DetectorProfiler,
+    ) -> Result<Vec<Detected>, Error> {
+        self.detect_with(image, Some(profiler))
+    }
+
+    /// What a profiler has counted, node by node of the graph of the detector. Samples are images.
+    pub fn counters(&self, profiler: &DetectorProfiler) -> Counters {
+        let mut all = Counters::new(self.nodes);
+        let of_images = profiler.features.counters();
+        (all.steps, all.samples) = (of_images.steps, of_images.samples);
+        let heads = [&self.boxes, &self.masks].into_iter().flatten();
+        let counted = [&profiler.boxes, &profiler.masks].into_iter().flatten();
+        let parts =
+            core::iter::once((&self.features, &profiler.features)).chain(heads.zip(counted));
+        for (part, profiler) in parts {
+            for (&node, counted) in part.nodes.iter().zip(&profiler.counters().nodes) {
+                all.nodes[node].merge(counted);
+            }
         }
+        all
+    }
+
+    fn detect_with(
+        &self,
+        image: &[f32],
+        profiler: Option<&mut DetectorProfiler>,
+    ) -> Result<Vec<Detected>, Error> {
+        let (of_features, mut of_boxes, mut of_masks) = match profiler {
+            Some(p) => (Some(&mut p.features), p.boxes.as_mut(), p.masks.as_mut()),
+            None => (None, None, None),
+        };
+        let x = image.repeat(self.steps);
+        // Regions are cut from the features of every step.
+        let every = self.detection.regions.is_some();
+        let out = self.features.run(1, &x, every, of_features)?;
         let len = self.features.executor.output_len();
         let last = &out[out.len() - len..];
         let size = [self.input[0], self.input[1]];
@@ -162,7 +219,8 @@ impl Detector {
         let steps: Vec<&[f32]> = out.chunks_exact(len).collect();
         let (mut logits, mut deltas) = (Vec::new(), Vec::new());
         for rects in rects.chunks(REGIONS) {
-            let values = self.head(boxes, &steps, rects, settings.side)?;
+            let profiler = of_boxes.as_deref_mut();
+            let values = self.head(boxes, &steps, rects, settings.side, profiler)?;
             for values in values.chunks_exact(boxes.executor.output_len()) {
                 logits.extend_from_slice(boxes.of(values, "classes"));
                 deltas.extend_from_slice(boxes.of(values, "boxes"));
@@ -173,7 +231,8 @@ impl Detector {
         if let (Some(side), Some(head)) = (settings.mask_side, &self.masks) {
             for (found, masks) in found.chunks(REGIONS).zip(masks.chunks_mut(REGIONS)) {
                 let rects: Vec<Rect> = found.iter().map(|found| found.rect).collect();
-                let values = self.head(head, &steps, &rects, side)?;
+                let profiler = of_masks.as_deref_mut();
+                let values = self.head(head, &steps, &rects, side, profiler)?;
                 let each = values.chunks_exact(head.executor.output_len());
                 for ((values, found), mask) in each.zip(found).zip(masks) {
                     let output = head.of(values, "masks");
@@ -192,6 +251,7 @@ impl Detector {
         steps: &[&[f32]],
         rects: &[Rect],
         side: usize,
+        profiler: Option<&mut Profiler>,
     ) -> Result<Vec<f32>, Error> {
         let Some(settings) = &self.detection.regions else { return Ok(Vec::new()) };
         let values = head.executor.input_len();
@@ -217,10 +277,7 @@ impl Detector {
                 }
             }
         }
-        let mut states: Vec<_> = rects.iter().map(|_| head.executor.state()).collect();
-        let mut out = Vec::new();
-        head.executor.run_to_end(&mut states, &x, &mut out)?;
-        Ok(out)
+        head.run(rects.len(), &x, false, profiler)
     }
 }
 
@@ -230,13 +287,39 @@ impl Part {
         let Some(part) = graph.part(input) else {
             return Err(format!("it has no input `{input}`"));
         };
+        let inside = |name: &String| part.nodes.iter().any(|node| node.name == *name);
+        let nodes = graph.nodes.iter().enumerate().filter(|(_, node)| inside(&node.name));
+        let nodes = nodes.map(|(at, _)| at).collect();
         let mut outputs = Vec::new();
         let mut from = 0;
         for node in part.nodes.iter().filter(|node| matches!(node.op, Op::Output)) {
             outputs.push((node.name.clone(), node.shape.clone(), from..from + node.len()));
             from += node.len();
         }
-        Ok(Executor::new(&part).map(|executor| Part { executor, outputs }))
+        Ok(Executor::new(&part).map(|executor| Part { executor, nodes, outputs }))
+    }
+
+    /// The results of `every` step, or of the last one, of streams side by side; counted if asked for.
+    fn run(
+        &self,
+        streams: usize,
+        x: &[f32],
+        every: bool,
+        profiler: Option<&mut Profiler>,
+    ) -> Result<Vec<f32>, Error> {
+        let mut states: Vec<_> = (0..streams).map(|_| self.executor.state()).collect();
+        let mut out = Vec::new();
+        match (profiler, every) {
+            (Some(profiler), _) => {
+                self.executor.run_profiled(&mut states, x, &mut out, profiler)?;
+            }
+            (None, true) => self.executor.run(&mut states, x, &mut out)?,
+            (None, false) => self.executor.run_to_end(&mut states, x, &mut out)?,
+        }
+        if !every {
+            out.drain(..out.len().saturating_sub(streams * self.executor.output_len()));
+        }
+        Ok(out)
     }
 
     fn output(&self, name: &str) -> Result<&(String, Vec<usize>, Range<usize>), String> {

@@ -53,7 +53,7 @@ mod threads;
 mod weights;
 
 #[cfg(feature = "std")]
-pub use detector::{Detected, Detector};
+pub use detector::{Detected, Detector, DetectorProfiler};
 pub use error::Error;
 pub use executor::{Executor, MemoryPlan};
 pub use integer::IntegerOutput;

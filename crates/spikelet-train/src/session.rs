@@ -198,7 +198,15 @@ pub fn with_model<W: WithModel>(
         }
         ModelConfig::MetaSpikeformer(c) => {
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);
-            start(metaspikeformer::network(c, shape, classes, &mut init)?, initial, task)
+            let fresh = metaspikeformer::network(c, shape, classes, &mut init)?;
+            match initial {
+                Some(Initial::Weights(weights))
+                    if c.distilled && !metaspikeformer::has_second_head(weights) =>
+                {
+                    Ok(task.with(metaspikeformer::with_second_head(fresh, weights)?))
+                }
+                _ => start(fresh, initial, task),
+            }
         }
         ModelConfig::SpikeSegmenter(c) => {
             let shape = data.samples.shape().try_into().unwrap_or([1, 1, inputs]);

@@ -12,7 +12,7 @@ use spikelet_data::{
     mask_folders::MaskValues,
     source::{DataConfig, SplitConfig},
 };
-use spikelet_graph::{Graph, Op, Signal};
+use spikelet_graph::{Graph, Op, Signal, task::EVENTS};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -30,6 +30,38 @@ pub struct Source {
     /// Part of the data [default: test, or validation where there is no test part].
     #[arg(long, value_name = "PART")]
     pub split: Option<Part>,
+}
+
+/// Option that says for how many steps still images are shown.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Shown {
+    /// Show still images for so many steps [default: as many as the model was trained or converted for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    steps: Option<u8>,
+}
+
+impl Shown {
+    /// Sets the window of a graph that looks at still images.
+    ///
+    /// # Errors
+    /// Another number of steps for a graph that looks at anything else.
+    pub fn set(self, graph: &mut Graph) -> Result<()> {
+        let Some(steps) = self.steps.map(usize::from) else { return Ok(()) };
+        if steps == graph.task.window {
+            return Ok(());
+        }
+        let mut inputs = graph.nodes.iter().filter(|node| matches!(node.op, Op::Input { .. }));
+        let frames = inputs.any(|node| node.shape.len() == 3);
+        if !frames || graph.task.window == 0 || graph.task.notes.contains_key(EVENTS) {
+            return Err(Failure::usage(format!(
+                "--steps: {} looks at no still images",
+                graph.name
+            ))
+            .help("how long recordings and sequences are is in the data"));
+        }
+        graph.task.window = steps;
+        Ok(())
+    }
 }
 
 /// A part of the data.
@@ -65,6 +97,10 @@ impl Source {
         if let Some(path) = self.data.as_deref().filter(|path| !path.exists()) {
             return Err(Failure::input(format!("--data: there is no {}", path.display())));
         }
+        if graph.task.detection.is_some() {
+            return Err(Failure::usage(format!("{} is a detector: it needs scenes", graph.name))
+                .help("`eval`, `profile`, `compress` and `run` take detectors"));
+        }
         let config = recorded(graph)?;
         if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
             return own_file(graph, &config, file);
@@ -80,12 +116,22 @@ impl Source {
             let divided = config.load_masked(folder, graph.task.window)?;
             (prepare_masked(graph, divided.masked)?, divided.split, divided.split_name)
         } else if config.has_frames() {
-            let divided = config.load_frames(folder)?;
+            let divided = config.load_frames_to_measure(folder)?;
             (prepare_frames(graph, divided.frames)?, divided.split, divided.split_name)
         } else {
             let divided = config.load(folder)?;
             (prepare(graph, &divided.sequences)?, divided.split, divided.split_name)
         };
+        let own = match &samples {
+            Samples::Frames { frames, .. } => frames.time,
+            _ => 1,
+        };
+        if own > 1 && graph.task.window > 0 && own != graph.task.window {
+            return Err(Failure::usage(format!(
+                "{} looks at {} steps, recordings of {} have {own}",
+                graph.name, graph.task.window, config.dataset
+            )));
+        }
         let (part, index) = match self.split {
             Some(Part::Train) => ("training part", split.train.clone()),
             Some(Part::Validation) => ("validation part", split.val.clone()),
@@ -164,7 +210,7 @@ fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled>
 }
 
 /// The data configuration a graph remembers, or one made of its task record.
-fn recorded(graph: &Graph) -> Result<DataConfig> {
+pub fn recorded(graph: &Graph) -> Result<DataConfig> {
     let task = &graph.task;
     if let Some(text) = task.notes.get(DATA_NOTE) {
         return serde_json::from_str(text).map_err(|error| {

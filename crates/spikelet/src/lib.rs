@@ -27,6 +27,7 @@ pub use spikelet_train as train;
 
 mod board;
 mod budget;
+mod classify;
 pub mod cli;
 mod commands;
 #[cfg(feature = "train")]

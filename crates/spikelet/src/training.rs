@@ -252,6 +252,21 @@ impl Watcher {
         let bar = ui.progress(0, name);
         Watcher { ui: ui.clone(), bar, epochs, stop, name: name.to_owned() }
     }
+
+    /// Epochs of the whole run.
+    pub(crate) fn epochs(&self) -> usize {
+        self.epochs
+    }
+
+    /// A line about the run, below the bar.
+    pub(crate) fn line(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| self.ui.note(format!("{} {text}", self.name)));
+    }
+
+    /// What only `--verbose` shows.
+    pub(crate) fn detail(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| self.ui.detail(text));
+    }
 }
 
 impl Drop for Watcher {
@@ -276,9 +291,8 @@ impl Observer for Watcher {
             mean(&r.sparsity, |s| s.activity).map(|s| format!(", {:.1} % silent", 100.0 * s));
         let pruned = r.pruned.map(|p| format!(", {:.1} % pruned", 100.0 * p));
         let more: String = [bits, overlap, silent, pruned].into_iter().flatten().collect();
-        let line = format!(
-            "{} epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}  {:.1} s",
-            self.name,
+        self.line(format!(
+            "epoch {:3}/{}: loss {:.4} (validation {:.4}), training {:5.2} %, validation {:5.2} %{}{}  {:.1} s",
             r.epoch,
             self.epochs,
             r.loss,
@@ -288,8 +302,7 @@ impl Observer for Watcher {
             more,
             if r.best { " (best)" } else { "" },
             r.seconds
-        );
-        self.bar.suspend(|| self.ui.note(line));
+        ));
     }
 
     fn sample(&mut self, text: &str) {

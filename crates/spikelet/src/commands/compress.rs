@@ -2,9 +2,10 @@
 
 use super::compress_fuse::{self, Decision};
 use crate::{
+    detection,
     evaluate::evaluate,
     failure::{Failure, Outcome, Result},
-    labelled,
+    labelled::{self, Labelled, Source},
     model::Model,
     table::{self, Table},
     ui::Ui,
@@ -71,7 +72,7 @@ pub struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
-    source: labelled::Source,
+    source: Source,
 }
 
 #[derive(Default, Serialize)]
@@ -95,6 +96,15 @@ struct Size {
     bytes: u64,
     connection_sparsity: f64,
     accuracy: Option<f64>,
+    /// Of a detector: average precision of boxes at an overlap of 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map50: Option<f64>,
+}
+
+/// What both forms are measured on.
+enum Data {
+    Labelled(Labelled),
+    Scenes(detection::Labelled),
 }
 
 /// Runs the command.
@@ -142,20 +152,17 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     report.before = Size::of(&model.graph)?;
     report.after = Size::of(&graph)?;
     let asked_for = args.source.data.is_some() || args.source.split.is_some();
-    let labelled = match asked_for {
-        true => Some(args.source.load(&model.graph)?),
+    let load = || Data::load(&model.graph, &args.source);
+    let data = match asked_for {
+        true => Some(load()?),
         // What integers cost is always said, where the data is there.
-        false if args.integer_only => args.source.load(&model.graph).ok(),
+        false if args.integer_only => load().ok(),
         false => None,
     };
-    if let Some(labelled) = labelled {
-        let accuracy = |graph: &Graph| -> Result<f64> {
-            let evaluation = evaluate(graph, &labelled.samples, &labelled.index)?;
-            Ok(evaluation.accuracy())
-        };
-        report.before.accuracy = Some(accuracy(&model.graph)?);
-        report.after.accuracy = Some(accuracy(&graph)?);
-        report.measured_on = Some(labelled.name);
+    if let Some(data) = data {
+        data.measure(&model.graph, &mut report.before, ui)?;
+        data.measure(&graph, &mut report.after, ui)?;
+        report.measured_on = Some(data.name().to_owned());
     }
     report.out = args.out.clone().unwrap_or_else(|| default_name(args, &model.path));
     graph.save(&report.out)?;
@@ -186,6 +193,33 @@ fn default_name(args: &Args, path: &Path) -> PathBuf {
     path.with_file_name(name + ".safetensors")
 }
 
+impl Data {
+    fn load(graph: &Graph, source: &Source) -> Result<Self> {
+        match graph.task.detection {
+            Some(_) => Ok(Data::Scenes(detection::Labelled::load(graph, source)?)),
+            None => Ok(Data::Labelled(source.load(graph)?)),
+        }
+    }
+
+    fn measure(&self, graph: &Graph, size: &mut Size, ui: &Ui) -> Result<()> {
+        match self {
+            Data::Labelled(labelled) => {
+                let found = evaluate(graph, &labelled.samples, &labelled.index)?;
+                size.accuracy = Some(found.accuracy());
+            }
+            Data::Scenes(scenes) => size.map50 = Some(scenes.figures(graph, ui)?.0.map50),
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Data::Labelled(labelled) => &labelled.name,
+            Data::Scenes(scenes) => &scenes.name,
+        }
+    }
+}
+
 impl Size {
     fn of(graph: &Graph) -> Result<Self> {
         let counts = graph.counts()?;
@@ -194,29 +228,34 @@ impl Size {
             bytes: counts.bytes,
             connection_sparsity: counts.connection_sparsity(),
             accuracy: None,
+            map50: None,
         })
     }
 }
 
 impl Compressed {
     fn text(&self) -> String {
-        let mut sizes = Table::new(["", "parameters", "bytes", "zero weights", "accuracy"]);
-        for (name, size) in [("before", &self.before), ("after", &self.after)] {
-            let accuracy = size.accuracy.map(|accuracy| format!("{:.2} %", 100.0 * accuracy));
+        let what = if self.before.map50.is_some() { "mAP@0.5" } else { "accuracy" };
+        let figures = [&self.before, &self.after].map(|size| size.map50.or(size.accuracy));
+        let mut sizes = Table::new(["", "parameters", "bytes", "zero weights", what]);
+        for ((name, size), figure) in
+            [("before", &self.before), ("after", &self.after)].into_iter().zip(figures)
+        {
+            let figure = figure.map(|figure| format!("{:.2} %", 100.0 * figure));
             sizes.row([
                 name.to_owned(),
                 table::count(size.parameters),
                 table::count(size.bytes),
                 format!("{:.2} %", 100.0 * size.connection_sparsity),
-                accuracy.unwrap_or_else(|| "-".to_owned()),
+                figure.unwrap_or_else(|| "-".to_owned()),
             ]);
         }
         let mut text = sizes.text();
         if let Some(name) = &self.measured_on {
-            text += &format!("accuracy on {name}\n");
+            text += &format!("{what} on {name}\n");
         }
-        if let [Some(before), Some(after)] = [self.before.accuracy, self.after.accuracy] {
-            text += &format!("accuracy lost: {:.2} points\n", 100.0 * (before - after));
+        if let [Some(before), Some(after)] = figures {
+            text += &format!("{what} lost: {:.2} points\n", 100.0 * (before - after));
         }
         for (input, fraction) in self.integer.iter().flatten() {
             text += &format!("integer-only: input {input} in steps of 2^-{fraction}\n");

@@ -23,7 +23,8 @@ const NIR_EXAMPLES: &str = "";
 #[command(after_help = format!("\
 Examples:
   spikelet convert best.ckpt                     the architecture is found by its tensors
-  spikelet convert weights.pt --arch sinabs-mnist --out mnist.safetensors{NIR_EXAMPLES}
+  spikelet convert weights.pt --arch sinabs-mnist --out mnist.safetensors
+  spikelet convert 55M_kd_T4.pth --steps 4       Meta-SpikeFormer; then: spikelet eval .. --data imagenet{NIR_EXAMPLES}
 
 Pickles are read as data: nothing in them is ever executed. Sizes are taken from the tensors;
 tensors that are missing or belong to nothing are listed."))]
@@ -37,8 +38,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
     /// For how many steps an image is shown, where a network asks for it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) steps: Option<u16>,
+    /// Height and width of images, where a network takes any [default: those it was trained on].
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(16..=2048))]
+    pub(super) size: Option<u16>,
     #[cfg(feature = "nir")]
     #[command(flatten)]
     pub(super) nir: convert_nir::Options,
@@ -58,7 +62,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         return result;
     }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let (mut graph, report) = convert::convert(&checkpoint, args.arch.as_deref())?;
+    let size = args.size.map(usize::from);
+    let (mut graph, report) = convert::convert_for(&checkpoint, args.arch.as_deref(), size)?;
+    if size.is_some() && !convert::takes_size(&report.arch) {
+        return Err(Failure::usage(format!("--size: {} has a size of its own", report.arch)));
+    }
     graph.task.window = match (args.steps, convert::asks_for_steps(&report.arch)) {
         (Some(steps), _) => usize::from(steps),
         (None, false) => graph.task.window,

@@ -27,6 +27,7 @@ Examples:
   spikelet eval model.safetensors --split all
   spikelet eval model.safetensors --data mine.csv --json
   spikelet eval runs/teacher --split all --logits teacher.npy
+  spikelet eval msf.graph.safetensors --data imagenet/val --steps 8
 
 A detector is measured by the average precision of its boxes, and of its masks if it has any.
 A CSV file needs the model's channels as columns and the class in the column `label`.")]
@@ -35,6 +36,8 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     source: labelled::Source,
+    #[command(flatten)]
+    shown: labelled::Shown,
     /// Write the scores of all samples as a NumPy file `[samples, classes]`: what a student learns from, with
     /// `--split all` and `train.distill.teacher`.
     #[arg(long, value_name = "FILE")]
@@ -75,7 +78,8 @@ struct Class {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.shown.set(&mut model.graph)?;
     if model.graph.task.detection.is_some() {
         return detection::eval(&model, &args.source, ui);
     }

@@ -5,8 +5,8 @@ use super::{
     profile_tokens::{self, Account},
 };
 use crate::{
-    evaluate,
-    failure::{Outcome, Result},
+    detection, evaluate,
+    failure::{Failure, Outcome, Result},
     labelled,
     measure::{Measured, measure},
     model::Model,
@@ -28,9 +28,12 @@ Examples:
   spikelet profile model.safetensors --measure      also times a step on this machine
   spikelet profile spikegpt.safetensors --energy spikegpt   the paper's account and this graph's
   spikelet profile model.safetensors --energy paper --first-conv once
+  spikelet profile runs/images --steps 8            images shown for 8 steps
   spikelet profile quick/fashion-mnist --gradients  SLTT against BPTT, before any training
   spikelet profile runs/fashion --gradients         the same with the weights of a run
 
+A detector runs over images, each of which counts as a sequence; the heads of its second stage count for every
+region they look at.
 A language model that names no text is run over random tokens; a step is a token then, and what a
 layer reads of its weights is in the column of bytes.
 
@@ -53,6 +56,8 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     source: labelled::Source,
+    #[command(flatten)]
+    shown: labelled::Shown,
     /// Sequences to run; 0 for all of them.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -136,7 +141,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     if args.gradients {
         return super::profile_gradients::run(&args.model, args.source.data.as_deref(), ui);
     }
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.shown.set(&mut model.graph)?;
+    if model.graph.task.detection.is_some() {
+        return run_detector(args, model, ui);
+    }
     let random = match args.source.data {
         None if !args.measure => profile_tokens::count_random(&model.graph)?,
         _ => None,
@@ -165,6 +174,24 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     };
     let report = Report::new(model, data, &counters, measured)?;
     let report = Report { account, paper_energy, ..report };
+    ui.print(|| report.text(), &report)?;
+    Ok(Outcome::Done)
+}
+
+/// A detector runs over scenes.
+fn run_detector(args: &Args, model: Model, ui: &Ui) -> Result {
+    if args.measure {
+        return Err(Failure::usage("--measure times single steps, and a detector has no such")
+            .help("without --measure its operations are counted"));
+    }
+    let labelled = detection::Labelled::load(&model.graph, &args.source)?;
+    let counters = labelled.count_operations(&model.graph, args.limit)?;
+    let paper_energy = PaperEnergy::new(args.energy, &model.graph, &counters)?;
+    let two_stages = model.graph.task.detection.as_ref().is_some_and(|d| d.regions.is_some());
+    if paper_energy.is_some() && two_stages {
+        ui.note("the paper's energy table counts the heads of the second stage for one region");
+    }
+    let report = Report { paper_energy, ..Report::new(model, labelled.name, &counters, None)? };
     ui.print(|| report.text(), &report)?;
     Ok(Outcome::Done)
 }

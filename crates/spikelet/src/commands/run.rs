@@ -1,11 +1,11 @@
 //! `spikelet run`.
 
 use crate::{
-    detection,
+    classify, detection,
     evaluate::{argmax, check_channels, normalise},
     failure::{Failure, Outcome, Result},
     files::AtomicFile,
-    labelled,
+    labelled::{self, Shown},
     model::Model,
     segment,
     steps::Steps,
@@ -30,6 +30,7 @@ Examples:
   spikelet run model.safetensors --input x.npy --output decisions.csv
   spikelet run nuclei.safetensors --input cells.png --draw painted.png
   spikelet run runs/detector --input photo.jpg --draw found.png
+  spikelet run msf.graph.safetensors --input photo.jpg --steps 8
   spikelet run gestures.safetensors --input user01_led.aedat
 
 The input is CSV, JSON lines, NPY or safetensors, also gzipped; every row is a time step. Columns are
@@ -40,7 +41,8 @@ For a convolutional model a row is a whole frame: rows of pixels from the top, c
 from 0 to 1; a still image is repeated for all steps of the window. A model of event frames also takes
 recordings (.aedat, .es, .raw, .bin), which become frames as in training.
 The input of a detector is a PNG or JPEG picture of any size; objects are printed, best first. So is that of a
-model that gives pixels classes; the share of each class is printed.")]
+model that gives pixels classes; the share of each class is printed. A model that gives images classes takes
+pictures too, brought to its size as the data it learned from was; the five likeliest classes are printed.")]
 pub struct Args {
     /// A graph file, or the folder of a run.
     model: PathBuf,
@@ -62,6 +64,8 @@ pub struct Args {
     /// EGRU language models: work out what every token adds to the first layer before the first step.
     #[arg(long)]
     table: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// What the model says.
@@ -79,7 +83,8 @@ struct Decision<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> Result {
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.shown.set(&mut model.graph)?;
     if model.graph.task.detection.is_some() {
         return detection::run(&model, &args.input, args.draw.as_deref(), args.least, ui);
     }
@@ -90,6 +95,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         let problem =
             "--draw: for detectors, and for models that give the pixels of an image classes";
         return Err(Failure::usage(problem));
+    }
+    if is_image(&args.input) {
+        return classified(args, &model, ui);
     }
     let task = &model.graph.task;
     let executor = token_table::executor(&model.graph, args.table)?;
@@ -151,6 +159,18 @@ fn draw(args: &Args, model: &Model, ui: &Ui) -> Result {
         lines.chain(written).collect()
     };
     ui.print(text, &serde_json::json!({ "classes": shares, "draw": args.draw }))?;
+    Ok(Outcome::Done)
+}
+
+/// What a classifier sees in one picture.
+fn classified(args: &Args, model: &Model, ui: &Ui) -> Result {
+    if args.stream || args.output.is_some() {
+        return Err(Failure::usage("--stream and --output are for time steps, not for a picture"));
+    }
+    let found = classify::see(&model.graph, &args.input)?;
+    let line = |g: &classify::Guess| format!("{:6.2} %  {}\n", 100.0 * g.share, g.class);
+    let text = || found.iter().map(line).collect();
+    ui.print(text, &serde_json::json!({ "steps": model.graph.task.window, "classes": found }))?;
     Ok(Outcome::Done)
 }
 

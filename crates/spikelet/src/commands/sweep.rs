@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Layers, merge, set_path},
+    detection,
     evaluate::evaluate,
     experiments::{
         grid::{Run, Smaller, Sweep},
@@ -77,18 +78,16 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             continue;
         }
         let name = format!("[{}/{}] {}", index + 1, runs.len(), label(run));
-        let config = Layers::of_table(run.config.clone())?;
-        let config = training::configuration(config)?;
-        let mut watcher = Watcher::new(ui, &name, config.train.epochs, stop.clone());
+        let layers = Layers::of_table(run.config.clone())?;
+        let watch = |epochs| Watcher::new(ui, &name, epochs, stop.clone());
+        let trained = match detection::is_detector(&layers) {
+            true => detector(layers, run, &folder, args, watch),
+            false => one(layers, run, &folder, args, watch),
+        };
         let again = format!("spikelet sweep {} --resume", args.sweep.display());
-        let trained = one(&config, run, &folder, args, &mut watcher);
         let trained = trained.map_err(|failure| failure.resumed_by(again))?;
-        drop(watcher);
         results.append(&trained)?;
-        let bits = trained["bits_per_token"].as_f64();
-        let bits = bits.map(|bits| format!(", {bits:.4} bits per token")).unwrap_or_default();
-        let accuracy = 100.0 * trained["accuracy"].as_f64().unwrap_or(0.0);
-        ui.note(format!("{name}: {accuracy:.2} %{bits}"));
+        ui.note(format!("{name}: {}", headline(&trained)));
         finished.push(trained);
     }
     let text = || format!("{} runs done, {} were done before", finished.len(), done.len());
@@ -96,14 +95,53 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     Ok(Outcome::Done)
 }
 
-/// Trains one run and makes its line of the results.
-fn one(
-    config: &spikelet_train::config::Config,
+/// The figure of a run that says most.
+fn headline(line: &Value) -> String {
+    let percent = |key: &str| 100.0 * line[key].as_f64().unwrap_or(0.0);
+    if line.get("map50").is_some() {
+        return format!("mAP@0.5 {:.2} %, mAP@0.5:0.95 {:.2} %", percent("map50"), percent("map"));
+    }
+    let bits = line["bits_per_token"].as_f64();
+    let bits = bits.map(|bits| format!(", {bits:.4} bits per token")).unwrap_or_default();
+    format!("{:.2} %{bits}", percent("accuracy"))
+}
+
+/// Trains a detector and makes its line of the results.
+fn detector(
+    layers: Layers,
     run: &Run,
     folder: &Path,
     args: &Args,
-    watcher: &mut Watcher,
+    watch: impl FnOnce(usize) -> Watcher,
 ) -> Result<Value> {
+    if !run.compress.is_empty() {
+        return Err(Failure::usage("[[compress]] measures no detectors")
+            .help("compress the model of the run: spikelet compress RUN --bits 8 --split test"));
+    }
+    let config = detection::configuration(layers)?;
+    let mut watcher = watch(config.train.epochs);
+    let data = args.data.as_deref();
+    let result = detection::train(&config, data, &folder.join(&run.hash), &mut watcher)?;
+    let mut line = serde_json::to_value(&result)?;
+    line["map50"] = result.boxes.map50.into();
+    line["map"] = result.boxes.map.into();
+    if let Some(masks) = &result.masks {
+        line["mask_ap50"] = masks.map50.into();
+        line["mask_ap"] = masks.map.into();
+    }
+    identified(line, run)
+}
+
+/// Trains one run of anything else and makes its line of the results.
+fn one(
+    layers: Layers,
+    run: &Run,
+    folder: &Path,
+    args: &Args,
+    watch: impl FnOnce(usize) -> Watcher,
+) -> Result<Value> {
+    let config = &training::configuration(layers)?;
+    let watcher = &mut watch(config.train.epochs);
     let trained = training::train(config, args.data.as_deref(), &folder.join(&run.hash), watcher)?;
     let mut line = serde_json::to_value(&trained.result)?;
     // Tables read figures that stand at the top of a line.
@@ -147,6 +185,11 @@ fn one(
         }
         line[format!("bytes_{}", smaller.name)] = graph.counts()?.bytes.into();
     }
+    identified(line, run)
+}
+
+/// The line of a run with what says which one it was.
+fn identified(mut line: Value, run: &Run) -> Result<Value> {
     line["hash"] = run.hash.as_str().into();
     line["variant"] = run.variant.as_str().into();
     for (path, value) in &run.grid {

@@ -81,7 +81,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         layers.push(Layer::option("--init", "train.init", init.as_str())?);
     }
     if detection::is_detector(&layers) {
-        return detection::train(layers, args.data.as_deref(), &folder, ui);
+        let config = detection::configuration(layers)?;
+        let stop = ui.catch_ctrl_c()?;
+        let mut watcher = Watcher::new(ui, detection::KIND, config.train.epochs, stop);
+        let result = detection::train(&config, args.data.as_deref(), &folder, &mut watcher)?;
+        drop(watcher);
+        ui.print(|| result.text(&folder), &result)?;
+        return Ok(Outcome::Done);
     }
     let config = training::configuration(layers)?;
     let stop = ui.catch_ctrl_c()?;

@@ -55,6 +55,7 @@ pub const PRESETS: &[Preset] = presets![
     "metaspikeformer/ade20k-55m",
     "metaspikeformer/bccd",
     "metaspikeformer/bccd-relu",
+    "metaspikeformer/coco-15m",
     "metaspikeformer/fashion-mnist",
     "metaspikeformer/fashion-mnist-resnet",
     "metaspikeformer/imagenet-15m-stage1",

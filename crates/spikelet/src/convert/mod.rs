@@ -141,6 +141,11 @@ pub fn asks_for_steps(arch: &str) -> bool {
     arch == "metaspikeformer"
 }
 
+/// Whether the user may say for which size of images an architecture is converted.
+pub fn takes_size(arch: &str) -> bool {
+    arch == "metaspikeformer"
+}
+
 /// What was done, for the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -165,6 +170,18 @@ pub fn convert(
     checkpoint: &Checkpoint,
     arch: Option<&str>,
 ) -> Result<(Graph, Report), ConvertError> {
+    convert_for(checkpoint, arch, None)
+}
+
+/// As [`convert`]; `size` is the height and width of images, where the architecture [`takes_size`].
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_for(
+    checkpoint: &Checkpoint,
+    arch: Option<&str>,
+    size: Option<usize>,
+) -> Result<(Graph, Report), ConvertError> {
     let file = checkpoint.path();
     let architecture = match arch {
         Some(name) => ARCHITECTURES.iter().find(|a| a.name == name).ok_or_else(|| {
@@ -182,6 +199,7 @@ pub fn convert(
     let root = (architecture.root)(checkpoint);
     let root = root.unwrap_or_else(|| checkpoint.state_dict_prefix().to_owned());
     let mut weights = Weights::new(checkpoint, architecture.name, root);
+    weights.size = size;
     let graph = (architecture.convert)(&mut weights)?;
     Ok((graph, weights.into_report()))
 }

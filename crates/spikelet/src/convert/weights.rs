@@ -33,6 +33,8 @@ pub(super) struct Weights<'a> {
     /// `v = beta (v' - [v' > threshold] threshold) + I`, which is an immediate reset. Its
     /// `Synaptic`, and all neurons later, reset one step late and after the decay.
     pub old_snntorch: bool,
+    /// Height and width of images, where the user says them.
+    pub size: Option<usize>,
 }
 
 impl<'a> Weights<'a> {
@@ -44,6 +46,7 @@ impl<'a> Weights<'a> {
             used: BTreeSet::new(),
             notes: Vec::new(),
             old_snntorch: false,
+            size: None,
         }
     }
 
@@ -178,12 +181,16 @@ impl<'a> Weights<'a> {
         format!("{}{name}", self.root)
     }
 
-    /// Every tensor below the root, but counters of batches.
+    /// Every tensor below the root, but counters of batches, which evaluation does not need.
     pub fn read_all(&mut self) -> Result<Tensors, ConvertError> {
         let names = self.checkpoint.names().filter_map(|name| name.strip_prefix(&*self.root));
         let names: Vec<String> = names.map(str::to_owned).collect();
         let mut all = BTreeMap::new();
-        for name in names.into_iter().filter(|name| !name.ends_with(".num_batches_tracked")) {
+        for name in names {
+            if name.ends_with(".num_batches_tracked") {
+                self.used.insert(self.full(&name));
+                continue;
+            }
             let tensor = self.read_any(&name)?;
             all.insert(name, (tensor.shape, tensor.data));
         }

@@ -15,8 +15,8 @@ use spikelet_data::{
     rle::Rle,
     scenes_source::{DividedScenes, ScenesConfig},
 };
-use spikelet_graph::detection::paste;
-use spikelet_runtime::Detector;
+use spikelet_graph::{Counters, Graph, detection::paste};
+use spikelet_runtime::{Detector, DetectorProfiler};
 use std::path::PathBuf;
 
 /// Average precision, as shares of 1.
@@ -72,36 +72,21 @@ struct Report {
     masks: Option<MapFigures>,
 }
 
+/// The scenes of a command.
+pub struct Labelled {
+    data: DividedScenes,
+    /// Those of the part.
+    index: Vec<usize>,
+    /// Data set, split and part in words.
+    pub name: String,
+}
+
 /// Measures a detector.
 pub fn eval(model: &Model, source: &Source, ui: &Ui) -> Result {
-    let detector = Detector::new(&model.graph)?;
-    let (data, part, name) = scenes(model, &detector, source)?;
-    let categories = &model.graph.task.classes;
-    let places = category_places(categories, &data.scenes.categories)?;
-    let bar = ui.progress(part.len() as u64, "images");
-    let mut results = Vec::with_capacity(part.len());
-    let mut with_masks = model
-        .graph
-        .task
-        .detection
-        .as_ref()
-        .and_then(|d| d.regions.as_ref())
-        .is_some_and(|r| r.mask_side.is_some());
-    for &scene in &part {
-        let result = result(&detector, model, &data, scene, &places)?;
-        with_masks &= result.truths.iter().all(|truth| truth.mask.is_some());
-        results.push(result);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let figures = |overlap| -> Result<MapFigures> {
-        let figures = coco_eval::evaluate(&results, categories.len(), overlap)?;
-        Ok(MapFigures::new(&figures, categories))
-    };
-    let boxes = figures(Overlap::Box)?;
-    let masks = with_masks.then(|| figures(Overlap::Mask)).transpose()?;
-    let images = part.len();
-    let report = Report { model: model.path.clone(), data: name, images, boxes, masks };
+    let labelled = Labelled::load(&model.graph, source)?;
+    let (boxes, masks) = labelled.figures(&model.graph, ui)?;
+    let images = labelled.index.len();
+    let report = Report { model: model.path.clone(), data: labelled.name, images, boxes, masks };
     let text = || {
         let mut text =
             format!("{}\n{} images, {}\n\n", report.boxes.line("boxes"), images, report.data);
@@ -115,37 +100,71 @@ pub fn eval(model: &Model, source: &Source, ui: &Ui) -> Result {
     Ok(Outcome::Done)
 }
 
-/// The scenes of a command, which of them, and both in words.
-fn scenes(
-    model: &Model,
-    detector: &Detector,
-    source: &Source,
-) -> Result<(DividedScenes, Vec<usize>, String)> {
-    let task = &model.graph.task;
-    let config = match task.notes.get(DATA_NOTE) {
-        Some(text) => serde_json::from_str(text).map_err(|error| {
-            Failure::from(error).context(format!("note `{DATA_NOTE}` of {}", model.path.display()))
-        })?,
-        None => {
-            let [height, width, _] = detector.input();
-            let dataset = task.dataset.clone().unwrap_or_default();
-            ScenesConfig::new(&dataset, [height, width])
+impl Labelled {
+    /// Loads the scenes for a detector: those the user names, or those it learned from.
+    pub fn load(graph: &Graph, source: &Source) -> Result<Labelled> {
+        let task = &graph.task;
+        let config = match task.notes.get(DATA_NOTE) {
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                Failure::from(error).context(format!("note `{DATA_NOTE}` of {}", graph.name))
+            })?,
+            None => {
+                let [height, width, _] = Detector::new(graph)?.input();
+                let dataset = task.dataset.clone().unwrap_or_default();
+                ScenesConfig::new(&dataset, [height, width])
+            }
+        };
+        let data = config.load(source.data.as_deref())?;
+        let split = &data.split;
+        let (part, index) = match source.split {
+            Some(Part::Train) => ("training part", split.train.clone()),
+            Some(Part::Validation) => ("validation part", split.val.clone()),
+            Some(Part::All) => ("all parts", (0..data.scenes.images.len()).collect()),
+            Some(Part::Test) | None => ("test part", split.test.clone()),
+        };
+        if index.is_empty() {
+            return Err(Failure::usage(format!("the {part} is empty: {}", data.split_name))
+                .help("choose another part with --split"));
         }
-    };
-    let data = config.load(source.data.as_deref())?;
-    let split = &data.split;
-    let (part, index) = match source.split {
-        Some(Part::Train) => ("training part", split.train.clone()),
-        Some(Part::Validation) => ("validation part", split.val.clone()),
-        Some(Part::All) => ("all parts", (0..data.scenes.images.len()).collect()),
-        Some(Part::Test) | None => ("test part", split.test.clone()),
-    };
-    if index.is_empty() {
-        return Err(Failure::usage(format!("the {part} is empty: {}", data.split_name))
-            .help("choose another part with --split"));
+        let name = format!("{}, {}, {part}", config.dataset, data.split_name);
+        Ok(Labelled { data, index, name })
     }
-    let name = format!("{}, {}, {part}", config.dataset, data.split_name);
-    Ok((data, index, name))
+
+    /// Average precision of boxes, and of masks where detector and scenes have them.
+    pub fn figures(&self, graph: &Graph, ui: &Ui) -> Result<(MapFigures, Option<MapFigures>)> {
+        let detector = Detector::new(graph)?;
+        let categories = &graph.task.classes;
+        let places = category_places(categories, &self.data.scenes.categories)?;
+        let bar = ui.progress(self.index.len() as u64, "images");
+        let mut results = Vec::with_capacity(self.index.len());
+        let regions = graph.task.detection.as_ref().and_then(|d| d.regions.as_ref());
+        let mut with_masks = regions.is_some_and(|r| r.mask_side.is_some());
+        for &scene in &self.index {
+            let result = result(&detector, graph, &self.data, scene, &places)?;
+            with_masks &= result.truths.iter().all(|truth| truth.mask.is_some());
+            results.push(result);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let figures = |overlap| -> Result<MapFigures> {
+            let figures = coco_eval::evaluate(&results, categories.len(), overlap)?;
+            Ok(MapFigures::new(&figures, categories))
+        };
+        let masks = with_masks.then(|| figures(Overlap::Mask)).transpose()?;
+        Ok((figures(Overlap::Box)?, masks))
+    }
+
+    /// What a detector does to the first `limit` scenes of the part (0: to all), node by node.
+    pub fn count_operations(&self, graph: &Graph, limit: usize) -> Result<Counters> {
+        let detector = Detector::new(graph)?;
+        let mut profiler = DetectorProfiler::new(&detector);
+        let limit = if limit > 0 { limit } else { self.index.len() };
+        for &scene in self.index.iter().take(limit) {
+            let seen = self.data.whole(scene)?;
+            detector.detect_profiled(&image_of(&graph.task, &seen.pixels), &mut profiler)?;
+        }
+        Ok(detector.counters(&profiler))
+    }
 }
 
 /// For every category of the data its place among the classes of the model.
@@ -162,7 +181,7 @@ fn category_places(classes: &[String], categories: &[String]) -> Result<Vec<u32>
 
 fn result(
     detector: &Detector,
-    model: &Model,
+    graph: &Graph,
     data: &DividedScenes,
     index: usize,
     places: &[u32],
@@ -181,7 +200,7 @@ fn result(
         });
     }
     let seen = data.whole(index)?;
-    let image = image_of(&model.graph.task, &seen.pixels);
+    let image = image_of(&graph.task, &seen.pixels);
     let mut detections = Vec::new();
     for detected in detector.detect(&image)? {
         let rect = in_picture(&seen.view, &detected, size);

@@ -5,7 +5,7 @@ mod picture;
 #[cfg(feature = "train")]
 mod training;
 
-pub use evaluate::eval;
+pub use evaluate::{Labelled, eval};
 pub use picture::run;
 #[cfg(feature = "train")]
-pub use training::{is_detector, train};
+pub use training::{KIND, configuration, is_detector, train};

@@ -3,31 +3,22 @@
 use super::evaluate::MapFigures;
 use crate::{
     config::Layers,
-    failure::{Failure, Kind, Outcome, Result},
+    failure::{Failure, Kind, Result},
     files::AtomicFile,
     labelled::DATA_NOTE,
     model::MODEL_FILE,
-    training::{CONFIG_FILE, RESULT_FILE},
-    ui::Ui,
+    training::{CONFIG_FILE, RESULT_FILE, Watcher},
 };
-use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use spikelet_train::{
     detection::{DetectionConfig, DetectionEpoch, DetectionObserver, train as train_detector},
     run::Checkpoint,
-    trainer::{End, checkpoint_path},
+    trainer::{End, Observer, checkpoint_path},
 };
-use std::{
-    io::Write,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io::Write, path::Path};
 
 /// The kind of model that is trained here.
-const KIND: &str = "spike-detector";
+pub const KIND: &str = "spike-detector";
 
 /// Whether a configuration is one of a detector.
 pub fn is_detector(layers: &Layers) -> bool {
@@ -38,15 +29,15 @@ pub fn is_detector(layers: &Layers) -> bool {
 
 /// What a finished run gave.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct DetectionResult {
+pub struct DetectionResult {
     model: String,
     dataset: String,
     split: String,
     /// Average precision of boxes on the test part.
-    boxes: MapFigures,
+    pub boxes: MapFigures,
     /// The same of masks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    masks: Option<MapFigures>,
+    pub masks: Option<MapFigures>,
     epochs: usize,
     end: End,
     parameters: usize,
@@ -58,12 +49,21 @@ struct DetectionResult {
     not_lowered: Option<String>,
 }
 
+/// The typed configuration of layers; `[tune]` is no part of a run.
+pub fn configuration(layers: Layers) -> Result<DetectionConfig> {
+    layers.split("tune").0.read()
+}
+
 /// Trains a detector in the folder `run`, going on from a checkpoint found there.
-pub fn train(layers: Layers, folder: Option<&Path>, run: &Path, ui: &Ui) -> Result {
-    let config: DetectionConfig = layers.split("tune").0.read()?;
+pub fn train(
+    config: &DetectionConfig,
+    folder: Option<&Path>,
+    run: &Path,
+    watcher: &mut Watcher,
+) -> Result<DetectionResult> {
     let data = config.data.load(folder)?;
     for line in &data.scenes.dropped {
-        ui.detail(line);
+        watcher.detail(line);
     }
     let initial = match &config.train.init {
         None => None,
@@ -77,12 +77,8 @@ pub fn train(layers: Layers, folder: Option<&Path>, run: &Path, ui: &Ui) -> Resu
     std::fs::create_dir_all(run).map_err(|e| {
         Failure::from(e).context(format!("cannot make the folder {}", run.display()))
     })?;
-    write(&run.join(CONFIG_FILE), toml::to_string(&config)?.as_bytes())?;
-    let stop = ui.catch_ctrl_c()?;
-    let bar = ui.progress(0, KIND);
-    let mut watcher = Watcher { ui: ui.clone(), bar, epochs: config.train.epochs, stop };
-    let trained = train_detector(&config, &data, initial.as_ref(), run, &mut watcher)?;
-    watcher.bar.finish_and_clear();
+    write(&run.join(CONFIG_FILE), toml::to_string(config)?.as_bytes())?;
+    let trained = train_detector(config, &data, initial.as_ref(), run, watcher)?;
     let not_lowered = match trained.graph {
         Ok(mut graph) => {
             let note = serde_json::to_string(&config.data)?;
@@ -112,12 +108,12 @@ pub fn train(layers: Layers, folder: Option<&Path>, run: &Path, ui: &Ui) -> Resu
         not_lowered,
     };
     write(&run.join(RESULT_FILE), serde_json::to_string_pretty(&result)?.as_bytes())?;
-    ui.print(|| result.text(run), &result)?;
-    Ok(Outcome::Done)
+    Ok(result)
 }
 
 impl DetectionResult {
-    fn text(&self, run: &Path) -> String {
+    /// What is printed of the run in this folder.
+    pub fn text(&self, run: &Path) -> String {
         let mut text = self.boxes.line("boxes");
         if let Some(masks) = &self.masks {
             text += &format!("\n{}", masks.line("masks"));
@@ -146,33 +142,21 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// Shows progress and listens for Ctrl-C.
-struct Watcher {
-    ui: Ui,
-    bar: ProgressBar,
-    epochs: usize,
-    stop: Arc<AtomicBool>,
-}
-
 impl DetectionObserver for Watcher {
     fn batch(&mut self, epoch: usize, done: usize, batches: usize, loss: f32) -> bool {
-        self.bar.set_length((self.epochs * batches) as u64);
-        self.bar.set_position((epoch * batches + done) as u64);
-        self.bar.set_message(format!("{KIND} epoch {}, loss {loss:.3}", epoch + 1));
-        !self.stop.load(Ordering::SeqCst)
+        Observer::batch(self, epoch, done, batches, loss)
     }
 
     fn epoch(&mut self, r: &DetectionEpoch) {
         let parts: Vec<String> =
             r.losses.iter().map(|(name, loss)| format!("{name} {loss:.3}")).collect();
-        let line = format!(
-            "{KIND} epoch {:3}/{}: loss {:.4} ({})  {:.1} s",
+        self.line(format!(
+            "epoch {:3}/{}: loss {:.4} ({})  {:.1} s",
             r.epoch,
-            self.epochs,
+            self.epochs(),
             r.loss,
             parts.join(", "),
             r.seconds
-        );
-        self.bar.suspend(|| self.ui.note(line));
+        ));
     }
 }

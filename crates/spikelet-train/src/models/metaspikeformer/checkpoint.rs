@@ -13,10 +13,13 @@ use crate::{
         OfficialError,
         convnet::{Convnet, from_official},
     },
-    params::{LoadError, Tensors},
+    params::{self, LoadError, Tensors},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use spikelet_graph::{Graph, GraphBuilder, GraphError, Signal, Task};
+
+/// What the names of the second head's tensors begin with.
+const SECOND_HEAD: &str = "head_kd.";
 
 /// What the tensors say.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +53,7 @@ pub fn sizes(official: &Tensors) -> Result<Sizes, LoadError> {
         *width = conv(stage)?[0];
     }
     let config = MetaSpikeformerConfig {
-        distilled: official.contains_key("head_kd.weight"),
+        distilled: has_second_head(official),
         ..MetaSpikeformerConfig::new(widths)
     };
     let (channels, classes) = (conv("downsample1_1")?[1], shape("head.weight", 2)?[0]);
@@ -74,6 +77,23 @@ pub fn official_graph(
     let fresh = of_size(&config, input, classes, given, &mut init)?;
     let model = from_official(fresh, official)?;
     Ok(graph_of(&model, input, task)?)
+}
+
+/// The network with the weights of one that has no second head: its own stays fresh, as where the official code
+/// begins to distill.
+///
+/// # Errors
+/// Other names or shapes than those of the network.
+pub fn with_second_head(model: Convnet, weights: &Tensors) -> Result<Convnet, LoadError> {
+    let mut all = weights.clone();
+    let fresh = params::collect(&model);
+    all.extend(fresh.into_iter().filter(|(name, _)| name.starts_with(SECOND_HEAD)));
+    params::load(model, &all)
+}
+
+/// Whether weights have a second head.
+pub fn has_second_head(weights: &Tensors) -> bool {
+    weights.keys().any(|name| name.starts_with(SECOND_HEAD))
 }
 
 /// A fresh network at a firing rate (0 to 1) on the image `x` `[h, w, channels]`, shown for as many

@@ -14,7 +14,9 @@ mod config;
 mod model;
 mod segmentation;
 
-pub use checkpoint::{Sizes, graph_at_rate, official_graph, sizes};
+pub use checkpoint::{
+    Sizes, graph_at_rate, has_second_head, official_graph, sizes, with_second_head,
+};
 pub use config::{Attention, MetaSpikeformerConfig, Shortcut};
 pub use model::network;
 pub(in crate::models) use model::{backbone, settings};

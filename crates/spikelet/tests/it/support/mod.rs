@@ -3,6 +3,7 @@
 pub mod formats;
 pub mod images;
 pub mod model;
+pub mod torch;
 
 use std::{
     ffi::OsStr,

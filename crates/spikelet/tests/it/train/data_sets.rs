@@ -2,6 +2,8 @@
 
 use crate::support::{formats, images};
 use serde_json::Value;
+use spikelet_data::npy;
+use spikelet_graph::Graph;
 use std::{fs, path::Path, process::Command};
 use tempfile::TempDir;
 
@@ -119,6 +121,42 @@ fn recordings_of_event_cameras_in_their_formats() {
             &Expected { input, classes, samples, steps: 4 },
         );
     }
+}
+
+/// A network of spikes and attention takes the two polarities of a sensor over time as they come: every step sees
+/// another frame.
+#[test]
+fn metaspikeformer_on_events_over_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let work = folder.path();
+    formats::nmnist(&work.join("n-mnist"));
+    let config = "[data]\ndataset = \"n-mnist\"\nsplit = { kind = \"official\", validation = 0.25 }\n\
+                  frames.events = { steps = 4, slice = \"time\" }\n\
+                  [model]\nkind = \"metaspikeformer\"\nwidths = [8, 16, 16, 16]\nheads = 2\n\
+                  attention_gain = 4.0\n\
+                  [train]\nepochs = 40\nbatch_size = 6\noptimizer = { kind = \"adam_w\", lr = 5e-3 }\n";
+    fs::write(work.join("events.toml"), config).expect("written");
+    let run =
+        |arguments: &[&str]| done(work, &[arguments, &["--data", "n-mnist", "--json"]].concat());
+    let result = run(&["train", "events.toml", "--out", "run"]);
+    // Three classes: a third by chance.
+    let accuracy = result["accuracy"].as_f64().expect("an accuracy");
+    assert!(result["sequences"] == 9 && accuracy > 0.6, "{accuracy}");
+    let eval = run(&["eval", "run"]);
+    assert!((eval["accuracy"].as_f64().expect("an accuracy") - accuracy).abs() < 1e-6);
+    let profile = run(&["profile", "run", "--limit", "2"]);
+    assert_eq!((&profile["sequences"], &profile["steps"]), (&2.into(), &8.into()));
+    let graph = Graph::load(work.join("run/model.safetensors")).expect("a graph");
+    assert_eq!(graph.node("input").expect("an input").shape, [34, 34, 2]);
+    // A recording itself becomes the frames that were made of it: the first of the second class of three each.
+    run(&["eval", "run", "--logits", "scores.npy"]);
+    let expected = npy::load(&work.join("scores.npy")).expect("scores").to_f32();
+    let recording = ["run", "run", "--input", "n-mnist/Test/1/00000.bin", "--json"];
+    let scores = done(work, &recording)["scores"].clone();
+    let scores: Vec<f32> = serde_json::from_value(scores).expect("scores");
+    assert!(scores.iter().zip(&expected[9..12]).all(|(a, b)| (a - b).abs() < 1e-4), "{scores:?}");
+    let shorter = spikelet(work, &["eval", "run", "--data", "n-mnist", "--steps", "2"]);
+    assert!(shorter.code == Some(2) && shorter.stderr.contains("--steps"), "{}", shorter.stderr);
 }
 
 /// The file that h5py wrote has three recordings of two speakers.

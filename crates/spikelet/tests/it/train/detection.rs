@@ -132,6 +132,33 @@ fn pyramid_proposals_and_heads_agree_with_pytorch() {
     close("masks", &per_class.flatten().collect::<Vec<f32>>(), &wanted);
 }
 
+/// The official code declares other strides than its levels have: anchors and regions follow, the network does not.
+#[test]
+fn strides_are_true_or_the_official_ones() {
+    let made = |strides| {
+        let config = DetectorConfig { strides, ..config(Head::TwoStage(two_stage())) };
+        Detector::new(&config, [32, 32, 3], 3, &mut Init::new(0, &Device::flex())).unwrap()
+    };
+    let [exact, official] = [Strides::True, Strides::Official].map(made);
+    assert_eq!(exact.detection.anchors.strides, [4, 8, 16, 16, 32]);
+    assert_eq!(official.detection.anchors.strides, [4, 8, 16, 32, 64]);
+    let regions = |detector: &Detector| detector.detection.regions.clone().unwrap().strides;
+    assert_eq!((regions(&exact), regions(&official)), (vec![4, 8, 16, 16], vec![4, 8, 16, 32]));
+    assert_eq!(exact.sizes(), official.sizes());
+    // On the fourth level anchors are twice as wide, on the third the same.
+    let width = |detector: &Detector, level: usize| {
+        let [left, _, right, _] = detector.detection.anchors.of_level(level, [1, 1])[0];
+        right - left
+    };
+    assert!((width(&official, 3) - 2.0 * width(&exact, 3)).abs() < 1e-3);
+    assert_eq!(width(&official, 2), width(&exact, 2));
+    let parsed: DetectorConfig = toml::from_str(
+        "strides = \"official\"\nbackbone = { widths = [8, 8, 8, 8] }\nhead = { kind = \"single-stage\" }",
+    )
+    .unwrap();
+    assert_eq!(parsed.strides(), [4, 8, 16, 32, 64]);
+}
+
 #[test]
 fn the_graph_agrees_with_pytorch() {
     let golden = golden();

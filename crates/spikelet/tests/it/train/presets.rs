@@ -294,9 +294,19 @@ fn detectors_are_made() {
         let DetectionModel::SpikeDetector(model) = &config.model;
         let [height, width] = config.data.size;
         let mut init = Init::new(0, &Device::flex());
-        let detector = Detector::new(model, [height, width, 3], 3, &mut init);
-        detector.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(config.about.is_some_and(|about| !about.summary.is_empty()), "{name}");
+        let coco = name == "metaspikeformer/coco-15m";
+        let classes = if coco { 80 } else { 3 };
+        let detector = Detector::new(model, [height, width, 3], classes, &mut init);
+        let detector = detector.unwrap_or_else(|e| panic!("{name}: {e}"));
+        if coco {
+            // The paper says 34.9 million.
+            let parameters = detector.network.num_params();
+            assert!((34_850_000..34_950_000).contains(&parameters), "{parameters}");
+        }
+        let about = config.about.unwrap_or_else(|| panic!("{name} has no [about]"));
+        assert!(!about.summary.is_empty() && !about.published.is_empty(), "{name}");
+        let here = ["run here", "not run here"].iter().any(|start| about.here.starts_with(start));
+        assert!(here, "{name}: {}", about.here);
     }
 }
 

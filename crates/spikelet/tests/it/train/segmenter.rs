@@ -3,6 +3,7 @@
 use crate::support::{Run, spikelet};
 use serde_json::Value;
 use spikelet_data::{npy, picture::Picture};
+use spikelet_train::{run::Checkpoint, trainer::checkpoint_path};
 use std::{fs, path::Path};
 
 fn json(run: Run) -> Value {
@@ -181,6 +182,24 @@ fn a_teacher_asked_and_recorded() {
     assert!((loss("asked") - loss("recorded")).abs() < 1e-5);
     weights("hard", &at("teacher"), "\"hard\"");
     assert!((loss("asked") - loss("hard")).abs() > 1e-4);
+
+    // A student may start from a run without the second head, which then is a fresh one.
+    let plain = student.replace("\ndistilled = true", "");
+    write("plain.toml", &plain, "");
+    json(spikelet(["train", &at("plain.toml"), "--out", &at("plain"), "--json"]));
+    let still = "train.optimizer={ kind = \"sgd\", lr = 0.0 }";
+    let (config, from, out) = (at("asked.toml"), at("plain"), at("student"));
+    let student_of = ["train", &config, "--init", &from, "--out", &out, "--set", still];
+    json(spikelet(student_of.into_iter().chain(["--set", "train.epochs=1", "--json"])));
+    let best = |run: &str| Checkpoint::load(&checkpoint_path(&dir.path().join(run))).unwrap().best;
+    let (given, grown) = (best("plain"), best("student"));
+    assert!(!given.contains_key("head_kd.weight"));
+    for name in ["head.weight", "block4.1.mlp.fc2_conv.weight", "downsample1_1.encode_conv.bias"] {
+        assert_eq!(given[name], grown[name], "{name}");
+    }
+    let (shape, fresh) = &grown["head_kd.weight"];
+    assert_eq!(*shape, given["head.weight"].0);
+    assert!(fresh.iter().any(|v| *v != 0.0) && *fresh != given["head.weight"].1);
 
     write("alone.toml", student, "");
     let alone = spikelet(["train", &at("alone.toml"), "--out", &at("alone")]);
