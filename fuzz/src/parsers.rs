@@ -29,7 +29,6 @@ use spikelet_data::{
     shd::Spoken,
     stream::{Format, TimeSteps},
     text::{Cut, Text},
-    tokenizer::Tokenizer,
     voc,
     vocabulary::{Unit, Vocabulary},
     wisdm_pack::Packed,
@@ -466,13 +465,15 @@ pub fn megatron(data: &[u8]) {
     }
 }
 
-/// A `tokenizer.json`, which must read what it wrote.
+/// A file that says what tokens are: a `tokenizer.json`, or characters by their numbers.
 pub fn tokenizer(data: &[u8]) {
-    let Ok(json) = std::str::from_utf8(data) else { return };
-    let Ok(tokenizer) = Tokenizer::from_json(json, "fuzz") else { return };
-    tokenizer.names();
-    if let Ok(tokens) = tokenizer.encode("The cat\u{e9}\n  42 <s>", "fuzz") {
-        tokenizer.decode(&tokens);
+    let Ok(vocabulary) = Vocabulary::from_file(data, "fuzz") else { return };
+    vocabulary.names();
+    if let Ok(tokens) = vocabulary.encode("The cat\u{e9}\n  42 <s>".as_bytes(), "fuzz") {
+        vocabulary.decode(&tokens);
     }
-    tokenizer.decode(&[0, 1, 255, u32::MAX]);
+    vocabulary.decode(&[0, 1, 255, u32::MAX]);
+    for token in [0, 1, 255, u32::MAX] {
+        vocabulary.bytes(token);
+    }
 }

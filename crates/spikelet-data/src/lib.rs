@@ -72,6 +72,7 @@ pub mod synthetic;
 pub mod table;
 pub mod text;
 pub mod text_source;
+mod token_bytes;
 pub mod tokenizer;
 pub mod view;
 pub mod voc;

@@ -42,8 +42,9 @@ pub struct Text {
     starts: Vec<usize>,
     /// Tokens of the training part.
     pub(crate) train: Range<usize>,
-    /// UTF-8 bytes per token, on average.
-    pub bytes_per_token: f64,
+    /// Of words, the parts and the bytes of their words on average: a word that is not in the vocabulary has other bytes
+    /// than its token.
+    bytes_per_word: Vec<(Range<usize>, f64)>,
 }
 
 /// The text of a file, plain or gzip; of a `.jsonl` file, of all its documents.
@@ -55,7 +56,34 @@ pub fn read(path: &Path) -> Result<String> {
     Ok(utf8(&content, &path.display().to_string())?.to_owned())
 }
 
+/// The documents of a `.jsonl` file, the lines of another one, plain or gzip.
+///
+/// # Errors
+/// As [`read`].
+pub fn documents(path: &Path) -> Result<Vec<String>> {
+    let (raw, file) = (raw(path)?, path.display().to_string());
+    match is_jsonl(&file) {
+        true => jsonl::documents(&raw, &file),
+        false => Ok(utf8(&raw, &file)?.lines().map(str::to_owned).collect()),
+    }
+}
+
 fn content(path: &Path) -> Result<Vec<u8>> {
+    let (raw, file) = (raw(path)?, path.display().to_string());
+    match is_jsonl(&file) {
+        true => {
+            let documents = jsonl::documents(&raw, &file)?;
+            Ok(documents.into_iter().flat_map(|text| (text + "\n").into_bytes()).collect())
+        }
+        false => Ok(raw),
+    }
+}
+
+fn is_jsonl(file: &str) -> bool {
+    file.trim_end_matches(".gz").ends_with(".jsonl")
+}
+
+fn raw(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     lines::open(path)?
         .take(MAX_BYTES + 1)
@@ -65,11 +93,7 @@ fn content(path: &Path) -> Result<Vec<u8>> {
         let reason = format!("over {MAX_BYTES} bytes of text: larger ones come as .bin and .idx");
         return Err(DataError::file(path, reason));
     }
-    let file = path.display().to_string();
-    match file.trim_end_matches(".gz").ends_with(".jsonl") {
-        true => jsonl::documents(&content, &file),
-        false => Ok(content),
-    }
+    Ok(content)
 }
 
 /// Where tokens lie.
@@ -139,15 +163,8 @@ impl Text {
             (None, _) => return Err(no_tokenizer()),
         };
         let tokens = vocabulary.encode(content, file)?;
-        let bytes_per_token = content.len() as f64 / tokens.len().max(1) as f64;
         let parts = cut.parts(tokens.len(), file)?;
-        Self::divided(
-            Tokens::Memory(tokens),
-            parts,
-            vocabulary,
-            bytes_per_token,
-            (file, cut.window),
-        )
+        Self::divided(Tokens::Memory(tokens), parts, vocabulary, (file, cut.window))
     }
 
     /// The words of a training, a validation and a test part, which may be empty; `files` name them in errors.
@@ -164,18 +181,17 @@ impl Text {
             Some(known) => known.clone(),
             None => Vocabulary::Tokens(words::vocabulary(parts[0], of.marks, files[0])?),
         };
-        let (mut tokens, mut ends, mut bytes) = (Vec::new(), [0; 3], 0);
-        for ((part, file), end) in parts.into_iter().zip(files).zip(&mut ends) {
-            let part = words::ended(part);
+        let (mut tokens, mut ranges, mut bytes_per_word) =
+            (Vec::new(), [0..0, 0..0, 0..0], Vec::new());
+        for ((part, file), range) in parts.into_iter().zip(files).zip(&mut ranges) {
+            let (part, start) = (words::ended(part), tokens.len());
             tokens.extend(vocabulary.encode(part.as_bytes(), file)?);
-            *end = tokens.len();
-            bytes += part.len();
+            *range = start..tokens.len();
+            bytes_per_word.push((range.clone(), part.len() as f64 / range.len().max(1) as f64));
         }
-        let bytes_per_token = bytes as f64 / tokens.len().max(1) as f64;
-        let [train, val, test] = ends;
-        let ranges = [0..train, train..val, val..test];
-        let named = (files[0], window);
-        Self::divided(Tokens::Memory(tokens), ranges, vocabulary, bytes_per_token, named)
+        let tokens = Tokens::Memory(tokens);
+        let (text, split) = Self::divided(tokens, ranges, vocabulary, (files[0], window))?;
+        Ok((Self { bytes_per_word, ..text }, split))
     }
 
     /// Tokens of a Megatron `.idx` file and the `.bin` file beside it, which stay where they are. The `.bin` file is
@@ -192,19 +208,16 @@ impl Text {
             (None, _) => return Err(no_tokenizer()),
         };
         let tokens = Megatron::open(path, vocabulary.names().len())?;
-        let sample: Vec<u32> = (0..tokens.len().min(SAMPLE)).map(|at| tokens.token(at)).collect();
-        let bytes_per_token = vocabulary.decode(&sample).len() as f64 / sample.len().max(1) as f64;
         let file = path.display().to_string();
         let parts = cut.parts(tokens.len(), &file)?;
         let named = (file.as_str(), cut.window);
-        Self::divided(Tokens::Mapped(tokens), parts, vocabulary, bytes_per_token, named)
+        Self::divided(Tokens::Mapped(tokens), parts, vocabulary, named)
     }
 
     fn divided(
         tokens: Tokens,
         parts: [Range<usize>; 3],
         vocabulary: Vocabulary,
-        bytes_per_token: f64,
         (file, window): (&str, usize),
     ) -> Result<(Self, Split)> {
         let mut starts = Vec::new();
@@ -229,7 +242,7 @@ impl Text {
         }
         let [train, ..] = parts;
         let text = Self {
-            bytes_per_token,
+            bytes_per_word: Vec::new(),
             names: vocabulary.names(),
             vocabulary,
             window,
@@ -264,6 +277,28 @@ impl Text {
         index.iter().map(|&i| self.starts[i]).collect()
     }
 
+    /// UTF-8 bytes of the tokens that are to be predicted in windows, per token.
+    pub fn bytes_per_token(&self, index: &[usize]) -> f64 {
+        let starts = self.starts(index);
+        let windows = starts.len().max(1) as f64;
+        if !self.bytes_per_word.is_empty() {
+            let parts = &self.bytes_per_word;
+            let of = |start| parts.iter().find(|(part, _)| part.contains(start)).map(|(_, b)| *b);
+            return starts.iter().filter_map(of).sum::<f64>() / windows;
+        }
+        let mut counts = vec![0_usize; self.names.len()];
+        for token in self.gather(&starts, 1, self.window) {
+            // Another program may have changed a mapped file.
+            if let Some(count) = counts.get_mut(token as usize) {
+                *count += 1;
+            }
+        }
+        let counted = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        let bytes: usize =
+            counted.map(|(token, count)| count * self.vocabulary.bytes(token).len()).sum();
+        bytes as f64 / (windows * self.window as f64)
+    }
+
     /// Token numbers of windows, `[time, batch]`.
     pub fn inputs(&self, starts: &[usize]) -> Vec<f32> {
         self.gather(starts, 0, self.window).map(|token| token as f32).collect()
@@ -293,9 +328,6 @@ pub struct Words<'a> {
     /// Punctuation is split from words.
     pub marks: bool,
 }
-
-/// Tokens of a mapped file from which the bytes of one are estimated.
-const SAMPLE: usize = 1 << 16;
 
 fn no_tokenizer() -> DataError {
     DataError::request(
@@ -378,9 +410,29 @@ mod tests {
         assert_eq!((text.names.len(), text.names[0x41].as_str()), (256, "0x41"));
         let error = Text::new(&content, "t", Unit::Characters, None, CUT).unwrap_err().to_string();
         assert!(error.contains("at byte 120") && error.contains("not UTF-8"), "{error}");
-        let (text, _) = Text::new(&content[..120], "t", Unit::Characters, None, CUT).unwrap();
+        assert_eq!(text.bytes_per_token(&[0, 3]), 1.0);
+        let (text, split) = Text::new(&content[..120], "t", Unit::Characters, None, CUT).unwrap();
         assert_eq!(text.names.concat(), " acf\u{e9}");
-        assert!((text.bytes_per_token - 1.2).abs() < 1e-9);
+        // Predicted are "af\u{e9} ", "caf\u{e9}", " caf" and so on: five windows have four of each.
+        assert!((text.bytes_per_token(&split.train[..5]) - 1.2).abs() < 1e-9);
+        assert_eq!([0, 2].map(|window| text.bytes_per_token(&[window])), [1.25, 1.0]);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_part() {
+        let parts = ["a bb\na bb\n", "a bb\na bb\n", "a cccccc\na bb\n"];
+        let (text, split) = Text::of_words(parts, ["t"; 3], Words::default(), 4).unwrap();
+        assert_eq!(text.bytes_per_token(&split.val), 10.0 / 6.0);
+        assert_eq!(text.bytes_per_token(&split.test), 14.0 / 6.0, "the word that is not known");
+        // The tokens of a tokenizer: "\u{65e5}" is three tokens of a byte each.
+        let tokenizer = crate::tokenizer::Tokenizer::train("abab", 257).unwrap();
+        let known = Vocabulary::Tokens(tokenizer);
+        let content = "ab".repeat(30) + &"\u{65e5}".repeat(10);
+        let cut = Cut { window: 10, validation: 0.25, test: 0.25 };
+        let (text, split) =
+            Text::new(content.as_bytes(), "t", Unit::Tokens, Some(&known), cut).unwrap();
+        let of = |part: &[usize]| text.bytes_per_token(part);
+        assert_eq!((of(&split.train[..2]), of(&split.test)), (2.0, 1.0));
     }
 
     #[test]

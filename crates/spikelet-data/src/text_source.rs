@@ -21,7 +21,9 @@ pub struct TextConfig {
     /// What a token is.
     #[serde(default)]
     pub unit: Unit,
-    /// The `tokenizer.json` of `unit = "tokens"`.
+    /// What the tokens are: of `unit = "tokens"` a `tokenizer.json`, or `wikitext2-4k`, which is built in; of
+    /// `unit = "characters"` the characters of an official model, so that they keep their numbers (see
+    /// [`Vocabulary::load`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
     /// Split punctuation from words (`unit = "words"`), for text that is not tokenised yet.
@@ -32,6 +34,10 @@ pub struct TextConfig {
     pub windows: Windows,
 }
 
+/// The tokenizer of the presets, which needs no file.
+const BUILT_IN: &str = "wikitext2-4k";
+const BUILT_IN_JSON: &str = include_str!("../../../data/tokenizers/wikitext2-4k.json");
+
 fn is_random(windows: &Windows) -> bool {
     *windows == Windows::Random
 }
@@ -39,14 +45,19 @@ fn is_random(windows: &Windows) -> bool {
 impl TextConfig {
     /// The vocabulary that does not depend on a text: that of the tokenizer.
     pub(crate) fn vocabulary(&self) -> Result<Option<Vocabulary>> {
-        match (&self.tokenizer, self.unit) {
-            (Some(path), Unit::Tokens) => {
-                Ok(Some(Vocabulary::Tokens(Tokenizer::load(Path::new(path))?)))
-            }
-            (Some(_), _) => Err(DataError::request(
-                "data.text.tokenizer is for data.text.unit = \"tokens\": set it, or leave the tokenizer out",
-            )),
-            (None, _) => Ok(None),
+        let Some(name) = &self.tokenizer else { return Ok(None) };
+        let vocabulary = match name.as_str() {
+            BUILT_IN => Vocabulary::Tokens(Tokenizer::from_json(BUILT_IN_JSON, BUILT_IN)?),
+            path => Vocabulary::load(Path::new(path))?,
+        };
+        let of_characters = matches!(vocabulary, Vocabulary::Characters(_));
+        match self.unit {
+            Unit::Characters if of_characters => Ok(Some(vocabulary)),
+            Unit::Tokens if !of_characters => Ok(Some(vocabulary)),
+            _ => Err(DataError::request(format!(
+                "data.text.tokenizer: {name} is for data.text.unit = {:?}: set it, or leave the tokenizer out",
+                if of_characters { "characters" } else { "tokens" }
+            ))),
         }
     }
 }
@@ -210,6 +221,28 @@ mod tests {
     fn config(dataset: &str, unit: Unit, split: SplitConfig) -> DataConfig {
         let text = TextConfig { unit, windows: Windows::Carried, ..TextConfig::default() };
         DataConfig { window: 4, text, ..DataConfig::new(dataset, split) }
+    }
+
+    #[test]
+    fn vocabularies_are_of_the_unit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vocab.json");
+        std::fs::write(&path, r#"{"0": "b", "1": "a"}"#).unwrap();
+        let path = path.display().to_string();
+        let path = path.as_str();
+        let of = |unit, tokenizer: &str| {
+            let tokenizer = Some(tokenizer.to_owned());
+            TextConfig { unit, tokenizer, ..TextConfig::default() }.vocabulary()
+        };
+        assert_eq!(of(Unit::Tokens, BUILT_IN).unwrap().unwrap().names().len(), 4096);
+        assert_eq!(of(Unit::Characters, path).unwrap().unwrap().names(), ["b", "a"]);
+        for (unit, tokenizer) in
+            [(Unit::Bytes, BUILT_IN), (Unit::Characters, BUILT_IN), (Unit::Tokens, path)]
+        {
+            let error = of(unit, tokenizer).unwrap_err().to_string();
+            assert!(error.contains("data.text.unit = "), "{error}");
+        }
+        assert!(of(Unit::Tokens, "nowhere.json").unwrap_err().to_string().contains("nowhere.json"));
     }
 
     #[test]

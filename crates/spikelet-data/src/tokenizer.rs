@@ -1,24 +1,32 @@
 //! Hugging Face tokenizers (`tokenizer.json`), and training of a byte-level BPE.
+//!
+//! A text gives the tokens it gives as a whole: merges may reach over the ends of lines, and some tokenizers write the
+//! first word of a text in another way than all others. Only texts of over a megabyte are encoded in parts.
 
 use serde_json::Value;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
-use tokenizers::{Tokenizer as Inner, TokenizerBuilder};
+use tokenizers::{Encoding, Tokenizer as Inner, TokenizerBuilder};
 
 use crate::error::{DataError, Result};
+use crate::token_bytes;
 
-/// Most bytes of a `tokenizer.json`: ten times a large one.
-const MAX_BYTES: u64 = 1 << 26;
 /// The names of end marks, as tokenizers of language models have them.
 const ENDS: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
 /// Most tokens of a vocabulary.
 const MAX_TOKENS: u32 = 1 << 22;
+/// Bytes of text that are encoded at once, at least: what a tokenizer keeps of them is many times as large.
+const PART: usize = 1 << 20;
+/// Bytes on both sides of a cut that say whether it changes a token.
+const AROUND: usize = 256;
+/// Places that are tried for a cut.
+const TRIES: usize = 64;
 
 /// Text to tokens and back.
 #[derive(Clone)]
@@ -43,23 +51,7 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`.
-    ///
-    /// # Errors
-    /// A file that cannot be read, is too long or is no tokenizer.
-    pub fn load(path: &Path) -> Result<Self> {
-        let size = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?.len();
-        if size > MAX_BYTES {
-            return Err(DataError::file(
-                path,
-                format!("{size} bytes; a tokenizer has at most {MAX_BYTES}"),
-            ));
-        }
-        let json = std::fs::read_to_string(path).map_err(|e| DataError::io(path, e))?;
-        Self::from_json(&json, &path.display().to_string())
-    }
-
-    /// The same of JSON; `file` names it in errors.
+    /// Reads the content of a `tokenizer.json`; `file` names it in errors.
     ///
     /// # Errors
     /// JSON that is no tokenizer, tokens without end.
@@ -136,22 +128,61 @@ impl Tokenizer {
         (0..self.size as u32).map(|id| self.inner.id_to_token(id).unwrap_or_default()).collect()
     }
 
-    /// The tokens of a text, line by line, without special tokens around it.
+    /// The tokens of a text, without special tokens around it.
     ///
     /// # Errors
     /// What the tokenizer refuses; `file` names the text.
     pub fn encode(&self, text: &str, file: &str) -> Result<Vec<u32>> {
+        self.encode_in_parts(text, PART, file)
+    }
+
+    /// The same in parts of so many bytes or some more.
+    fn encode_in_parts(&self, text: &str, part: usize, file: &str) -> Result<Vec<u32>> {
         let mut tokens = Vec::with_capacity(text.len() / 3);
-        for (line, number) in text.split_inclusive('\n').zip(1..) {
-            let wrong = |reason: String| DataError::line(file, number, reason);
-            // Some of what a `tokenizer.json` may ask for makes the crate panic on some texts.
-            let encode = AssertUnwindSafe(|| self.inner.encode_fast(line, false));
-            let encoded = catch_unwind(encode)
-                .map_err(|_| wrong("the tokenizer of the model is broken".to_owned()))?
-                .map_err(|e| wrong(e.to_string()))?;
-            tokens.extend_from_slice(encoded.get_ids());
+        let (mut done, mut run_up) = (0, RunUp { from: 0, tokens: 0 });
+        loop {
+            let cut = self.cut(text, done + part, file)?;
+            let end = cut.as_ref().map_or(text.len(), |(at, _)| *at);
+            let encoded = self.encode_at(text, run_up.from..end, file)?;
+            tokens.extend_from_slice(encoded.get_ids().get(run_up.tokens..).unwrap_or_default());
+            match cut {
+                Some(cut) => (done, run_up) = cut,
+                None => return Ok(tokens),
+            }
         }
-        Ok(tokens)
+    }
+
+    /// The first place from `least` on where a cut changes no token, and the text in front of it that the rest is to be
+    /// encoded behind; none at the end of the text, or where every cut changes some.
+    fn cut(&self, text: &str, least: usize, file: &str) -> Result<Option<(usize, RunUp)>> {
+        let boundary = |at: usize| (at..text.len()).find(|at| text.is_char_boundary(*at));
+        let Some(least) = boundary(least) else { return Ok(None) };
+        // Tokens that reach over the end of a word are rare.
+        let mut in_word = false;
+        let ends = text[least..].char_indices().filter_map(|(at, character)| {
+            let word = std::mem::replace(&mut in_word, !character.is_whitespace());
+            (word && character.is_whitespace()).then_some(least + at)
+        });
+        for at in ends.take(TRIES) {
+            let from = boundary(at.saturating_sub(AROUND)).unwrap_or(at);
+            let until = boundary(at + AROUND).unwrap_or(text.len());
+            let before = self.encode_at(text, from..at, file)?;
+            let both = self.encode_at(text, from..until, file)?;
+            if both.get_ids().starts_with(before.get_ids()) {
+                return Ok(Some((at, RunUp { from, tokens: before.get_ids().len() })));
+            }
+        }
+        Ok(None)
+    }
+
+    fn encode_at(&self, text: &str, range: Range<usize>, file: &str) -> Result<Encoding> {
+        let at = range.start as u64;
+        let wrong = |reason: String| DataError::offset(file, at, reason);
+        // Some of what a `tokenizer.json` may ask for makes the crate panic on some texts.
+        let encode = AssertUnwindSafe(|| self.inner.encode_fast(&text[range], false));
+        catch_unwind(encode)
+            .map_err(|_| wrong("the tokenizer of the model is broken".to_owned()))?
+            .map_err(|e| wrong(e.to_string()))
     }
 
     /// The text of tokens; numbers that are no tokens are left out, and there is none if the tokenizer
@@ -161,6 +192,17 @@ impl Tokenizer {
         catch_unwind(decode).ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
 
+    /// What a token stands for behind another one, which need not be whole characters: tokenizers may leave out the space
+    /// in front of the first. Nothing for a number that is no token.
+    pub fn bytes(&self, token: u32) -> Vec<u8> {
+        let Some(name) = self.inner.id_to_token(token) else { return Vec::new() };
+        let known = self.inner.get_decoder().and_then(|decoder| token_bytes::of(&name, decoder));
+        known.unwrap_or_else(|| {
+            let (one, two) = (self.decode(&[token]), self.decode(&[token, token]));
+            two.strip_prefix(one.as_str()).unwrap_or(&one).as_bytes().to_vec()
+        })
+    }
+
     /// The token that ends a text: a special one with one of the usual names.
     pub fn end(&self) -> Option<u32> {
         let tokens = self.inner.get_added_tokens_decoder();
@@ -168,6 +210,14 @@ impl Tokenizer {
             |name: &str| tokens.values().any(|token| token.special && token.content == name);
         ENDS.into_iter().find(|name| special(name)).and_then(|name| self.inner.token_to_id(name))
     }
+}
+
+/// Text in front of a cut, so that what follows is not the beginning of a text.
+struct RunUp {
+    /// Where it begins.
+    from: usize,
+    /// How many tokens it has.
+    tokens: usize,
 }
 
 #[cfg(test)]
@@ -187,6 +237,93 @@ mod tests {
         let again = Tokenizer::from_json(tokenizer.json(), "t").unwrap();
         assert_eq!(again.encode(&text, "t").unwrap(), tokens);
         assert!(Tokenizer::train(&text, 255).is_err());
+    }
+
+    /// A byte-level BPE with merges of line ends, and one that writes spaces as `\u{2581}`, also in front of a text.
+    fn reaching_over_lines() -> [Tokenizer; 2] {
+        let trained = Tokenizer::train("the cat sat on the mat", 280).unwrap();
+        let mut lines: Value = serde_json::from_str(trained.json()).unwrap();
+        for (id, name, parts) in [
+            (300, "\u{10a}\u{10a}", ["\u{10a}", "\u{10a}"]),
+            (301, "\u{10a}\u{120}", ["\u{10a}", "\u{120}"]),
+            (302, "\u{10a}\u{120}\u{120}", ["\u{10a}\u{120}", "\u{120}"]),
+        ] {
+            lines["model"]["vocab"][name] = id.into();
+            lines["model"]["merges"].as_array_mut().unwrap().push(serde_json::json!(parts));
+        }
+        let characters = ["\u{2581}", "\n", "t", "h", "e", "c", "a", "d", "o", "g", ":", "z"];
+        let mut vocabulary: serde_json::Map<String, Value> = characters
+            .into_iter()
+            .zip(0..)
+            .map(|(name, id)| (name.to_owned(), id.into()))
+            .collect();
+        vocabulary.insert("th".to_owned(), 12.into());
+        let spaces = serde_json::json!({
+            "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": true,
+        });
+        let words = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "pre_tokenizer": spaces, "decoder": spaces,
+            "model": { "type": "BPE", "vocab": vocabulary, "merges": [["t", "h"]] },
+        });
+        [lines, words].map(|json| Tokenizer::from_json(&json.to_string(), "t").unwrap())
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_whole_text() {
+        let [lines, words] = reaching_over_lines();
+        assert_eq!(lines.encode("z:\n   z\n\nz", "t").unwrap()[2..5], [302, 220, 89]);
+        let line = |tokenizer: &Tokenizer| tokenizer.names().len();
+        assert!(line(&lines) == 303 && line(&words) == 13);
+        assert_eq!(
+            words.decode(&words.encode("the cat\nthe dog", "t").unwrap()),
+            "the cat\nthe dog"
+        );
+        let text: String = (0..400)
+            .map(|i| ["the cat:\n", "    the dog\n\n", "\n  z the", " the\n\n\n"][i * i % 7 % 4])
+            .collect();
+        for tokenizer in [lines, words] {
+            let whole = tokenizer.inner.encode_fast(text.as_str(), false).unwrap();
+            for part in [1, 40, 333, text.len() - 1, text.len()] {
+                let tokens = tokenizer.encode_in_parts(&text, part, "t").unwrap();
+                assert_eq!(tokens, whole.get_ids(), "{tokenizer:?} in parts of {part}");
+            }
+            let apart: Vec<u32> = text
+                .split_inclusive('\n')
+                .flat_map(|line| tokenizer.encode(line, "t").unwrap())
+                .collect();
+            assert_ne!(apart, whole.get_ids(), "the lines alone have other tokens");
+        }
+    }
+
+    #[test]
+    fn a_text_without_a_place_to_cut_is_encoded_at_once() {
+        let [lines, _] = reaching_over_lines();
+        let text = "the\u{e9}".repeat(500);
+        let whole = lines.inner.encode_fast(text.as_str(), false).unwrap();
+        assert_eq!(lines.encode_in_parts(&text, 7, "t").unwrap(), whole.get_ids());
+    }
+
+    #[test]
+    fn bytes_of_tokens_make_the_text() {
+        let [lines, words] = reaching_over_lines();
+        let bytes = |tokenizer: &Tokenizer, text: &str| -> Vec<u8> {
+            let tokens = tokenizer.encode(text, "t").unwrap();
+            tokens.into_iter().flat_map(|token| tokenizer.bytes(token)).collect()
+        };
+        let text = "the \u{65e5}\u{672c} \u{1f600}\n\n the";
+        assert_eq!(bytes(&lines, text), text.as_bytes());
+        assert_eq!(bytes(&words, "the cat"), b" the cat", "as behind other words");
+        assert_eq!(lines.bytes(5000), b"");
+        // Characters that no token has, as bytes: `<0xE6>`.
+        let mut json: Value = serde_json::from_str(words.json()).unwrap();
+        for byte in 0..=255 {
+            json["model"]["vocab"][format!("<0x{byte:02X}>")] = (13 + byte).into();
+        }
+        json["model"]["byte_fallback"] = true.into();
+        let decoders = [serde_json::json!({ "type": "ByteFallback" }), json["decoder"].take()];
+        json["decoder"] = serde_json::json!({ "type": "Sequence", "decoders": decoders });
+        let fallback = Tokenizer::from_json(&json.to_string(), "t").unwrap();
+        assert_eq!(bytes(&fallback, "cat \u{65e5}"), " cat \u{65e5}".as_bytes());
     }
 
     #[test]

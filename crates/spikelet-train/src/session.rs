@@ -272,7 +272,7 @@ fn start<M: SequenceModel, W: WithModel>(
 }
 
 /// Weights of a language model go into the body of a classifier, whose head stays fresh.
-fn start_classifier<B: Body, W: WithModel>(
+fn start_classifier<B: Body + SequenceModel, W: WithModel>(
     fresh: Classifier<B>,
     initial: Option<&Initial>,
     task: W,
@@ -282,6 +282,11 @@ fn start_classifier<B: Body, W: WithModel>(
             if !weights.keys().any(|name| name.starts_with("body.")) =>
         {
             let body = params::load(fresh.body, weights)?;
+            Ok(task.with(Classifier { body, ..fresh }))
+        }
+        Some(Initial::Graph(graph)) if graph.node("head").is_ok() => {
+            let given = B::from_graph(graph, &Device::flex())?;
+            let body = params::load(fresh.body, &params::collect(&given))?;
             Ok(task.with(Classifier { body, ..fresh }))
         }
         _ => start(fresh, initial, task),

@@ -470,8 +470,9 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
             val_loss: validation.loss,
             val_accuracy: validation.accuracy,
             segmentation: validation.segmentation,
-            language: (self.data.samples.text())
-                .map(|text| Language::of(validation.loss, text.bytes_per_token)),
+            language: (self.data.samples.text()).map(|text| {
+                Language::of(validation.loss, text.bytes_per_token(&self.data.split.val))
+            }),
             sparsity,
             pruned,
             lr: train.optimizer.lr()

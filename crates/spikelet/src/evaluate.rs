@@ -186,13 +186,13 @@ pub fn evaluate_seen(
             let last = states.len().saturating_sub(1);
             found.run(&[window], &mut states[last..], seen)?;
         }
-        return Ok(found.finished());
+        return Ok(found.finished(index));
     }
     for index in index.chunks(streams(samples)) {
         let mut states: Vec<_> = index.iter().map(|_| executor.state()).collect();
         found.run(index, &mut states, seen)?;
     }
-    Ok(found.finished())
+    Ok(found.finished(index))
 }
 
 /// Samples that can run side by side: sentences end at their own steps.
@@ -274,10 +274,10 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn finished(self) -> Evaluation {
+    fn finished(self, index: &[usize]) -> Evaluation {
         let all = self.evaluation.labels.len().max(1) as f64;
         let text = self.samples.text();
-        let language = text.map(|text| Language::of(self.loss / all, text.bytes_per_token));
+        let language = text.map(|text| Language::of(self.loss / all, text.bytes_per_token(index)));
         let five = self.samples.classes().len() > 5;
         let top5 = five.then(|| self.among_five as f64 / all);
         let activity = self.events.iter().filter(|(_, [_, units])| *units > 0);

@@ -9,6 +9,7 @@ use crate::{
 use clap::ValueEnum;
 use spikelet_data::{
     Samples,
+    columns::Windows,
     mask_folders::MaskValues,
     source::{DataConfig, SplitConfig},
 };
@@ -100,6 +101,16 @@ impl Source {
         if graph.task.detection.is_some() {
             return Err(Failure::usage(format!("{} is a detector: it needs scenes", graph.name))
                 .help("`eval`, `profile`, `compress` and `run` take detectors"));
+        }
+        if let Some(config) = converted_language_model(graph)? {
+            return match self.data.as_deref().filter(|path| path.is_file()) {
+                Some(file) => own_text(graph, &config, file),
+                None => Err(Failure::usage(format!(
+                    "{} does not say which text it has learned from",
+                    graph.name
+                ))
+                .help("name a text with --data FILE")),
+            };
         }
         let config = recorded(graph)?;
         if let Some(file) = self.data.as_deref().filter(|path| path.is_file()) {
@@ -193,20 +204,46 @@ pub fn carries_windows(graph: &Graph) -> Result<bool> {
 /// A file of the user's own is not divided.
 fn own_file(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
     if config.has_text() {
-        let text = config.text_file(file, vocabulary(graph)?.as_ref())?.text;
-        let index = (0..text.len()).collect();
-        return Ok(Labelled {
-            samples: Samples::Text(text),
-            index,
-            name: file.display().to_string(),
-            values: MaskValues::default(),
-        });
+        return own_text(graph, config, file);
     }
     let config = DataConfig { channels: graph.task.channels.clone(), ..config.clone() };
     let samples = prepare(graph, &config.file(file, &graph.task.classes)?)?;
     let index = (0..samples.len()).collect();
     let (name, values) = (file.display().to_string(), MaskValues::default());
     Ok(Labelled { samples, index, name, values })
+}
+
+fn own_text(graph: &Graph, config: &DataConfig, file: &Path) -> Result<Labelled> {
+    let text = config.text_file(file, vocabulary(graph)?.as_ref())?.text;
+    let index = (0..text.len()).collect();
+    let (name, values) = (file.display().to_string(), MaskValues::default());
+    Ok(Labelled { samples: Samples::Text(text), index, name, values })
+}
+
+/// Tokens of a window of the published SpikeGPTs.
+const CONTEXT: usize = 1024;
+
+/// How a language model reads a text if no run but a checkpoint made it, which says nothing of texts.
+fn converted_language_model(graph: &Graph) -> Result<Option<DataConfig>> {
+    let task = &graph.task;
+    let has = |of: fn(&Op) -> bool| graph.nodes.iter().any(|node| of(&node.op));
+    let trained = task.notes.contains_key(DATA_NOTE) || task.dataset.is_some();
+    if trained || !has(|op| matches!(op, Op::Embedding { .. })) {
+        return Ok(None);
+    }
+    let Some(vocabulary) = vocabulary(graph)? else {
+        let message = format!("{} does not say what its tokens are", graph.name);
+        return Err(Failure::input(message).help("convert the checkpoint with --tokenizer"));
+    };
+    // All of a file is measured, whatever part it is in.
+    let mut config = DataConfig::new("", SplitConfig::Contiguous { validation: 0.5, test: 0.0 });
+    config.window = if task.window > 0 { task.window } else { CONTEXT };
+    config.text.unit = vocabulary.unit();
+    // EGRU networks begin their windows anew themselves.
+    if has(|op| matches!(op, Op::Egru { .. })) {
+        config.text.windows = Windows::Carried;
+    }
+    Ok(Some(config))
 }
 
 /// The data configuration a graph remembers, or one made of its task record.

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use spikelet_data::{
     checkpoint::Checkpoint as OfficialCheckpoint,
     metrics::{Language, Segmentation},
-    vocabulary::Vocabulary,
+    text::Text,
+    vocabulary::{Unit, Vocabulary},
 };
 use spikelet_graph::Graph;
 use spikelet_train::{
@@ -111,15 +112,15 @@ pub fn train(
     run: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Finished> {
-    let known = known_vocabulary(config)?;
-    let mut data = Prepared::new(&config.data, folder, config.model.steps(), known.as_ref())?;
-    if let Some(distill) = &config.train.distill {
-        data.teacher = Some(teacher::logits(Path::new(&distill.teacher), &data)?);
-    }
     let initial = match &config.train.init {
         Some(path) => Some(initial_weights(Path::new(path))?),
         None => None,
     };
+    let known = known_vocabulary(config, initial.as_ref())?;
+    let mut data = Prepared::new(&config.data, folder, config.model.steps(), known.as_ref())?;
+    if let Some(distill) = &config.train.distill {
+        data.teacher = Some(teacher::logits(Path::new(&distill.teacher), &data)?);
+    }
     std::fs::create_dir_all(run).map_err(|e| {
         Failure::from(e).context(format!("cannot make the folder {}", run.display()))
     })?;
@@ -136,16 +137,20 @@ pub fn train(
         return Err(Failure::new(Kind::Interrupted, "stopped; the state is saved").help(help));
     };
     outcome.graph.save(run.join(MODEL_FILE))?;
-    let text_of = data.samples.text();
+    let (part, measured) = match data.split.test.is_empty() {
+        true => ("validation", &data.split.val),
+        false => ("test", &data.split.test),
+    };
+    let language = |text: &Text| Language::of(evaluation.loss, text.bytes_per_token(measured));
     let result = RunResult {
         model: config.model.kind().to_owned(),
         dataset: data.dataset.clone(),
         split: data.split_name.clone(),
-        part: if data.split.test.is_empty() { "validation" } else { "test" }.to_owned(),
+        part: part.to_owned(),
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,
         segmentation: evaluation.segmentation.clone(),
-        language: text_of.map(|text| Language::of(evaluation.loss, text.bytes_per_token)),
+        language: data.samples.text().map(language),
         sparsity: outcome.sparsity,
         pruned: outcome.pruned,
         val_accuracy: outcome.position.best_accuracy.unwrap_or_default(),
@@ -171,14 +176,27 @@ pub fn mean(layers: &[Sparsity], figure: fn(&Sparsity) -> f64) -> Option<f64> {
     (!layers.is_empty()).then(|| sum / layers.len() as f64)
 }
 
-/// The vocabulary of the run that a language model starts from: its tokens keep their numbers.
-fn known_vocabulary(config: &Config) -> Result<Option<Vocabulary>> {
-    match &config.train.init {
-        Some(run) if config.data.has_text() && Path::new(run).is_dir() => {
-            vocabulary(&Model::load(Path::new(run))?.graph)
+/// The vocabulary of what a language model starts from: its tokens keep their numbers.
+fn known_vocabulary(config: &Config, initial: Option<&Initial>) -> Result<Option<Vocabulary>> {
+    let (Some(path), Some(initial), true) = (&config.train.init, initial, config.data.has_text())
+    else {
+        return Ok(None);
+    };
+    let known = match initial {
+        Initial::Graph(graph) => vocabulary(graph)?,
+        Initial::Weights(_) if Path::new(path).is_dir() => {
+            vocabulary(&Model::load(Path::new(path))?.graph)?
         }
-        _ => Ok(None),
+        Initial::Weights(_) => None,
+    };
+    let text = &config.data.text;
+    if known.is_none() && text.unit == Unit::Characters && text.tokenizer.is_none() {
+        return Err(Failure::input(format!(
+            "{path} does not say which character has which number"
+        ))
+        .help("name the vocabulary of the model with data.text.tokenizer"));
     }
+    Ok(known)
 }
 
 /// The best weights of a run's folder, those of a checkpoint of SpikeGPT's authors, or a graph.

@@ -8,7 +8,7 @@ use crate::{
     ui::Ui,
 };
 use serde::Serialize;
-use spikelet_data::checkpoint::Checkpoint;
+use spikelet_data::{checkpoint::Checkpoint, vocabulary::Vocabulary};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "nir")]
@@ -18,22 +18,38 @@ const NIR_EXAMPLES: &str = "
 #[cfg(not(feature = "nir"))]
 const NIR_EXAMPLES: &str = "";
 
+/// The names for `--arch`.
+fn architectures() -> String {
+    let line = |a: &convert::Architecture| format!("  {:<21}  {}", a.name, a.what);
+    convert::ARCHITECTURES.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Turn a checkpoint or a NIR file into an event graph, or a graph into a NIR file
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
 Examples:
   spikelet convert best.ckpt                     the architecture is found by its tensors
   spikelet convert weights.pt --arch sinabs-mnist --out mnist.safetensors
-  spikelet convert 55M_kd_T4.pth --steps 4       Meta-SpikeFormer; then: spikelet eval .. --data imagenet{NIR_EXAMPLES}
+  spikelet convert 55M_kd_T4.pth --steps 4       Meta-SpikeFormer; then: spikelet eval .. --data imagenet
+  spikelet convert SpikeGPT-216M.pth --tokenizer 20B_tokenizer.json
+  spikelet convert book.pth --tokenizer vocab_book.json --arch spikegpt-runner{NIR_EXAMPLES}
 
 Pickles are read as data: nothing in them is ever executed. Sizes are taken from the tensors;
-tensors that are missing or belong to nothing are listed."))]
+tensors that are missing or belong to nothing are listed.
+No checkpoint of a language model says what its tokens are. With --tokenizer the graph does, for
+generate, embed, eval --data TEXT and train --init.
+Architectures for --arch:
+{}", architectures()))]
 pub struct Args {
     /// A .ckpt, .pt, .pth, .safetensors or .nir file; with --to, a graph or the folder of a run.
     pub(super) checkpoint: PathBuf,
     /// The architecture of a checkpoint [default: found by the names of the tensors].
     #[arg(long, value_name = "NAME")]
     pub(super) arch: Option<String>,
+    /// What the tokens of a language model are: a tokenizer.json, or the characters of a model of SpikeGPT's authors
+    /// (JSON of numbers and characters, in UTF-8 or UTF-16).
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Where to write [default: the file's name with .graph.safetensors, or .nir].
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
@@ -78,6 +94,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             .help("give --steps: 4 for most published results, 1 for those of the first stage"));
         }
     };
+    if let Some(path) = &args.tokenizer {
+        let file = path.display().to_string();
+        convert::name_tokens(&mut graph, &Vocabulary::load(path)?, &file)?;
+    }
     let out = target(args, &args.checkpoint, "graph.safetensors")?;
     graph.save(&out)?;
     let converted = Converted { out, report };

@@ -39,8 +39,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
     let (graph, vocabulary) = features(&model.graph)?;
     let mut sentences = args.text.clone();
     if let Some(path) = &args.input {
-        let lines = text::read(path)?;
-        sentences.extend(lines.lines().filter(|l| !l.trim().is_empty()).map(str::to_owned));
+        let documents = text::documents(path)?;
+        sentences.extend(documents.into_iter().filter(|text| !text.trim().is_empty()));
     }
     let executor = Executor::new(&graph)?;
     let mut out = ui.out();
@@ -56,7 +56,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             true => writeln!(out, "{}", json!({ "text": sentence, "embedding": vector }))?,
             false => {
                 let values: Vec<String> = vector.iter().map(|v| format!("{v:.4}")).collect();
-                writeln!(out, "{sentence}\t{}", values.join(" "))?;
+                let line = sentence.replace('\n', " ");
+                writeln!(out, "{line}\t{}", values.join(" "))?;
             }
         }
     }
@@ -79,9 +80,8 @@ fn features(graph: &Graph) -> Result<(Graph, Vocabulary)> {
     };
     let Some(vocabulary) = vocabulary? else {
         let message = format!("{} does not say what its tokens are", graph.name);
-        return Err(
-            Failure::input(message).help("take the model of a run: it knows its vocabulary")
-        );
+        return Err(Failure::input(message)
+            .help("take the model of a run, or convert the checkpoint with --tokenizer"));
     };
     let mut kept = BTreeSet::from([last]);
     let mut open = vec![last];

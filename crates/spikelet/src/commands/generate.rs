@@ -32,12 +32,14 @@ Examples:
   spikelet generate model.safetensors --load-state book.state --prompt 'Then' --temperature 1
   spikelet generate model.safetensors --prompt 'One' --prompt 'Two' --count 8 --side-by-side 4
 
-Printed is what follows the prompt, until there are --tokens of it, a --stop text, or the end mark of
-the model's tokenizer. The same seed gives the same text, whatever else is written beside it.
-The sampler and its defaults are those of SpikeGPT's official generator: probabilities outside the
-nucleus (--top-p) become zero, the rest is raised to the power of 1/temperature. In models of
-characters and bytes the nucleus behind a line's end is that of --top-p-newline. --order usual
-divides logits by the temperature first, as most programs do.
+Printed is what follows the prompt, until there are --tokens of it, a --stop text, or (with --order
+usual) the end mark of the model's tokenizer, such as <|endoftext|>. The same seed gives the same text,
+whatever else is written beside it.
+The sampler and its defaults are those of SpikeGPT's official generator: the end mark is never drawn,
+probabilities outside the nucleus (--top-p) become zero, the rest is raised to the power of
+1/temperature. In models of characters and bytes the nucleus behind a line's end is that of
+--top-p-newline. --order usual divides logits by the temperature first, as most programs do, and ends a
+text where its end mark is drawn.
 Reading a prompt takes time once: --save-state keeps what the model knows after it (also after
 Ctrl-C, as far as it has been read), --load-state goes on from there.
 --json prints one document; with --stream one line for each piece of text, then the document.")]
@@ -68,7 +70,7 @@ pub struct Args {
     /// Above 1, tokens that were there already become less likely.
     #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = penalty)]
     repetition_penalty: f32,
-    /// Whether the nucleus is cut before the temperature acts (official) or after it (usual).
+    /// Whether the nucleus is cut before the temperature acts (official) or after it (usual), which also ends texts.
     #[arg(long, value_enum, default_value_t)]
     order: Order,
     /// End before this text (may be repeated).
@@ -200,7 +202,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
         }
         for next in streams.advance()? {
             let bytes = tokens.bytes(next.token);
-            if writer.push(next.stream as usize, bytes, end == Some(next.token))? {
+            if writer.push(next.stream as usize, &bytes, end == Some(next.token))? {
                 streams.remove(next.stream);
             }
             bar.inc(1);
@@ -317,6 +319,7 @@ impl Args {
             top_p_after: tokens.newline().map(|token| (token, self.top_p_newline)),
             top_k: self.top_k,
             repetition_penalty: self.repetition_penalty,
+            never: tokens.end().filter(|_| self.order == Order::Official),
             order: self.order,
         }
     }

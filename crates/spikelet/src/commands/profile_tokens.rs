@@ -162,3 +162,70 @@ fn is_result(graph: &Graph, name: &str) -> bool {
         .iter()
         .any(|node| node.name == name && matches!(node.op, Op::Output | Op::Readout { .. }))
 }
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+    use spikelet_graph::Task;
+    use spikelet_train::models::spikegpt::{SpikeGptConfig, untrained_graph};
+
+    /// A block of `width` channels and what it counted in two steps, if `active` of the 4 `width` values behind `relu^2`
+    /// are not zero and three neurons of all fire.
+    fn counted(width: usize, active: u64) -> (Graph, Counters) {
+        let config = SpikeGptConfig::new(1, width);
+        let graph = untrained_graph(&config, 2, 0, Task::default()).unwrap();
+        let d = width as u64;
+        let mut counters = Counters { steps: 2, ..Counters::default() };
+        for node in &graph.nodes {
+            let mut counted = spikelet_graph::NodeCounters::default();
+            match node.name.as_str() {
+                "0.att.key" | "0.att.value" | "0.att.receptance" | "0.att.output"
+                | "0.ffn.receptance" => counted.effective_macs = 2 * d * d,
+                "0.ffn.key" => counted.effective_macs = 2 * 4 * d * d,
+                "0.ffn.value" => counted.effective_macs = 2 * active * d,
+                // It belongs to no layer.
+                "head" => counted.effective_macs = 1 << 40,
+                "0.att.lif" => {
+                    (counted.activation_nonzeros, counted.activation_elements) = (3, 2 * d)
+                }
+                "0.ffn.lif" => counted.activation_elements = 2 * d,
+                _ => {}
+            }
+            counters.nodes.push(counted);
+        }
+        (graph, counters)
+    }
+
+    #[test]
+    fn an_account_worked_out_by_hand() {
+        let (mut graph, counters) = counted(4, 8);
+        graph.task.window = 10;
+        let account = Account::of(&graph, &counters).unwrap();
+        assert_eq!((account.tokens, account.width, account.layers), (10, 4, 1));
+        // 3 spikes of 16; 5 matrices of 16 weights, one of 64, 8 rows of one of 64.
+        assert_eq!(account.firing_rate, 3.0 / 16.0);
+        assert_eq!((account.macs_a_token, account.acs_a_token), (80.0 + 64.0 + 32.0, 0.0));
+        // 4.5 pJ each, over 10 tokens, and 7 for each of 4 channels of the scan.
+        assert_eq!(account.computed_pj, 10.0 * 4.5 * (176.0 + 28.0));
+        // GPT: 10 times 12 matrices of 16, and 2 T^2 d + 3 T^2 of attention.
+        let gpt = 4.5 * (1920.0 + 800.0 + 300.0);
+        assert!((account.computed_ratio - gpt / 9180.0).abs() < 1e-12);
+        let claimed = 0.9 * 3.0 / 16.0 * 1920.0 + 4.5 * 280.0;
+        assert!((account.claimed_ratio - gpt / claimed).abs() < 1e-12);
+        let text = account.text();
+        assert!(text.contains("ratio 1.48") && text.contains("176 effective MACs"), "{text}");
+        graph.nodes.retain(|node| !matches!(node.op, Op::Wkv { .. }));
+        assert!(Account::of(&graph, &counters).is_err());
+    }
+
+    /// What `docs/performance.md` says of the published sizes.
+    #[test]
+    fn what_the_published_sizes_compute() {
+        for (active, expected) in [(4 * 768, "1.13"), (2 * 768, "1.33")] {
+            let (graph, counters) = counted(768, active);
+            let account = Account::of(&graph, &counters).unwrap();
+            assert_eq!(account.tokens, 1024);
+            assert_eq!(format!("{:.2}", account.computed_ratio), expected);
+        }
+    }
+}

@@ -17,9 +17,11 @@ mod sinabs_mnist;
 mod sltt;
 #[cfg(feature = "train")]
 pub(crate) mod spikegpt;
+mod tokens;
 mod weights;
 
 pub use error::ConvertError;
+pub use tokens::name_tokens;
 
 use serde::Serialize;
 use spikelet_data::{checkpoint::Checkpoint, nearest};

@@ -31,6 +31,8 @@ pub struct Sampler {
     /// Divides positive logits of tokens that were there already, multiplies negative ones (Keskar
     /// et al. 2019); 1 leaves them as they are.
     pub repetition_penalty: f32,
+    /// A token that is never drawn: the official generator has none of the end marks of models of tokens.
+    pub never: Option<u32>,
     /// What comes first.
     pub order: Order,
 }
@@ -43,6 +45,7 @@ impl Default for Sampler {
             top_p_after: None,
             top_k: 0,
             repetition_penalty: 1.0,
+            never: None,
             order: Order::Official,
         }
     }
@@ -54,6 +57,9 @@ impl Sampler {
     pub fn weights(&self, logits: &[f32], seen: &[u32]) -> Vec<f32> {
         let mut weights = logits.to_vec();
         self.penalize(&mut weights, seen);
+        if let Some(logit) = self.never.and_then(|token| weights.get_mut(token as usize)) {
+            *logit = f32::NEG_INFINITY;
+        }
         if self.temperature == 0.0 {
             return one_hot(&weights);
         }
@@ -207,6 +213,17 @@ mod tests {
         assert_eq!(kept(&flat.weights(&LOGITS, &[])), [1, 4]);
         let usual = Sampler { order: Order::Usual, ..flat };
         assert_eq!(kept(&usual.weights(&LOGITS, &[])), [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_token_is_never_drawn() {
+        for temperature in [0.0, 1.0, 2.0] {
+            let all = Sampler { temperature, top_p: 1.0, ..Sampler::default() };
+            let some = Sampler { never: Some(1), ..all.clone() };
+            assert!(kept(&all.weights(&LOGITS, &[])).contains(&1), "{temperature}");
+            assert!(!kept(&some.weights(&LOGITS, &[])).contains(&1), "{temperature}");
+            assert!(kept(&some.weights(&LOGITS, &[])).contains(&4), "{temperature}");
+        }
     }
 
     #[test]

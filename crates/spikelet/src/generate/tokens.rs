@@ -9,8 +9,6 @@ use spikelet_graph::Task;
 #[derive(Clone, Debug)]
 pub struct Tokens {
     vocabulary: Vocabulary,
-    /// What every token stands for.
-    bytes: Vec<Vec<u8>>,
 }
 
 impl Tokens {
@@ -22,7 +20,9 @@ impl Tokens {
                 "the model has {count} tokens, its task record names {found}: \
                  there is no way from text to tokens"
             ))
-            .help("use a model that `spikelet train` wrote"));
+            .help(
+                "use a model that `spikelet train` wrote, or convert the checkpoint with --tokenizer",
+            ));
         }
         let vocabulary = match &task.tokenizer {
             Some(json) => {
@@ -30,14 +30,7 @@ impl Tokens {
             }
             None => Vocabulary::from_names(&task.classes)?,
         };
-        let bytes = match &vocabulary {
-            Vocabulary::Bytes => (0..=u8::MAX).map(|byte| vec![byte]).collect(),
-            Vocabulary::Characters(_) => {
-                task.classes.iter().map(|name| name.clone().into_bytes()).collect()
-            }
-            Vocabulary::Tokens(tokenizer) => pieces(tokenizer, count),
-        };
-        Ok(Tokens { vocabulary, bytes })
+        Ok(Tokens { vocabulary })
     }
 
     /// Text to tokens; `source` names the text in errors.
@@ -46,8 +39,8 @@ impl Tokens {
     }
 
     /// What a token stands for, which need not be whole characters.
-    pub fn bytes(&self, token: u32) -> &[u8] {
-        self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
+    pub fn bytes(&self, token: u32) -> Vec<u8> {
+        self.vocabulary.bytes(token)
     }
 
     /// The end mark of the tokenizer, if it has one.
@@ -55,19 +48,47 @@ impl Tokens {
         self.vocabulary.tokenizer().and_then(|tokenizer| tokenizer.end())
     }
 
-    /// The token of a line's end, if tokens are characters.
+    /// The token of a line's end, if tokens are characters or bytes.
     pub fn newline(&self) -> Option<u32> {
-        let place = self.bytes.iter().position(|bytes| bytes == b"\n")?;
-        u32::try_from(place).ok()
+        match &self.vocabulary {
+            Vocabulary::Bytes => Some(u32::from(b'\n')),
+            Vocabulary::Characters(characters) => {
+                let place = characters.iter().position(|character| *character == '\n')?;
+                u32::try_from(place).ok()
+            }
+            Vocabulary::Tokens(_) => None,
+        }
     }
 }
 
-/// The text of every token behind another one: tokenizers may leave out the space in front of the
-/// first. Half characters become replacement characters.
-fn pieces(tokenizer: &Tokenizer, count: usize) -> Vec<Vec<u8>> {
-    let piece = |token: u32| {
-        let (one, two) = (tokenizer.decode(&[token]), tokenizer.decode(&[token, token]));
-        two.strip_prefix(one.as_str()).unwrap_or(&one).as_bytes().to_vec()
-    };
-    (0..count as u32).map(piece).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::TextStream;
+
+    #[test]
+    fn pieces_of_characters_make_the_text() {
+        let json = include_str!("../../../../data/tokenizers/wikitext2-4k.json");
+        let tokenizer = Tokenizer::from_json(json, "t").unwrap();
+        let (classes, count) = (tokenizer.names(), tokenizer.names().len());
+        let task = Task { classes, tokenizer: Some(json.to_owned()), ..Task::default() };
+        let tokens = Tokens::of(&task, count).unwrap();
+        let text = "\u{65e5}\u{672c} \u{1f600}";
+        let encoded = tokens.encode(text.as_bytes(), "t").unwrap();
+        assert!(encoded.len() > text.chars().count());
+        let mut stream = TextStream::new(&[]);
+        let pieces: Vec<String> =
+            encoded.iter().map(|token| stream.push(&tokens.bytes(*token))).collect();
+        assert_eq!(pieces.concat() + &stream.finish(), text);
+    }
+
+    #[test]
+    fn only_characters_and_bytes_have_a_token_of_the_lines_end() {
+        let newline = |vocabulary: Vocabulary| Tokens { vocabulary }.newline();
+        assert_eq!(newline(Vocabulary::Bytes), Some(10));
+        assert_eq!(newline(Vocabulary::characters("b\na")), Some(0));
+        assert_eq!(newline(Vocabulary::characters("ba")), None);
+        let tokenizer = Tokenizer::train("a b c", 256).unwrap();
+        assert_eq!(newline(Vocabulary::Tokens(tokenizer)), None);
+    }
 }

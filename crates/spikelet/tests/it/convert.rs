@@ -12,12 +12,12 @@ use spikelet_graph::{Graph, Op, Signal};
 use spikelet_runtime::Executor;
 use std::path::{Path, PathBuf};
 
-fn golden(system: &str) -> PathBuf {
+pub(crate) fn golden(system: &str) -> PathBuf {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     std::env::var_os("SPIKELET_GOLDEN").map_or(default, PathBuf::from).join(system)
 }
 
-fn open(path: &Path) -> Checkpoint {
+pub(crate) fn open(path: &Path) -> Checkpoint {
     Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -47,7 +47,10 @@ fn correct(results: &[Vec<f32>], labels: impl Iterator<Item = u32>) -> usize {
 }
 
 /// A safetensors file of the given tensors and metadata.
-fn safetensors(tensors: &[(String, Vec<usize>, Vec<f32>)], metadata: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn safetensors(
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    metadata: &[(&str, &str)],
+) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).into()));
     header.insert("__metadata__".into(), serde_json::Value::Object(metadata.collect()));
@@ -74,7 +77,7 @@ fn state_dict_of(file: &Checkpoint) -> Vec<(String, Vec<usize>, Vec<f32>)> {
 }
 
 /// Name, shape and values.
-type Named = (String, Vec<usize>, Vec<f32>);
+pub(crate) type Named = (String, Vec<usize>, Vec<f32>);
 
 fn har(file: &str) -> (Checkpoint, Vec<Named>, String) {
     let golden = open(&golden("l2mu").join(file));
@@ -255,7 +258,7 @@ fn architectures_are_named() {
 
 /// The weights of a golden file, with `prefix` before their names.
 #[cfg(feature = "train")]
-fn weights_of(golden: &Checkpoint, prefix: &str) -> Vec<Named> {
+pub(crate) fn weights_of(golden: &Checkpoint, prefix: &str) -> Vec<Named> {
     let names = golden.names().filter_map(|name| Some((name, name.strip_prefix("weights.")?)));
     names
         .map(|(full, name)| {

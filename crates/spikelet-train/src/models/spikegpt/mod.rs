@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod config;
+mod from_graph;
 mod functions;
 mod lower;
 mod model;

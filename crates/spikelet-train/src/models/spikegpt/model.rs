@@ -282,9 +282,7 @@ impl SequenceModel for SpikeGpt {
         super::lower::lower(self, graph, input)
     }
 
-    fn from_graph(_: &Graph, _: &Device) -> Result<Self, RaiseError> {
-        let expected = "trainable: its embedding is binarised (start from the folder of the run \
-                        instead)";
-        Err(RaiseError::Kind { node: "input".to_owned(), expected })
+    fn from_graph(graph: &Graph, device: &Device) -> Result<Self, RaiseError> {
+        super::from_graph::from_graph(graph, device)
     }
 }

@@ -1,6 +1,7 @@
 //! `train`, `sweep`, `tune` and `convert` on the real binary.
 
 use serde_json::Value;
+use spikelet_data::tokenizer::Tokenizer;
 use std::{
     fs,
     path::Path,
@@ -234,15 +235,29 @@ fn a_language_model_learns_a_text() {
     let dir = tempfile::tempdir().unwrap();
     let text = "the cat sat on the mat; the caf\u{e9} was shut. ".repeat(120);
     fs::write(dir.path().join("own.txt"), &text).unwrap();
-    let sizes = "data.dataset=own.txt data.window=32 model.layers=2 model.width=32 train.epochs=20";
+    let sizes = "data.dataset=own.txt data.window=32 model.layers=2 model.width=32 train.epochs=20 \
+                 train.sample=30";
     let mut train = vec!["train", "quick/tinyshakespeare", "--out", "run", "--json"];
-    sizes.split(' ').for_each(|set| train.extend(["--set", set]));
-    let result: Value = serde_json::from_str(&succeeds(dir.path(), &train)).unwrap();
+    sizes.split_whitespace().for_each(|set| train.extend(["--set", set]));
+    let output = spikelet(dir.path(), &train);
+    let (result, messages) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let result: Value = serde_json::from_str(&result.unwrap()).unwrap();
+    // What it writes behind a first character is shown after every epoch: in the end, words of the text.
+    let messages = messages.unwrap();
+    let samples: Vec<&str> =
+        messages.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(samples.len(), 20, "{messages}");
+    assert!(samples.iter().all(|sample| sample.chars().count() == 1 + 30), "{samples:?}");
+    assert!(samples[19].contains("the ") && !samples[0].contains("the cat sat"), "{samples:?}");
     let bits = result["language"]["bits_per_token"].as_f64().unwrap();
     assert!(bits < 2.0, "{bits} bits per character; a uniform guess takes over 4");
     let per_byte = result["language"]["bits_per_byte"].as_f64().unwrap();
-    let (characters, bytes) = (text.chars().count() as f64, text.len() as f64);
-    assert!((per_byte - bits * characters / bytes).abs() < 1e-9);
+    // The last twentieth of the text in windows of 32; the first character is not predicted.
+    let characters: Vec<char> = text.chars().collect();
+    let part = &characters[characters.len() - (0.05 * characters.len() as f64).round() as usize..];
+    let predicted = &part[1..1 + (part.len() - 1) / 32 * 32];
+    let bytes = predicted.iter().map(|c| c.len_utf8()).sum::<usize>() as f64;
+    assert!((per_byte - bits * predicted.len() as f64 / bytes).abs() < 1e-9);
     let eval: Value =
         serde_json::from_str(&succeeds(dir.path(), &["eval", "run", "--json"])).unwrap();
     let again = eval["language"]["bits_per_token"].as_f64().unwrap();
@@ -304,6 +319,52 @@ fn a_tokenizer_is_trained_and_travels_with_the_model() {
     assert!(error.contains("tok.json"), "{error}");
 }
 
+/// Tokens as Megatron's tools write them: bytes that are no text, and those of a tokenizer.
+#[test]
+fn tokens_of_megatron_files_are_learned_and_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, tokens: &[u32]| {
+        let count = i32::try_from(tokens.len()).unwrap();
+        let index = [b"MMIDIDX\0\0".as_slice(), &1_u64.to_le_bytes(), &[8]].concat();
+        let sizes = [&1_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &count.to_le_bytes()].concat();
+        let places = [0_i64, 0, 1].map(i64::to_le_bytes).concat();
+        let bin: Vec<u8> = tokens.iter().flat_map(|t| (*t as u16).to_le_bytes()).collect();
+        fs::write(dir.path().join(format!("{name}.idx")), [index, sizes, places].concat()).unwrap();
+        fs::write(dir.path().join(format!("{name}.bin")), bin).unwrap();
+    };
+    let run = |sets: &str, out: &str| -> [Value; 2] {
+        let small = "data.window=32 model.layers=1 model.width=16 train.epochs=1";
+        let mut train = vec!["train", "quick/tinyshakespeare", "--out", out, "--json"];
+        small.split(' ').chain(sets.split(' ')).for_each(|set| train.extend(["--set", set]));
+        let result: Value = serde_json::from_str(&succeeds(dir.path(), &train)).unwrap();
+        let eval: Value =
+            serde_json::from_str(&succeeds(dir.path(), &["eval", out, "--json"])).unwrap();
+        [result, eval].map(|report| report["language"].clone())
+    };
+    let bytes: Vec<u32> = (0..4000_u32).map(|i| i.wrapping_mul(0x9e37_79b9) >> 24).collect();
+    write("bytes", &bytes);
+    for language in run("data.dataset=bytes.idx data.text.unit=bytes", "bytes") {
+        let bits = language["bits_per_token"].as_f64().unwrap();
+        assert!((7.0..10.0).contains(&bits), "{language}");
+        assert_eq!(language["bits_per_byte"], language["bits_per_token"]);
+    }
+    // Two bytes a token in the first half, one in the second, where the test part is.
+    let tokenizer = Tokenizer::train("ababab", 257).unwrap();
+    fs::write(dir.path().join("tok.json"), tokenizer.json()).unwrap();
+    let [two, one] = ["ab", "a"].map(|text| tokenizer.encode(text, "t").unwrap()[0]);
+    write("tokens", &[[two; 2000], [one; 2000]].concat());
+    let sets = "data.dataset=tokens.idx data.text.unit=tokens data.text.tokenizer=tok.json";
+    for language in run(sets, "tokens") {
+        assert_eq!(language["bits_per_byte"], language["bits_per_token"]);
+    }
+    // A token that the tokenizer does not have.
+    write("tokens", &[257; 4000]);
+    let mut train = vec!["train", "quick/tinyshakespeare", "--out", "again"];
+    sets.split(' ').for_each(|set| train.extend(["--set", set]));
+    let error = fails(dir.path(), &train);
+    assert!(error.contains("tokens.bin") && error.contains("token 257"), "{error}");
+}
+
 /// Sentences by byte in SST-2's form: a classifier learns them, also from a language model's start.
 #[test]
 fn sentences_are_classified() {
@@ -347,6 +408,18 @@ fn sentences_are_classified() {
     assert_eq!((&profile["sequences"], &profile["steps"]), (&2.into(), &steps.into()));
     let embed = succeeds(dir.path(), &["embed", "tuned", "--input", "own.txt"]);
     assert_eq!(embed.lines().count(), 301, "a line a sentence");
+    // A document may have several lines, and is one sentence all the same.
+    let documents = "{\"text\": \"one\\ntwo\"}\n{\"text\": \"three\"}\n";
+    fs::write(dir.path().join("own.jsonl"), documents).unwrap();
+    let vectors = |more: &[&str]| -> Vec<Value> {
+        let lines = succeeds(dir.path(), &[&["embed", "tuned", "--json"], more].concat());
+        lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).collect()
+    };
+    let read = vectors(&["--input", "own.jsonl"]);
+    let given = vectors(&["--text", "one\ntwo", "--text", "three"]);
+    assert_eq!(read, given);
+    // The preset brings its tokenizer along.
+    run("model.layers=1 model.width=16 train.epochs=1", "spikegpt/sst-2", "preset");
     let bag = "model={kind=\"bag-of-words\"}";
     let result: Value = serde_json::from_str(&succeeds(
         dir.path(),

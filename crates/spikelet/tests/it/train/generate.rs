@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use spikelet_data::tokenizer::Tokenizer;
-use spikelet_graph::Task;
+use spikelet_graph::{Graph, GraphBuilder, Layout, Readout, Signal, Task, Tensor};
 use spikelet_train::models::spikegpt::{SpikeGptConfig, untrained_graph};
 use std::{
     ffi::OsStr,
@@ -175,6 +175,53 @@ fn the_end_mark_of_a_tokenizer_ends_a_text() {
     assert_eq!(text["ended"], true);
     assert!(text["tokens"].as_u64().unwrap() < 9000);
     assert!(!text["text"].as_str().unwrap().contains("endoftext"));
+    // In the official order it is never drawn.
+    let official = ["--prompt", "a b", "--tokens", "9000", "--temperature", "100", "--top-p", "1"];
+    let text = &report(&path, &official)["texts"][0];
+    assert_eq!((text["ended"].as_bool(), text["tokens"].as_u64()), (Some(false), Some(9000)));
+}
+
+/// Every token of `chain` is followed by the next one, the last by the first.
+fn chained(chain: &[u32], tokens: usize, task: Task) -> Graph {
+    let links = chain.len();
+    let (mut table, mut head) = (vec![0.0; tokens * links], vec![0.0; tokens * links]);
+    for (link, &token) in chain.iter().enumerate() {
+        table[token as usize * links + link] = 1.0;
+        head[chain[(link + 1) % links] as usize * links + link] = 1.0;
+    }
+    let matrix = |values| Tensor::f32(&[tokens, links], values).expect("a matrix");
+    let mut graph = GraphBuilder::new("chain");
+    graph.input("input", Signal::Dense, &[1]);
+    graph.embedding("emb", "input", matrix(table));
+    graph.linear("head", "emb", &matrix(head), None, Layout::ByOutput);
+    graph.readout("readout", "head", Readout::Last);
+    graph.output("output", "readout");
+    graph.task(task);
+    graph.finish().expect("a graph")
+}
+
+#[test]
+fn characters_of_several_tokens_come_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = include_str!("../../../../../data/tokenizers/wikitext2-4k.json");
+    let tokenizer = Tokenizer::from_json(json, "t").unwrap();
+    // All its tokens are different, so that each has one that follows.
+    let written = "\u{65e5} \u{1f600}\u{753}";
+    let chain = tokenizer.encode(written, "t").unwrap();
+    assert!(chain.len() > 5, "{chain:?}: several tokens a character");
+    let (classes, tokenizer) = (tokenizer.names(), Some(json.to_owned()));
+    let graph = chained(&chain, classes.len(), Task { classes, tokenizer, ..Task::default() });
+    let path = folder.path().join("chain.safetensors");
+    graph.save(&path).unwrap();
+    let tokens = (2 * chain.len()).to_string();
+    let greedy = ["--prompt", written, "--temperature", "0", "--tokens", &tokens];
+    assert_eq!(report(&path, &greedy)["texts"][0]["text"], written.repeat(2));
+    let streamed = text(&path, &[&greedy[..], &["--stream"]].concat());
+    assert_eq!(streamed.trim_end_matches('\n'), written.repeat(2));
+    // Half a character at the end is none.
+    let cut = (chain.len() - 1).to_string();
+    let cut = report(&path, &["--prompt", written, "--temperature", "0", "--tokens", &cut]);
+    assert_eq!(cut["texts"][0]["text"], "\u{65e5} \u{1f600}\u{fffd}");
 }
 
 #[test]

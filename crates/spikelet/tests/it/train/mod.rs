@@ -12,6 +12,7 @@ mod gestures;
 mod gradients;
 mod language_twins;
 mod metaspikeformer;
+mod official_tokens;
 mod pictures;
 mod presets;
 mod recurrent_lm;

@@ -1,10 +1,13 @@
 //! Training as a whole: learning, resuming to the same bits, rules, constraints, the way to a
 //! graph and back.
 
+use spikelet_data::source::SplitConfig;
 use spikelet_graph::{Graph, Op};
 use spikelet_runtime::Executor;
 use spikelet_train::{
     config::Config,
+    models::ModelConfig,
+    optimizer::Optimizer,
     prepare::Prepared,
     session::{Initial, Outcome, run},
     trainer::{End, EpochReport, Observer, Silent, metrics_path},
@@ -92,6 +95,39 @@ fn interrupted_text_is_resumed_to_the_same_bits() {
         let config: Config = toml::from_str(&text).unwrap_or_else(|e| panic!("{e}"));
         resumes_to_the_same_bits(&config, &[1, 4]);
     }
+}
+
+/// Parts of a batch, the last one smaller, have together the gradients of the batch.
+#[test]
+fn a_batch_in_parts_learns_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.txt");
+    std::fs::write(&path, "to be, or not to be: that is the question. ".repeat(20)).unwrap();
+    let preset = include_str!("../../../../../presets/spikegpt/tinyshakespeare.toml");
+    let weights = |accumulate, lr| {
+        let mut config: Config = toml::from_str(preset).unwrap();
+        let ModelConfig::Spikegpt(model) = &mut config.model else { panic!("a SpikeGPT") };
+        (model.width, model.dropout) = (12, 0.0);
+        config.data.dataset = path.display().to_string();
+        config.data.window = 16;
+        config.data.split = SplitConfig::Contiguous { validation: 0.1, test: 0.05 };
+        config.train.accumulate = accumulate;
+        config.train.optimizer = Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 };
+        let graph = trained(&config).graph;
+        let tensor = |name: &str| {
+            let node = name.strip_suffix(".weight").expect("a weight");
+            graph.tensor(node, name).unwrap().to_f32()
+        };
+        ["head.weight", "0.att.value.weight", "1.ffn.value.weight"].map(tensor).concat()
+    };
+    let largest =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let whole = weights(1, 0.5);
+    let difference = largest(&whole, &weights(3, 0.5));
+    assert!(difference < 1e-6, "{difference}");
+    // Half of the way is far from the whole of it.
+    let learned = largest(&whole, &weights(1, 0.25));
+    assert!(learned > 1e-3, "{learned}");
 }
 
 fn resumes_to_the_same_bits(config: &Config, stops: &[usize]) {
