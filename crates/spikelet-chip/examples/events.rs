@@ -1,4 +1,4 @@
-//! How fast the simulator is: ten million neural events in a convolutional network, and ten
+//! How fast the simulator is: twenty million neural events in a convolutional network, and twelve
 //! million events of the simulation itself where 150 cores all talk to each other.
 //!
 //! Run with `cargo run --release -p spikelet-chip --example events`.
