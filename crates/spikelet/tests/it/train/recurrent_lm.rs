@@ -373,7 +373,7 @@ fn the_runtime_reads_a_text_as_the_trainer_does() {
             assert_eq!(layer["layer"], format!("rnns.{index}"));
             let [silent, outside, after] =
                 ["activity", "backward", "backward_official"].map(|key| share(layer, key));
-            assert!(0.0 < silent && silent < 1.0 && 0.0 <= outside && outside < 1.0, "{layer}");
+            assert!(0.0 < silent && silent < 1.0 && (0.0..1.0).contains(&outside), "{layer}");
             assert_ne!(outside, after, "in front of the reset and after it: {layer}");
         }
         assert!(figure(&trained, "perplexity") < 16.0, "no better than a guess");
