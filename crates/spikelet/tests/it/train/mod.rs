@@ -12,6 +12,7 @@ mod gestures;
 mod gradients;
 mod language_twins;
 mod metaspikeformer;
+mod metaspikeformer_variants;
 mod presets;
 mod recurrent_lm;
 mod segmentation;
