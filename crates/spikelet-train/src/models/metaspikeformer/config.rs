@@ -55,7 +55,8 @@ pub enum Attention {
     Conv,
 }
 
-/// Where shortcuts begin and end. The ablations have no official code.
+/// Where shortcuts begin and end. The ablations have no official code; their head reads the mean of
+/// spikes over positions, without neurons in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shortcut {

@@ -143,10 +143,12 @@ impl Stages<'_> {
         Ok([half, first, second, third, x])
     }
 
-    /// The classes from the spikes of the mean over positions.
+    /// The classes from the spikes of the mean over positions; without membrane shortcuts from the
+    /// mean of spikes itself, as SEW ResNet and Spikformer do: no mean of zeros and ones would make a
+    /// neuron fire.
     fn heads(&mut self, from: LayerId, classes: usize) -> Result<()> {
         let pooled = self.builder.adaptive("pool", from, 1);
-        let spikes = self.builder.lif("lif", pooled);
+        let spikes = self.enter("lif", pooled);
         let head = self.builder.linear("head", spikes, classes, HEAD_STD)?;
         if self.config.distilled {
             let second = self.builder.linear("head_kd", spikes, classes, HEAD_STD)?;
