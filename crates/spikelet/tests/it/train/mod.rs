@@ -12,12 +12,9 @@ mod gestures;
 mod gradients;
 mod language_twins;
 mod metaspikeformer;
-<<<<<<< HEAD
+mod metaspikeformer_variants;
 mod official_tokens;
 mod pictures;
-=======
-mod metaspikeformer_variants;
->>>>>>> energy
 mod presets;
 mod recurrent_lm;
 mod segmentation;
