@@ -56,7 +56,16 @@ fn forms_agree<M: SequenceModel>(model: &M) {
         }
     }
     if let Ok(raised) = M::from_graph(&graph, &device) {
-        assert_eq!(params::collect(&raised), params::collect(model));
+        let (raised, weights) = (params::collect(&raised), params::collect(model));
+        assert_eq!(raised.len(), weights.len());
+        for (name, (shape, expected)) in &weights {
+            let (found_shape, found) = &raised[name];
+            assert_eq!(found_shape, shape, "{name}");
+            // A graph holds the exponential of a decay.
+            let exact = !name.ends_with("time_decay");
+            let same = |f: f32, e: f32| f == e || !exact && (f - e).abs() < 1e-6 * e.abs().max(1.0);
+            assert!(found.iter().zip(expected).all(|(f, e)| same(*f, *e)), "{name}");
+        }
     }
 }
 
