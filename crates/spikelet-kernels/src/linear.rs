@@ -1,8 +1,8 @@
 //! A weight matrix over many rows, forward and backward, on all threads.
 //!
-//! Results do not depend on the number of threads.
+//! Every thread has a part of the weight matrix; results do not depend on the number of threads.
 
-use crate::matmul::product_on_all_threads;
+use crate::matmul::{Split, product_on_all_threads};
 use alloc::vec::Vec;
 
 /// Rows, inputs and outputs of a layer.
@@ -22,7 +22,8 @@ pub struct Shape {
 /// If a slice does not have the length of its shape.
 pub fn forward(s: Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
     check(s, x.len(), w.len(), s.rows * s.outputs);
-    product_on_all_threads(x, [s.inputs, 1], w, [1, s.inputs], [s.rows, s.outputs, s.inputs])
+    let shape = [s.rows, s.outputs, s.inputs];
+    product_on_all_threads(x, [s.inputs, 1], w, [1, s.inputs], shape, Split::Columns)
 }
 
 /// The gradient of `x`, given `d`, that of `y`: `d w`.
@@ -31,7 +32,8 @@ pub fn forward(s: Shape, x: &[f32], w: &[f32]) -> Vec<f32> {
 /// If a slice does not have the length of its shape.
 pub fn input_gradient(s: Shape, d: &[f32], w: &[f32]) -> Vec<f32> {
     check(s, s.rows * s.inputs, w.len(), d.len());
-    product_on_all_threads(d, [s.outputs, 1], w, [s.inputs, 1], [s.rows, s.inputs, s.outputs])
+    let shape = [s.rows, s.inputs, s.outputs];
+    product_on_all_threads(d, [s.outputs, 1], w, [s.inputs, 1], shape, Split::Columns)
 }
 
 /// The gradient of `w`: `d^T x`.
@@ -40,7 +42,8 @@ pub fn input_gradient(s: Shape, d: &[f32], w: &[f32]) -> Vec<f32> {
 /// If a slice does not have the length of its shape.
 pub fn weight_gradient(s: Shape, d: &[f32], x: &[f32]) -> Vec<f32> {
     check(s, x.len(), s.outputs * s.inputs, d.len());
-    product_on_all_threads(d, [1, s.outputs], x, [s.inputs, 1], [s.outputs, s.inputs, s.rows])
+    let shape = [s.outputs, s.inputs, s.rows];
+    product_on_all_threads(d, [1, s.outputs], x, [s.inputs, 1], shape, Split::Rows)
 }
 
 fn check(s: Shape, x: usize, w: usize, y: usize) {

@@ -11,7 +11,7 @@
 //! where `d` is the denominator of `y`. These overflow as the sums do, so what is carried is
 //! `A e^-s` and `B e^-s` with an exponent `s` of which `k + s` and `w + o + s` are never positive.
 
-use super::{Params, weights};
+use super::{LANES, Params, load, store, weights};
 use crate::{
     columns::{WIDTH, blocks, for_each, pieces, repeat},
     math::exp,
@@ -151,29 +151,25 @@ impl Lanes {
         [d_k, d_v]: [&mut [f32]; 2],
         [d_decay, d_first]: [&mut [f32]; 2],
     ) {
-        let n = a.len().min(WIDTH);
-        let (k, v, p, q) = (&row.k[..n], &row.v[..n], &row.p[..n], &row.q[..n]);
-        let (o, d_y, a, b) = (&row.o[..n], &row.d_y[..n], &mut a[..n], &mut b[..n]);
-        let (d_k, d_v) = (&mut d_k[..n], &mut d_v[..n]);
-        let (d_decay, d_first) = (&mut d_decay[..n], &mut d_first[..n]);
-        let (decay, first, s) = (&self.decay[..n], &self.first[..n], &mut self.s[..n]);
-        for j in 0..n {
-            let bonus = first[j] + k[j];
-            let (before, now) = weights(o[j], bonus);
-            let denominator = before * q[j] + now;
-            let y = (before * p[j] + now * v[j]) / denominator;
-            let g = d_y[j] / denominator;
-            let through_bonus = now * g * (v[j] - y);
-            let later = exp(k[j] + s[j]);
-            d_v[j] = now * g + later * a[j];
-            d_k[j] = through_bonus + later * (a[j] * v[j] + b[j]);
-            d_first[j] += through_bonus;
-            d_decay[j] += exp(decay[j] + o[j] + s[j]) * (a[j] * p[j] + b[j] * q[j]);
-            let (here, carried) = (-o[j].max(bonus), decay[j] + s[j]);
-            let (here_weight, carried_weight) = weights(here, carried);
-            a[j] = here_weight * g + carried_weight * a[j];
-            b[j] = carried_weight * b[j] - here_weight * g * y;
-            s[j] = here.max(carried);
+        let n = a.len();
+        for start in (0..n).step_by(LANES) {
+            let at = start..n.min(start + LANES);
+            let part = |values: &[f32]| load(&values[at.clone()]);
+            let mut carried = [part(a), part(b), part(&self.s)];
+            let mut sums = [part(d_decay), part(d_first)];
+            let [d_key, d_value] = retreat(
+                [part(&self.decay), part(&self.first)],
+                [row.k, row.v, row.p, row.q, row.o, row.d_y].map(part),
+                &mut carried,
+                &mut sums,
+            );
+            store(&carried[0], &mut a[at.clone()]);
+            store(&carried[1], &mut b[at.clone()]);
+            store(&carried[2], &mut self.s[at.clone()]);
+            store(&sums[0], &mut d_decay[at.clone()]);
+            store(&sums[1], &mut d_first[at.clone()]);
+            store(&d_key, &mut d_k[at.clone()]);
+            store(&d_value, &mut d_v[at]);
         }
     }
 
@@ -186,4 +182,35 @@ impl Lanes {
             }
         }
     }
+}
+
+/// One token: gradients of key and value. `carried` are `a`, `b` and their exponent `s`; to `sums`
+/// the gradients of decay and bonus are added.
+#[inline(always)]
+fn retreat(
+    [decay, first]: [[f32; LANES]; 2],
+    [k, v, p, q, o, d_y]: [[f32; LANES]; 6],
+    [a, b, s]: &mut [[f32; LANES]; 3],
+    [d_decay, d_first]: &mut [[f32; LANES]; 2],
+) -> [[f32; LANES]; 2] {
+    let [mut d_k, mut d_v] = [[0.0; LANES]; 2];
+    for j in 0..LANES {
+        let bonus = first[j] + k[j];
+        let (before, now) = weights(o[j], bonus);
+        let denominator = before * q[j] + now;
+        let y = (before * p[j] + now * v[j]) / denominator;
+        let g = d_y[j] / denominator;
+        let through_bonus = now * g * (v[j] - y);
+        let later = exp(k[j] + s[j]);
+        d_v[j] = now * g + later * a[j];
+        d_k[j] = through_bonus + later * (a[j] * v[j] + b[j]);
+        d_first[j] += through_bonus;
+        d_decay[j] += exp(decay[j] + o[j] + s[j]) * (a[j] * p[j] + b[j] * q[j]);
+        let (here, carried) = (-o[j].max(bonus), decay[j] + s[j]);
+        let (here_weight, carried_weight) = weights(here, carried);
+        a[j] = here_weight * g + carried_weight * a[j];
+        b[j] = carried_weight * b[j] - here_weight * g * y;
+        s[j] = here.max(carried);
+    }
+    [d_k, d_v]
 }

@@ -121,8 +121,13 @@ impl<'a> Builder<'a> {
         self.add(name, op, &[from], [h, w, channels])
     }
 
-    /// Weights and biases of a convolution as they start: normal around zero, and a constant.
-    pub(in crate::models) fn restart(&mut self, conv: LayerId, std: f32, constant: f32) {
+    /// Weights and biases of a convolution as they start: normal around zero, and by channel.
+    pub(in crate::models) fn restart(
+        &mut self,
+        conv: LayerId,
+        std: f32,
+        biases: impl Fn(usize) -> f32,
+    ) {
         let Op::Conv { weight, bias, .. } = self.network.layers[conv].op else {
             unreachable!("a convolution")
         };
@@ -130,7 +135,8 @@ impl<'a> Builder<'a> {
         *kernel = self.init.normal(std, kernel.val().dims());
         if let Some(bias) = bias {
             let bias = &mut self.model.vectors[bias].param;
-            *bias = self.init.constant(constant, bias.val().dims());
+            let shape: [usize; 1] = bias.val().dims();
+            *bias = self.init.values((0..shape[0]).map(biases).collect(), shape);
         }
     }
 

@@ -43,6 +43,11 @@ pub struct SegmentationConfig {
     /// Fraction of the head's last spikes dropped in training.
     #[serde(default = "tenth")]
     pub dropout: f32,
+    /// Share of the pixels that each class has, whose logarithms the scores start from; empty: they
+    /// start from zero, as in the official code. Where one class has nearly all pixels, spikes
+    /// otherwise learn to say no more than that: all of them for it, none for the others.
+    #[serde(default)]
+    pub shares: Vec<f32>,
 }
 
 fn usual() -> usize {
@@ -77,15 +82,21 @@ pub fn segmentation(
     if !(0.0..1.0).contains(&config.dropout) {
         return refuse("dropout", config.dropout, "from 0 to below 1");
     }
+    if !config.shares.is_empty() && config.shares.len() != classes {
+        return refuse("shares", config.shares.len() as f32, "none, or one of each class");
+    }
+    if let Some(share) = config.shares.iter().find(|share| !(**share > 0.0 && **share <= 1.0)) {
+        return refuse("shares", *share, "above 0, up to 1");
+    }
     let empty = Convnet::empty(settings());
     let mut builder = Builder::new(input, empty, MAX_WEIGHTS, Draw::FanIn, init);
     builder.scope(BACKBONE);
     let (builder, [half, first, second, _, fourth]) = backbone(builder, &config.backbone)?;
-    let mut parts = Parts { builder, width: config.width, head: config.head };
+    let mut parts = Parts { builder, config };
     parts.builder.scope("");
     let features = parts.averaged([half, first, second, fourth]);
     let levels = parts.neck(features)?;
-    parts.head(levels, config.dropout, [input[0], input[1]], classes)?;
+    parts.head(levels, [input[0], input[1]], classes)?;
     Ok(parts.builder.finish())
 }
 
@@ -109,8 +120,7 @@ pub fn with_backbone(
 
 struct Parts<'a> {
     builder: Builder<'a>,
-    width: usize,
-    head: usize,
+    config: &'a SegmentationConfig,
 }
 
 impl Parts<'_> {
@@ -127,7 +137,7 @@ impl Parts<'_> {
         let mut levels = features;
         for (i, level) in levels.iter_mut().enumerate() {
             let name = format!("neck.lateral_convs.{i}.1.0.conv");
-            *level = self.fire_and_convolve(&name, *level, ConvSize::new(self.width, 1))?;
+            *level = self.fire_and_convolve(&name, *level, ConvSize::new(self.config.width, 1))?;
         }
         for i in (0..3).rev() {
             let [h, w, _] = self.builder.shape(levels[i]);
@@ -137,7 +147,7 @@ impl Parts<'_> {
         }
         for (i, level) in levels.iter_mut().enumerate() {
             let name = format!("neck.fpn_convs.{i}.1.0.conv");
-            *level = self.fire_and_convolve(&name, *level, ConvSize::new(self.width, 3))?;
+            *level = self.fire_and_convolve(&name, *level, ConvSize::new(self.config.width, 3))?;
         }
         Ok(levels)
     }
@@ -146,7 +156,6 @@ impl Parts<'_> {
     fn head(
         &mut self,
         levels: [LayerId; 4],
-        dropout: f32,
         size: [usize; 2],
         classes: usize,
     ) -> Result<()> {
@@ -155,7 +164,7 @@ impl Parts<'_> {
             for unit in 0..i.max(1) {
                 // Convolutions and the interpolations between them are counted together.
                 let name = format!("decode_head.scale_heads.{i}.{}", 2 * unit);
-                let size = ConvSize { bias: false, ..ConvSize::new(self.head, 3) };
+                let size = ConvSize { bias: false, ..ConvSize::new(self.config.head, 3) };
                 level = self.fire_and_convolve(&format!("{name}.1.0.conv"), level, size)?;
                 level = self.builder.batch_norm(&format!("{name}.1.0.bn"), level);
                 if i > 0 {
@@ -170,11 +179,13 @@ impl Parts<'_> {
             });
         }
         let sum = sum.expect("four levels");
-        let builder = &mut self.builder;
+        let (builder, config) = (&mut self.builder, self.config);
         let spikes = builder.lif("decode_head.decode_lif", sum);
-        let kept = builder.dropout("decode_head.dropout", spikes, dropout);
+        let kept = builder.dropout("decode_head.dropout", spikes, config.dropout);
         let scores = builder.conv("decode_head.conv_seg", kept, ConvSize::new(classes, 1))?;
-        builder.restart(scores, CLASSES_STD, 0.0);
+        builder.restart(scores, CLASSES_STD, |class| {
+            config.shares.get(class).map_or(0.0, |share| share.ln())
+        });
         builder.interpolate("decode_head.resize", scores, size);
         Ok(())
     }

@@ -414,7 +414,7 @@ impl Parts<'_> {
         let kernel = if name.starts_with("retina") { 3 } else { 1 };
         let conv = self.shared(name, level, from, ConvSize::new(channels, kernel), like)?;
         if like.is_none() {
-            self.builder.restart(conv, PREDICTION_STD, bias);
+            self.builder.restart(conv, PREDICTION_STD, |_| bias);
         }
         Ok(conv)
     }

@@ -84,13 +84,13 @@ impl Pass<'_> {
         };
         let normalized = norm(&block.ln1, x.clone());
         let current = match (&block.att, &block.ffnPre) {
-            (Some(att), _) => self.time_mix(att, normalized).mul_scalar(factor),
-            (None, Some(ffn)) => self.channel_mix(ffn, normalized).mul_scalar(factor),
+            (Some(att), _) => self.time_mix(att, normalized),
+            (None, Some(ffn)) => self.channel_mix(ffn, normalized),
             (None, None) => unreachable!("a block has a first mix"),
         };
-        let x = x + self.neurons(&format!("{layer}.att"), current);
+        let x = x + self.neurons(&format!("{layer}.att"), scaled(current, factor));
         let current = self.channel_mix(&block.ffn, norm(&block.ln2, x.clone()));
-        x + self.neurons(&format!("{layer}.ffn"), current.mul_scalar(factor))
+        x + self.neurons(&format!("{layer}.ffn"), scaled(current, factor))
     }
 
     fn time_mix(&mut self, mix: &TimeMix, x: Tensor<3>) -> Tensor<3> {
@@ -128,6 +128,10 @@ impl Pass<'_> {
     fn take(&mut self) -> Tensor<2> {
         self.state.next().expect("a state of this network")
     }
+}
+
+fn scaled(x: Tensor<3>, factor: f32) -> Tensor<3> {
+    if factor == 1.0 { x } else { x.mul_scalar(factor) }
 }
 
 fn norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
