@@ -7,7 +7,8 @@ use crate::{
     out::fill,
     simd::dispatch,
 };
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 use rayon::prelude::*;
 
 /// Values worked on by one thread at a time.
@@ -95,8 +96,9 @@ impl Adam {
     ) -> Vec<f32> {
         let n = weights.len();
         assert!(gradient.len() == n && mean.len() == n && square.len() == n, "lengths");
-        let mut out = vec![0.0; n];
-        out.par_chunks_mut(PART)
+        let mut out = Vec::with_capacity(n);
+        out.spare_capacity_mut()[..n]
+            .par_chunks_mut(PART)
             .zip(mean.par_chunks_mut(PART))
             .zip(square.par_chunks_mut(PART))
             .zip(weights.par_chunks(PART).zip(gradient.par_chunks(PART)))
@@ -106,11 +108,24 @@ impl Adam {
                     || self.row(out, mean, square, w, g),
                 );
             });
+        // SAFETY: the parts, which have all `n` values, were written by `row`.
+        #[allow(unsafe_code)]
+        unsafe {
+            out.set_len(n);
+        }
         out
     }
 
+    /// Writes every value of `out`.
     #[inline(always)]
-    fn row(&self, out: &mut [f32], mean: &mut [f32], square: &mut [f32], w: &[f32], g: &[f32]) {
+    fn row(
+        &self,
+        out: &mut [MaybeUninit<f32>],
+        mean: &mut [f32],
+        square: &mut [f32],
+        w: &[f32],
+        g: &[f32],
+    ) {
         let n = out.len();
         let (mean, square, w, g) = (&mut mean[..n], &mut square[..n], &w[..n], &g[..n]);
         let Adam { beta_1, beta_2, epsilon, weight_decay, .. } = *self;
@@ -122,7 +137,7 @@ impl Adam {
             let g = g[i] + weight_decay * w[i];
             mean[i] = beta_1 * mean[i] + (1.0 - beta_1) * g;
             square[i] = beta_2 * square[i] + (1.0 - beta_2) * (g * g);
-            out[i] = kept * w[i] - rate * mean[i] / (sqrt(square[i]) + epsilon);
+            out[i].write(kept * w[i] - rate * mean[i] / (sqrt(square[i]) + epsilon));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use spikelet_graph::{Graph, GraphBuilder, Readout};
@@ -180,14 +180,12 @@ impl Dropout {
     fn apply(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
         let shape = x.dims();
         let [time, batch, channels] = shape;
-        let kept = 1.0 / (1.0 - self.fraction);
         let mut mask = vec![0.0; time * batch * channels];
         mask.par_chunks_mut(batch * channels).enumerate().for_each(|(t, mask)| {
             // A stream of its own for every token and layer: steps draw what sequences draw.
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream((self.token + t as u64) * self.layers + layer as u64);
-            let draw = || if rng.random::<f32>() < self.fraction { 0.0 } else { kept };
-            mask.fill_with(draw);
+            drop_out(mask, self.fraction, &mut rng);
         });
         x * Tensor::<3>::from_data(TensorData::new(mask, shape), &self.device)
     }
@@ -196,6 +194,18 @@ impl Dropout {
     fn after(&self, time: usize) -> Tensor<2> {
         let token = Tensor::<2>::from_floats([[(self.token + time as u64) as f32]], &self.device);
         Tensor::cat(vec![Self::state(self.seed, &self.device).narrow(1, 0, 4), token], 1)
+    }
+}
+
+/// What values are multiplied by: nothing for this fraction of them, more than 1 for the others.
+/// Draws are those of `random::<f32>()`, made all at once so that the comparison vectorises.
+fn drop_out(mask: &mut [f32], fraction: f32, rng: &mut ChaCha8Rng) {
+    let kept = 1.0 / (1.0 - fraction);
+    let mut drawn = vec![0; 4 * mask.len()];
+    rng.fill_bytes(&mut drawn);
+    for (mask, drawn) in mask.iter_mut().zip(drawn.as_chunks().0) {
+        let uniform = (u32::from_le_bytes(*drawn) >> 8) as f32 / (1 << 24) as f32;
+        *mask = if uniform < fraction { 0.0 } else { kept };
     }
 }
 
@@ -288,5 +298,23 @@ impl SequenceModel for SpikeGpt {
 
     fn from_graph(graph: &Graph, device: &Device) -> Result<Self, RaiseError> {
         super::from_graph::from_graph(graph, device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    #[test]
+    fn drop_out_draws_one_number_a_value() {
+        let mut mask = vec![1.0; 1001];
+        drop_out(&mut mask, 0.3, &mut ChaCha8Rng::seed_from_u64(7));
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let kept = 1.0 / (1.0 - 0.3);
+        let drawn = |_: &f32| if rng.random::<f32>() < 0.3 { 0.0 } else { kept };
+        let expected: Vec<f32> = mask.iter().map(drawn).collect();
+        assert_eq!(mask, expected);
+        assert!(mask.contains(&0.0) && mask.contains(&kept));
     }
 }
