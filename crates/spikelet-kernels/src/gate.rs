@@ -12,12 +12,16 @@ const PART: usize = 1 << 14;
 /// If lengths differ.
 pub fn gated(gate: &[f32], x: &[f32]) -> Vec<f32> {
     assert_eq!(gate.len(), x.len(), "gate: lengths");
-    let [out] = parts(x.len(), |[out], at| {
-        let (gate, x) = (&gate[at..][..out.len()], &x[at..][..out.len()]);
-        for i in 0..out.len() {
-            out[i] = sigmoid(gate[i]) * x[i];
-        }
-    });
+    let [out] = parts(
+        x.len(),
+        #[inline(always)]
+        |[out], at| {
+            let (gate, x) = (&gate[at..][..out.len()], &x[at..][..out.len()]);
+            for i in 0..out.len() {
+                out[i] = sigmoid(gate[i]) * x[i];
+            }
+        },
+    );
     out
 }
 
@@ -27,27 +31,35 @@ pub fn gated(gate: &[f32], x: &[f32]) -> Vec<f32> {
 /// If lengths differ.
 pub fn gated_backward(gate: &[f32], x: &[f32], d: &[f32]) -> [Vec<f32>; 2] {
     assert!(gate.len() == x.len() && d.len() == x.len(), "gate: lengths");
-    parts(x.len(), |[d_gate, d_x], at| {
-        let n = d_x.len();
-        let (gate, x, d) = (&gate[at..][..n], &x[at..][..n], &d[at..][..n]);
-        let d_gate = &mut d_gate[..n];
-        for i in 0..n {
-            let open = sigmoid(gate[i]);
-            d_x[i] = d[i] * open;
-            d_gate[i] = d[i] * x[i] * open * (1.0 - open);
-        }
-    })
+    parts(
+        x.len(),
+        #[inline(always)]
+        |[d_gate, d_x], at| {
+            let n = d_x.len();
+            let (gate, x, d) = (&gate[at..][..n], &x[at..][..n], &d[at..][..n]);
+            let d_gate = &mut d_gate[..n];
+            for i in 0..n {
+                let open = sigmoid(gate[i]);
+                d_x[i] = d[i] * open;
+                d_gate[i] = d[i] * x[i] * open * (1.0 - open);
+            }
+        },
+    )
 }
 
 /// `max(x, 0)^2`.
 pub fn relu_squared(x: &[f32]) -> Vec<f32> {
-    let [out] = parts(x.len(), |[out], at| {
-        let x = &x[at..][..out.len()];
-        for i in 0..out.len() {
-            let positive = x[i].max(0.0);
-            out[i] = positive * positive;
-        }
-    });
+    let [out] = parts(
+        x.len(),
+        #[inline(always)]
+        |[out], at| {
+            let x = &x[at..][..out.len()];
+            for i in 0..out.len() {
+                let positive = x[i].max(0.0);
+                out[i] = positive * positive;
+            }
+        },
+    );
     out
 }
 
@@ -57,16 +69,21 @@ pub fn relu_squared(x: &[f32]) -> Vec<f32> {
 /// If lengths differ.
 pub fn relu_squared_backward(x: &[f32], d: &[f32]) -> Vec<f32> {
     assert_eq!(d.len(), x.len(), "gate: lengths");
-    let [out] = parts(x.len(), |[out], at| {
-        let (x, d) = (&x[at..][..out.len()], &d[at..][..out.len()]);
-        for i in 0..out.len() {
-            out[i] = 2.0 * x[i].max(0.0) * d[i];
-        }
-    });
+    let [out] = parts(
+        x.len(),
+        #[inline(always)]
+        |[out], at| {
+            let (x, d) = (&x[at..][..out.len()], &d[at..][..out.len()]);
+            for i in 0..out.len() {
+                out[i] = 2.0 * x[i].max(0.0) * d[i];
+            }
+        },
+    );
     out
 }
 
-/// Buffers of which `work(chunks, start)` makes a part.
+/// Buffers of which `work(chunks, start)` makes a part. `work` is inlined, or it would be compiled
+/// for the least instructions instead of those that are chosen here.
 #[inline(always)]
 fn parts<const K: usize>(
     len: usize,

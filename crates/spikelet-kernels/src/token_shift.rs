@@ -77,26 +77,15 @@ pub fn backward(
     let width = check(x, before, mix, channels);
     let (time, mixes) = (x.len() / width, mix.len() / channels);
     assert_eq!(d_out.len(), mixes * x.len(), "token shift: length of the gradient");
-    let row = |m: usize, t: usize| &d_out[(m * time + t) * width..][..width];
-    // What token t adds through its own mix, and through that of the token after it.
-    let gather = |t: Option<usize>, next: usize, out: &mut [f32]| {
-        for (m, mix) in mix.chunks_exact(channels).enumerate() {
-            if let Some(t) = t {
-                add_product(out, row(m, t), mix, |mix| mix);
-            }
-            if next < time {
-                add_product(out, row(m, next), mix, |mix| 1.0 - mix);
-            }
-        }
-    };
+    let mixed = Mixed { d_out, mix, channels, time, width };
     let [d_x] = fill(x.len(), width, |t, [out]| {
         dispatch(
             #[inline(always)]
-            || gather(Some(t), t + 1, out),
+            || mixed.gather(Some(t), t + 1, out),
         );
     });
     let mut d_before = vec![0.0; width];
-    gather(None, 0, &mut d_before);
+    mixed.gather(None, 0, &mut d_before);
 
     let tokens: Vec<usize> = (0..time).step_by((PART / width).max(1)).collect();
     let parts = map(&tokens, |_, &start| {
@@ -107,7 +96,7 @@ pub fn backward(
                 for t in start..time.min(start + (PART / width).max(1)) {
                     let (now, last) = (&x[t * width..][..width], previous(x, before, width, t));
                     for (m, sums) in sums.chunks_exact_mut(channels).enumerate() {
-                        add_slopes(sums, row(m, t), now, last);
+                        add_slopes(sums, mixed.row(m, t), now, last);
                     }
                 }
             },
@@ -117,6 +106,35 @@ pub fn backward(
     let mut d_mix = vec![0.0; mix.len()];
     parts.iter().for_each(|part| add(&mut d_mix, part));
     Gradients { x: d_x, before: d_before, mix: d_mix }
+}
+
+/// The gradient of all mixes of all tokens.
+struct Mixed<'a> {
+    d_out: &'a [f32],
+    mix: &'a [f32],
+    channels: usize,
+    time: usize,
+    width: usize,
+}
+
+impl Mixed<'_> {
+    /// What token `t` adds through its own mix, and through that of the token after it.
+    #[inline(always)]
+    fn gather(&self, t: Option<usize>, next: usize, out: &mut [f32]) {
+        for (m, mix) in self.mix.chunks_exact(self.channels).enumerate() {
+            if let Some(t) = t {
+                add_product(out, self.row(m, t), mix, |mix| mix);
+            }
+            if next < self.time {
+                add_product(out, self.row(m, next), mix, |mix| 1.0 - mix);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, m: usize, t: usize) -> &[f32] {
+        &self.d_out[(m * self.time + t) * self.width..][..self.width]
+    }
 }
 
 /// The width, after checking all lengths.

@@ -11,13 +11,17 @@
 //! where `d` is the denominator of `y`. These overflow as the sums do, so what is carried is
 //! `A e^-s` and `B e^-s` with an exponent `s` of which `k + s` and `w + o + s` are never positive.
 
-use super::{LANES, Params, load, store, weights};
+use super::{Params, weights};
 use crate::{
     columns::{WIDTH, blocks, for_each, pieces, repeat},
     math::exp,
     simd::dispatch,
 };
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+/// Columns worked on at once: the widest vector instructions.
+const LANES: usize = 16;
 
 /// A forward run and the gradient of its output.
 #[derive(Clone, Copy, Debug)]
@@ -154,12 +158,13 @@ impl Lanes {
         let n = a.len();
         for start in (0..n).step_by(LANES) {
             let at = start..n.min(start + LANES);
-            let part = |values: &[f32]| load(&values[at.clone()]);
-            let mut carried = [part(a), part(b), part(&self.s)];
-            let mut sums = [part(d_decay), part(d_first)];
+            let mut carried = [load(a, &at), load(b, &at), load(&self.s, &at)];
+            let mut sums = [load(d_decay, &at), load(d_first, &at)];
+            let [k, v, d_y] = [load(row.k, &at), load(row.v, &at), load(row.d_y, &at)];
+            let [p, q, o] = [load(row.p, &at), load(row.q, &at), load(row.o, &at)];
             let [d_key, d_value] = retreat(
-                [part(&self.decay), part(&self.first)],
-                [row.k, row.v, row.p, row.q, row.o, row.d_y].map(part),
+                [load(&self.decay, &at), load(&self.first, &at)],
+                [k, v, p, q, o, d_y],
                 &mut carried,
                 &mut sums,
             );
@@ -213,4 +218,26 @@ fn retreat(
         s[j] = here.max(carried);
     }
     [d_k, d_v]
+}
+
+/// These columns, in an array of the size of vector instructions: between the many slices of a scan
+/// the compiler cannot rule out overlaps and would work on one column at a time.
+#[inline(always)]
+fn load(values: &[f32], at: &Range<usize>) -> [f32; LANES] {
+    let columns = &values[at.clone()];
+    if let Ok(whole) = columns.try_into() {
+        return whole;
+    }
+    let mut lanes = [0.0; LANES];
+    lanes[..columns.len()].copy_from_slice(columns);
+    lanes
+}
+
+/// Writes as many lanes as there are columns.
+#[inline(always)]
+fn store(lanes: &[f32; LANES], columns: &mut [f32]) {
+    match <&mut [f32; LANES]>::try_from(&mut *columns) {
+        Ok(whole) => *whole = *lanes,
+        Err(_) => columns.copy_from_slice(&lanes[..columns.len()]),
+    }
 }

@@ -52,30 +52,6 @@ impl Params<'_> {
     }
 }
 
-/// Columns worked on at once: the widest vector instructions.
-const LANES: usize = 16;
-
-/// Some columns, in an array of the size of vector instructions: between the many slices of a scan
-/// the compiler cannot rule out overlaps and would work on one column at a time.
-#[inline(always)]
-fn load(columns: &[f32]) -> [f32; LANES] {
-    if let Ok(whole) = columns.try_into() {
-        return whole;
-    }
-    let mut lanes = [0.0; LANES];
-    lanes[..columns.len()].copy_from_slice(columns);
-    lanes
-}
-
-/// Writes as many lanes as there are columns.
-#[inline(always)]
-fn store(lanes: &[f32; LANES], columns: &mut [f32]) {
-    match <&mut [f32; LANES]>::try_from(&mut *columns) {
-        Ok(whole) => *whole = *lanes,
-        Err(_) => columns.copy_from_slice(&lanes[..columns.len()]),
-    }
-}
-
 /// `e^(a - m)` and `e^(b - m)` with `m` the larger one: one of them is 1.
 #[inline(always)]
 fn weights(a: f32, b: f32) -> (f32, f32) {
