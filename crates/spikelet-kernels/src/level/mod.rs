@@ -5,10 +5,14 @@
 //! sums of products of bytes. Every level gives the same bits: products and sums of floats are
 //! rounded one by one, and sums of integers are exact.
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx512;
+mod pairs;
 mod plain;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86;
 
+pub(crate) use pairs::{Pairs, TwoLanes};
 pub(crate) use plain::Plain;
 
 /// Floats that go at once.
@@ -44,7 +48,10 @@ pub(crate) trait Level: Copy {
     type Wide: Copy;
     /// [`Packed`] weights in registers.
     type Packed: Copy;
+    /// The same for two times [`LANES`] floats.
+    type Pairs: Pairs;
 
+    fn pairs(self) -> Self::Pairs;
     fn splat(self, x: f32) -> Self::Floats;
     fn load(self, x: &[f32; LANES]) -> Self::Floats;
     fn store(self, x: Self::Floats, to: &mut [f32; LANES]);

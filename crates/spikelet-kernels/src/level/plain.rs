@@ -1,6 +1,6 @@
 //! Plain loops, for every machine.
 
-use super::{GROUP, LANES, Level, Packed, QUAD, Values, Wide};
+use super::{GROUP, LANES, Level, Packed, QUAD, Values, Wide, pairs::Two};
 use crate::{dense::tree_sum, matvec::to_f32, quant::quantize};
 
 /// No instructions beyond those every machine has.
@@ -12,6 +12,12 @@ impl Level for Plain {
     type Wide = Wide;
     /// Those of even index first.
     type Packed = Wide;
+    type Pairs = Two<Self>;
+
+    #[inline(always)]
+    fn pairs(self) -> Two<Self> {
+        Two(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; LANES] {

@@ -11,7 +11,7 @@ struct Everything {
 }
 
 impl Task for Everything {
-    type Out = ([[f32; LANES]; 7], f32, [Wide; 3], [i32; LANES]);
+    type Out = ([[f32; LANES]; 7], f32, [Wide; 3], [i32; LANES], [TwoLanes; 5], [f32; 2]);
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Self::Out {
@@ -31,7 +31,21 @@ impl Task for Everything {
         }
         let sums = level.sums(&self.x[0].values, -128);
         let [plain, halves] = [false, true].map(|h| level.round(&self.dense, self.floats[2], h));
-        (out, level.total(some), [level.unpack(&self.packed), plain, halves], sums)
+        let unpacked = [level.unpack(&self.packed), plain, halves];
+        let pairs = level.pairs();
+        let two = pairs.load(&[self.floats, self.floats.map(|x| x + 0.1)]);
+        let of = [
+            two,
+            pairs.splat(self.floats[1]),
+            pairs.twice(&self.floats),
+            pairs.add(two, pairs.splat(0.1)),
+            pairs.multiply(two, two),
+        ];
+        let mut both = [[[0.0; LANES]; 2]; 5];
+        for (x, to) in of.into_iter().zip(&mut both) {
+            pairs.store(x, to);
+        }
+        (out, level.total(some), unpacked, sums, both, pairs.totals(two))
     }
 }
 

@@ -4,7 +4,7 @@
 //! weights of 8 bits hand their sign to the values: `|w| (x sign w)`, at most 2 * 128 * 127. VNNI
 //! adds in 32 bits; there 128 is added to weights. Weights of 4 bits get 8 added either way.
 
-use super::{GROUP, LANES, Level, Packed, Plain, Task, Values, Wide};
+use super::{GROUP, LANES, Level, Packed, Plain, Task, Values, Wide, pairs::Two};
 use core::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_ORD_Q, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadl_epi64,
     _mm_loadu_si128, _mm_movehl_ps, _mm_shuffle_ps, _mm256_abs_epi8, _mm256_add_epi16,
@@ -78,6 +78,12 @@ impl Level for Avx2 {
     /// Magnitudes, and weights.
     type Wide = [Halves; 2];
     type Packed = Halves;
+    type Pairs = Two<Self>;
+
+    #[inline(always)]
+    fn pairs(self) -> Two<Self> {
+        Two(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -274,12 +280,18 @@ impl Level for Avx2 {
     }
 }
 
-/// What VNNI does otherwise than AVX2 are products of bytes.
+/// What VNNI does otherwise than AVX2 are products of bytes, and pairs in one register.
 impl Level for Vnni {
     type Floats = __m256;
     /// With 128 added.
     type Wide = Halves;
     type Packed = Halves;
+    type Pairs = Self;
+
+    #[inline(always)]
+    fn pairs(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -6,10 +6,12 @@ use super::{
     GROUP,
     by_input::{Floats, Groups, Rows, Source},
 };
-use crate::level::{LANES, Level, Packed, Task, Wide, launch};
+use crate::level::{LANES, Level, Packed, Pairs, Task, TwoLanes, Wide, launch};
 use alloc::vec;
 use core::ops::Range;
 
+/// Pairs of lanes of a row.
+const LINES: usize = GROUP / LANES / 2;
 /// Rows of a block: with [`GROUP`] columns of floats it takes 16 KiB, half of a first-level cache.
 const ROWS: usize = 64;
 
@@ -95,9 +97,10 @@ struct Add<'a, 'b, S> {
     columns: Range<usize>,
 }
 
-/// Weights as floats, and what each row is to be multiplied with.
+/// Weights as floats, on whole cache lines, and what each row is to be multiplied with.
+#[repr(C, align(64))]
 struct Block {
-    weights: [[f32; GROUP]; ROWS],
+    weights: [[TwoLanes; LINES]; ROWS],
     scales: [f32; ROWS],
 }
 
@@ -107,7 +110,7 @@ impl<S: Source> Task for Add<'_, '_, S> {
     #[inline(always)]
     fn run<L: Level>(self, level: L) {
         let Add { lanes, source, inputs, columns } = self;
-        let mut block = Block { weights: [[0.0; GROUP]; ROWS], scales: [0.0; ROWS] };
+        let mut block = Block { weights: [[[[0.0; LANES]; 2]; LINES]; ROWS], scales: [0.0; ROWS] };
         // How many events of each vector have been added.
         let mut done = vec![0; lanes.len()];
         for at in columns.clone().step_by(GROUP) {
@@ -117,53 +120,70 @@ impl<S: Source> Task for Add<'_, '_, S> {
             for first in (0..inputs).step_by(ROWS) {
                 let end = inputs.min(first + ROWS);
                 for row in first..end {
-                    let to = &mut block.weights[row - first][..some.len()];
+                    let to = block.weights[row - first].as_flattened_mut().as_flattened_mut();
+                    let to = &mut to[..some.len()];
                     block.scales[row - first] = source.read(level, row, at, to);
                 }
                 for (k, (lane, done)) in lanes.iter_mut().zip(&mut done).enumerate() {
                     if end + k < inputs.min(end + ROWS) {
                         source.fetch(end + k, some.clone());
                     }
-                    let rest = &lane.events[*done..];
-                    let count = rest.iter().take_while(|event| (**event as usize) < end).count();
                     let out = &mut lane.out[place.clone()];
-                    add_block(level, out, &rest[..count], lane.x, first, &block);
-                    *done += count;
+                    let rest = &lane.events[*done..];
+                    *done += add_block(level.pairs(), out, rest, lane.x, first..end, &block);
                 }
             }
         }
     }
 }
 
-/// Adds the rows of events to at most [`GROUP`] sums; the first row of the block belongs to the
-/// input `first`.
+/// Adds the rows of those first events that are among `inputs`, which the block belongs to, to at most
+/// [`GROUP`] sums; returns how many these are.
 #[inline(always)]
-fn add_block<L: Level>(
-    level: L,
+fn add_block<P: Pairs>(
+    pairs: P,
     out: &mut [f32],
     events: &[u32],
     x: &[f32],
-    first: usize,
+    inputs: Range<usize>,
     block: &Block,
-) {
-    const LINES: usize = GROUP / LANES;
-    let mut room = [0.0; GROUP];
-    room[..out.len()].copy_from_slice(out);
-    let mut sums = [level.splat(0.0); LINES];
-    for (sum, from) in sums.iter_mut().zip(room.as_chunks().0) {
-        *sum = level.load(from);
+) -> usize {
+    let mut room = [[[0.0; LANES]; 2]; LINES];
+    copy(out, room.as_flattened_mut().as_flattened_mut());
+    let mut sums = [pairs.splat(0.0); LINES];
+    for c in 0..LINES {
+        sums[c] = pairs.load(&room[c]);
     }
+    let mut count = 0;
     for event in events {
-        let (event, row) = (*event as usize, *event as usize - first);
-        let factor = level.splat(x[event] * block.scales[row]);
-        let weights = block.weights[row].as_chunks().0;
+        let event = *event as usize;
+        if event >= inputs.end {
+            break;
+        }
+        let row = event - inputs.start;
+        let factor = pairs.splat(x[event] * block.scales[row]);
+        let weights = &block.weights[row];
         for c in 0..LINES {
-            let product = level.multiply(level.load(&weights[c]), factor);
-            sums[c] = level.add(sums[c], product);
+            sums[c] = pairs.add(sums[c], pairs.multiply(pairs.load(&weights[c]), factor));
+        }
+        count += 1;
+    }
+    for c in 0..LINES {
+        pairs.store(sums[c], &mut room[c]);
+    }
+    copy(room.as_flattened().as_flattened(), out);
+    count
+}
+
+/// Copies as many values as both have. Whole groups are so common that their size is named: it saves
+/// the call.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    match (from.first_chunk::<GROUP>(), to.first_chunk_mut::<GROUP>()) {
+        (Some(from), Some(to)) => *to = *from,
+        _ => {
+            let len = from.len().min(to.len());
+            to[..len].copy_from_slice(&from[..len]);
         }
     }
-    for (sum, to) in sums.into_iter().zip(room.as_chunks_mut().0) {
-        level.store(sum, to);
-    }
-    out.copy_from_slice(&room[..out.len()]);
 }

@@ -6,11 +6,11 @@ use crate::{
     plan::{Instruction, Ring},
 };
 use alloc::collections::BTreeSet;
-use spikelet_graph::{Phase, Signal};
+use spikelet_graph::Signal;
 
 impl<'a> Compiler<'a> {
-    /// Gives every delayed value a buffer, and plans when rings are read and written: as late and
-    /// as early as can be, so that little lies between and steps can run layer by layer.
+    /// Gives every delayed value a buffer. Rings are read as late and written as early as can be, so
+    /// that little lies between and steps can run layer by layer.
     pub(super) fn place_delays(&mut self) {
         for node in 0..self.graph.nodes.len() {
             let delays: BTreeSet<usize> = self.topology.targets[node]
@@ -34,13 +34,7 @@ impl<'a> Compiler<'a> {
             let buffer = self.wishes.add(content, depth * width, true);
             let ring = self.plan.rings.len();
             self.plan.rings.push(Ring { buffer, depth, width, spikes, neurons: len });
-            let readers = self.topology.targets[node].iter().filter(|link| link.delay > 0);
-            let last = readers
-                .map(|link| link.node)
-                .filter(|reader| self.graph.nodes[*reader].phase == Phase::Step)
-                .chain([node])
-                .max_by_key(|node| self.position[*node]);
-            self.remembers.entry(last.unwrap_or(node)).or_default().push((node, ring));
+            self.remembers.insert(node, ring);
             for delay in delays {
                 let content = if spikes { Content::Events } else { Content::Values };
                 let to = self.wishes.add(content, len, false);
@@ -72,21 +66,45 @@ impl<'a> Compiler<'a> {
             })
     }
 
-    /// Writes the rings whose last reader was this node.
-    pub(super) fn remember(&mut self, index: usize) {
-        for (node, ring) in self.remembers.remove(&index).unwrap_or_default() {
-            // What runs once per sequence reads what the ring held in the last step.
-            for delay in 1..=self.plan.rings[ring].depth {
-                if let Some(recall) = self.recalls.remove(&(node, delay)) {
-                    self.push(recall);
-                }
+    /// Writes the ring of a node, once what it held is read for the nodes that come after it.
+    pub(super) fn remember(&mut self, node: usize) {
+        let Some(ring) = self.remembers.remove(&node) else { return };
+        for delay in 1..=self.plan.rings[ring].depth {
+            if let Some(recall) = self.recalls.remove(&(node, delay)) {
+                self.push(recall);
             }
-            let Some(value) = self.now[node] else { continue };
-            let from = match self.plan.rings[ring].spikes {
-                true => self.events(value),
-                false => self.dense(value),
-            };
-            self.push(Instruction::Remember { ring, from });
         }
+        let Some(value) = self.now[node] else { return };
+        let from = match self.plan.rings[ring].spikes {
+            true => self.events(value),
+            false => self.dense(value),
+        };
+        self.push(Instruction::Remember { ring, from });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Executor, block::Section};
+    use alloc::{format, vec};
+    use spikelet_graph::{GraphBuilder, Layout, Signal, Tensor};
+
+    #[test]
+    fn products_between_the_readers_of_a_ring_take_several_steps_at_once() {
+        let tensor =
+            |shape: &[usize]| Tensor::f32(shape, vec![0.5; shape.iter().product()]).unwrap();
+        let mut graph = GraphBuilder::new("mixes");
+        graph.input("x", Signal::Dense, &[4]);
+        graph.layer_norm("norm", "x", tensor(&[4]), tensor(&[4]));
+        for name in ["k", "v", "r"] {
+            let shift = format!("{name}.shift");
+            graph.token_shift(&shift, "norm", tensor(&[4]));
+            graph.linear(name, &shift, &tensor(&[4, 4]), None, Layout::ByOutput);
+            graph.output(&format!("{name}.out"), name);
+        }
+        let executor = Executor::new(&graph.finish().unwrap()).unwrap();
+        let batches =
+            executor.plan().sections.iter().filter(|section| matches!(section, Section::Batch(_)));
+        assert_eq!(batches.count(), 3);
     }
 }

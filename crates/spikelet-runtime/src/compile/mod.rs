@@ -111,8 +111,8 @@ struct Compiler<'a> {
     delayed: BTreeMap<(usize, usize), ValueId>,
     /// How those that lie in rings are read, until that is done.
     recalls: BTreeMap<(usize, usize), Instruction>,
-    /// Rings to be written after a node, with the node whose values they hold.
-    remembers: BTreeMap<usize, Vec<(usize, usize)>>,
+    /// Rings to be written, by the node whose values they hold.
+    remembers: BTreeMap<usize, usize>,
     /// Sums that have begun, by node and port.
     sums: BTreeMap<(usize, usize), Buffer>,
     /// Where the values of an input node begin.
