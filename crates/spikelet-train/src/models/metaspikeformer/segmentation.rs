@@ -153,12 +153,7 @@ impl Parts<'_> {
     }
 
     /// All levels at the size of the finest, added up; from their spikes the classes.
-    fn head(
-        &mut self,
-        levels: [LayerId; 4],
-        size: [usize; 2],
-        classes: usize,
-    ) -> Result<()> {
+    fn head(&mut self, levels: [LayerId; 4], size: [usize; 2], classes: usize) -> Result<()> {
         let mut sum = None;
         for (i, mut level) in levels.into_iter().enumerate() {
             for unit in 0..i.max(1) {

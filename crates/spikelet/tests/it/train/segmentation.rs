@@ -72,7 +72,8 @@ impl Golden {
         let (heads, steps) = (self.number("heads"), self.number("steps"));
         let backbone = MetaSpikeformerConfig { heads, steps, ..MetaSpikeformerConfig::new(widths) };
         let width = self.number("width");
-        let config = SegmentationConfig { backbone, width, head: width, dropout: 0.0, shares: vec![] };
+        let config =
+            SegmentationConfig { backbone, width, head: width, dropout: 0.0, shares: vec![] };
         let [h, w] = self.sizes("size")[..] else { panic!("a height and a width") };
         let classes = self.number("classes");
         let model = segmentation(&config, [h, w, 3], classes, &mut Init::new(0, device)).unwrap();
