@@ -215,7 +215,7 @@ fn tune_draws_the_same_trials_after_a_stop() {
 fn tune_judges_by_epochs_that_count() {
     let dir = tempfile::tempdir().unwrap();
     let tune = format!(
-        "{}\n[train.prune_gradually]\nto = 1.0\nuntil_epoch = 2.0\n[tune]\ntrials = 1\n[tune.ranges]\n\
+        "{}\n[train.prune_gradually]\nto = 1.0\nuntil_epoch = 2.0\n[tune]\ntrials = 1\nstop_from_epoch = 1\n[tune.ranges]\n\
          \"train.optimizer.lr\" = {{ choices = [0.02] }}\n",
         succeeds_config(dir.path())
     );
