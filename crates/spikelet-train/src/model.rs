@@ -46,6 +46,16 @@ pub trait SequenceModel: Module {
         None
     }
 
+    /// The epoch, maybe a fraction of one, at which the last term of [`penalty`](Self::penalty) begins.
+    fn whole_from(&self) -> f64 {
+        0.0
+    }
+
+    /// The model as it learns at this epoch: without the terms that begin later.
+    fn at(self, _epoch: f64) -> Self {
+        self
+    }
+
     /// The model with what the last state of a batch says beside the gradients: running
     /// statistics.
     fn learned(self, _state: State) -> Self {

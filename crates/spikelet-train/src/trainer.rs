@@ -318,10 +318,17 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         self.model = self.constraint.project(self.model.clone());
     }
 
+    /// The model that gradients are taken of at this place of the run. With a constraint on the weights
+    /// they are taken where the constrained network stands and applied to the free weights
+    /// (straight-through).
+    fn learning(&self, done: f64) -> M {
+        self.constraint.effective(self.model.clone()).at(done)
+    }
+
     /// A window of every column of a text, from the state behind the one before it.
     fn learn_window(&mut self, windows: &Stream<'_>, index: usize, done: f64, stream: u64) -> f32 {
         let train = &self.config.train;
-        let model = self.constraint.effective(self.model.clone());
+        let model = self.learning(done);
         let window = windows.window(index, &self.device);
         let targets = targets(&window.labels, &self.device);
         // An epoch begins with the first words of every column.
@@ -340,9 +347,7 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
     /// One batch: gradients by the rule, one step of the optimiser.
     fn learn(&mut self, batch: &[usize], done: f64, stream: u64) -> Result<f32, TrainError> {
         let train = &self.config.train;
-        // With a constraint on the weights, gradients are taken where the constrained network
-        // stands and applied to the free weights (straight-through).
-        let model = self.constraint.effective(self.model.clone());
+        let model = self.learning(done);
         let seed = seed_of(train.seed, stream);
         let (mut loss, mut state, mut sum) = (0.0, State::new(), GradientsParams::new());
         let size = batch.len().div_ceil(train.accumulate.max(1));
@@ -440,8 +445,10 @@ impl<'a, M: SequenceModel> Trainer<'a, M> {
         self.prune(after);
         let judged = self.judged()?;
         let validation = self.evaluate(&judged, &self.data.split.val);
-        // Before pruning has reached its aim, an epoch is not one of the network asked for.
-        let counts = train.prune_gradually.as_ref().is_none_or(|pruning| pruning.is_done(after));
+        // Before pruning has reached its aim and all of the loss is there, an epoch is not one of the
+        // network asked for.
+        let pruned = train.prune_gradually.as_ref().is_none_or(|pruning| pruning.is_done(after));
+        let counts = pruned && after > self.model.whole_from();
         // What a language model is asked for are probabilities.
         let best = counts
             && match self.data.samples.text() {
@@ -525,6 +532,13 @@ fn check<M: SequenceModel>(config: &Config, model: &M, data: &Prepared) -> Resul
         && let Some(text) = pruning.problem(train.epochs, train.prune)
     {
         return problem(&text);
+    }
+    let whole = model.whole_from();
+    if whole > 0.0 && whole >= train.epochs as f64 {
+        return problem(&format!(
+            "`model.regularise`: from_epoch = {whole} must be before the end of the last of {} epochs",
+            train.epochs
+        ));
     }
     let state = model.training_state(1, &Device::flex().autodiff(), train.seed);
     if train.rule.is_online() && model.penalty(&state).is_some() {

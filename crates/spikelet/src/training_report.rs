@@ -99,6 +99,14 @@ pub fn scores(run: &Path) -> Result<Vec<f64>> {
     Ok(epochs(run)?.iter().map(EpochReport::score).collect())
 }
 
+/// The best of them among epochs that can be the best: not before pruning has reached its aim and all of
+/// the loss is there. Nothing if there is none.
+pub fn best_score(run: &Path) -> Result<Option<f64>> {
+    let epochs = epochs(run)?;
+    let count = epochs.iter().skip_while(|epoch| !epoch.best);
+    Ok(count.map(EpochReport::score).max_by(f64::total_cmp))
+}
+
 fn epochs(run: &Path) -> Result<Vec<EpochReport>> {
     let text = std::fs::read_to_string(metrics_path(run)).unwrap_or_default();
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()

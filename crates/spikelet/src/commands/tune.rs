@@ -28,7 +28,8 @@ Examples:
 The ranges stand in the [tune] section of the preset or file. Trials are drawn from its seed, so a
 search that goes on draws what it would have drawn. A trial is judged by its best accuracy on the
 validation part, of text by the least perplexity; one that falls behind the median of earlier
-trials is stopped. Each trial is a line of docs/results/tune-NAME.jsonl.")]
+trials is stopped. Epochs before pruning has reached its aim, or before a pull on activity begins,
+do not count. Each trial is a line of docs/results/tune-NAME.jsonl.")]
 pub struct Args {
     /// A preset or .toml file with a [tune] section.
     config: String,
@@ -99,23 +100,24 @@ pub fn run(args: &Args, ui: &Ui) -> Result {
             }
         };
         let values = training_report::scores(&folder)?;
-        let best = values.iter().copied().fold(0.0, f64::max);
+        let best = training_report::best_score(&folder)?;
         let mut line = json!({
             "trial": trial, "accuracy": accuracy, "stopped": judge.behind, "curve": values,
             "drawn": drawn,
         });
-        let said = match judge.text {
-            true => {
+        let said = match (best, judge.text) {
+            (None, _) => "stopped before an epoch that counts".to_owned(),
+            (Some(best), true) => {
                 line["val_perplexity"] = (1.0 / best).into();
-                format!("perplexity {:.3}", 1.0 / best)
+                format!("perplexity {:.3} on the validation part", 1.0 / best)
             }
-            false => {
+            (Some(best), false) => {
                 line["val_accuracy"] = best.into();
-                format!("{:.2} %", 100.0 * best)
+                format!("{:.2} % on the validation part", 100.0 * best)
             }
         };
         results.append(&line)?;
-        ui.note(format!("{label}: {said} on the validation part"));
+        ui.note(format!("{label}: {said}"));
         lines.push(line);
     }
     lines.sort_by(|a, b| score(b).total_cmp(&score(a)));

@@ -224,6 +224,14 @@ impl SequenceModel for Egru {
         Some(self.regularise?.of(sums))
     }
 
+    fn whole_from(&self) -> f64 {
+        self.regularise.map_or(0.0, |term| term.from_epoch)
+    }
+
+    fn at(self, epoch: f64) -> Self {
+        Egru { regularise: self.regularise.and_then(|term| term.at(epoch)), ..self }
+    }
+
     fn learned(self, _: State) -> Self {
         Egru { layers: self.layers.into_iter().map(EgruLayer::clamped).collect(), ..self }
     }

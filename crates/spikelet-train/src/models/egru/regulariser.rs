@@ -27,6 +27,10 @@ pub struct RegulariserConfig {
     /// Whether the first term learns.
     #[serde(default)]
     pub gradient: ActivityGradient,
+    /// Epoch, maybe a fraction of one, from which both terms are there: a model that has learned bears
+    /// what would keep a fresh one from learning. Only epochs that end later can be the best.
+    #[serde(default)]
+    pub from_epoch: f64,
 }
 
 /// Whether the activity learns.
@@ -72,7 +76,15 @@ impl RegulariserConfig {
         if !self.margin.is_finite() {
             return wrong("regularise.margin", self.margin, "a number");
         }
+        if self.from_epoch < 0.0 || !self.from_epoch.is_finite() {
+            return wrong("regularise.from_epoch", self.from_epoch as f32, "0 or above");
+        }
         Ok(())
+    }
+
+    /// What of it there is at `epoch`.
+    pub(in crate::models) fn at(self, epoch: f64) -> Option<RegulariserConfig> {
+        (epoch >= self.from_epoch).then_some(self)
     }
 
     /// The sums before the first step.

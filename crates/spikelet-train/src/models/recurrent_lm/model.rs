@@ -270,6 +270,15 @@ impl<L: LmLayer> SequenceModel for RecurrentLm<L> {
         Some(self.regularise.of(Sums::of_state(sums.clone())))
     }
 
+    fn whole_from(&self) -> f64 {
+        self.regularise.activity.map_or(0.0, |term| term.from_epoch)
+    }
+
+    fn at(self, epoch: f64) -> Self {
+        let activity = self.regularise.activity.and_then(|term| term.at(epoch));
+        RecurrentLm { regularise: Regularisers { activity, ..self.regularise }, ..self }
+    }
+
     fn readout(&self) -> Readout {
         Readout::Last
     }

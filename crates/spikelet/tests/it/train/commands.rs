@@ -210,6 +210,25 @@ fn tune_draws_the_same_trials_after_a_stop() {
 }
 
 /// The resolved configuration of a short run.
+/// What a trial reached before pruning had its aim is not a figure of the network asked for.
+#[test]
+fn tune_judges_by_epochs_that_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let tune = format!(
+        "{}\n[train.prune_gradually]\nto = 1.0\nfrom_epoch = 9.0\nuntil_epoch = 10.0\n\
+         [tune]\ntrials = 1\nstop_from_epoch = 1\n[tune.ranges]\n\
+         \"train.optimizer.lr\" = {{ choices = [0.01] }}\n",
+        succeeds_config(dir.path()).replace("epochs = 2", "epochs = 10")
+    );
+    fs::write(dir.path().join("mine.toml"), tune).unwrap();
+    succeeds(dir.path(), &["tune", "mine.toml", "--results", "a", "--quiet"]);
+    let text = fs::read_to_string(dir.path().join("a/tune-mine.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(text.trim()).unwrap();
+    let curve: Vec<f64> = serde_json::from_value(line["curve"].clone()).unwrap();
+    assert!(curve[8] > 0.5 && curve[9] < 0.5, "a network without weights guesses: {curve:?}");
+    assert_eq!(line["val_accuracy"], curve[9]);
+}
+
 fn succeeds_config(folder: &Path) -> String {
     let train = ["train", "quick/synthetic", "--set", "train.epochs=2", "--out", "base", "--quiet"];
     succeeds(folder, &train);

@@ -448,6 +448,26 @@ fn the_regulariser_pulls_on_activity_and_states() {
     }
 }
 
+/// Before its beginning the term is not there, neither in the loss nor in what a state holds.
+#[test]
+fn the_regulariser_begins_at_an_epoch() {
+    let device = Device::flex().autodiff();
+    let term = "regularise = { weight = 0.7, gradient = \"intended\", from_epoch = 1.5 }";
+    let model = network(term, "pool = 4\naggregate = \"mean\"", &device);
+    assert_eq!(model.whole_from(), 1.5);
+    let x = tensor(&counts(6, 2), 6, 2, &device);
+    let penalty = |epoch: f64| {
+        let model = model.clone().at(epoch);
+        let (_, state) = model.training_sequence(x.clone(), 1);
+        model.penalty(&state).map(|penalty| penalty.into_scalar::<f32>())
+    };
+    assert_eq!(penalty(1.49), None);
+    assert!(penalty(1.5).is_some_and(|penalty| penalty != 0.0));
+    let wrong = format!("units = 11\nlayers = 2\n{}\n[cell]", term.replace("1.5", "-1.0"));
+    let wrong: EgruConfig = toml::from_str(&wrong).expect("a configuration");
+    assert!(wrong.check(9).is_err());
+}
+
 /// The lowered network reads counts as events, and its convolutions keep zeros.
 #[test]
 fn counts_are_events_in_the_graph() {

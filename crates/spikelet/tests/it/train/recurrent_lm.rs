@@ -237,12 +237,48 @@ fn resumes_to_the_same_bits(model: &str, train: &str) {
     }
 }
 
+/// EGRU whose activity is pulled down from an epoch on.
+fn pulled(from_epoch: f64) -> String {
+    format!(
+        "{EGRU}\nregularise = {{ activity = {{ weight = 10.0, activity = 0.0, states = 0.0, margin = 0.0, \
+         gradient = \"intended\", from_epoch = {from_epoch:?} }} }}"
+    )
+}
+
 #[test]
 fn carried_windows_masks_and_averages_resume_to_the_same_bits() {
     resumes_to_the_same_bits(EGRU, PRUNED);
+    resumes_to_the_same_bits(&pulled(1.5), "");
     let lstm = "kind = \"rnn-lm\"\ncell = \"lstm\"\ndropconnect = 0.3\n\
                 regularise = { activation = 2.0, temporal = 1.0 }";
     resumes_to_the_same_bits(lstm, "average = { patience = 0 }");
+}
+
+/// Up to its beginning a run is that without the pull, to the bit; behind it units fall silent, and only
+/// an epoch that saw the pull can be the best.
+#[test]
+fn the_pull_on_activity_has_a_beginning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let epochs = |name: &str, model: &str| -> Vec<EpochReport> {
+        let run_folder = folder.path().join(name);
+        run(&config(folder.path(), model, ""), &run_folder, &mut Silent);
+        let text = std::fs::read_to_string(metrics_path(&run_folder)).expect("metrics");
+        let line = |line: &str| serde_json::from_str(line).expect("a line");
+        text.lines().map(line).map(|e: EpochReport| EpochReport { seconds: 0.0, ..e }).collect()
+    };
+    let (plain, whole, late) =
+        (epochs("plain", EGRU), epochs("whole", &pulled(0.0)), epochs("late", &pulled(1.5)));
+    assert!(
+        plain[0].best && !late[0].best,
+        "an epoch without the pull is not the network asked for"
+    );
+    assert_eq!(EpochReport { best: true, ..late[0].clone() }, plain[0]);
+    assert_ne!(whole[0].loss, plain[0].loss, "without a beginning it is there at once");
+    assert_ne!(late[1].loss, plain[1].loss);
+    assert!(late[1].best);
+    let spoken = |epoch: &EpochReport| epoch.sparsity.iter().map(|s| 1.0 - s.activity).sum::<f64>();
+    let [all, pulled] = [&plain[2], &late[2]].map(spoken);
+    assert!(pulled < 0.8 * all, "{pulled} of {all} events");
 }
 
 #[test]
@@ -269,6 +305,26 @@ fn weights_are_pruned_while_training_and_stay_zero() {
     let sparsity = &lines[2].sparsity;
     assert_eq!(sparsity.len(), 2, "activity of both layers is in the metrics");
     assert!(sparsity.iter().all(|s| (0.0..=1.0).contains(&s.activity)));
+}
+
+/// Baselines are pruned like what they stand beside.
+#[test]
+fn lstm_and_gru_are_pruned_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for cell in ["lstm", "gru"] {
+        let model = format!("kind = \"rnn-lm\"\ncell = \"{cell}\"");
+        let config = config(folder.path(), &model, PRUNED);
+        let outcome = run(&config, &folder.path().join(cell), &mut Silent);
+        assert!((outcome.pruned.expect("pruned") - 0.6).abs() < 0.01, "{cell}");
+        let matrices = outcome.graph.tensors.iter().filter(|(_, tensor)| tensor.shape.len() == 2);
+        for (name, tensor) in matrices {
+            let zeros = tensor.zero_count() as f64 / tensor.len() as f64;
+            let expected = if name == "embeddings.weight" { 0.0 } else { 0.6 };
+            assert!((zeros - expected).abs() < 0.02, "{cell}, {name}: {zeros} zeros");
+        }
+        let of_layers = outcome.graph.tensors.keys().filter(|name| name.starts_with("rnns.1."));
+        assert!(of_layers.count() > 1, "{cell}");
+    }
 }
 
 fn spikelet(folder: &Path, arguments: &[&str]) -> String {
@@ -399,6 +455,9 @@ fn settings_that_do_not_go_together_are_refused() {
     assert!(refused(EGRU, &PRUNED.replace("2.0", "4.0")).contains("train.prune_gradually"));
     let text = refused(EGRU, "rule = \"sltt\"\n[model.regularise]\nactivation = 1.0");
     assert!(text.contains("model.regularise"), "{text}");
+    assert!(refused(&pulled(1.0), "rule = \"sltt\"").contains("model.regularise"));
+    let text = refused(&pulled(3.0), "");
+    assert!(text.contains("from_epoch = 3") && text.contains("3 epochs"), "{text}");
     let text = refused(EGRU, "prune = 0.7\nprune_gradually = { to = 0.5, until_epoch = 1.0 }");
     assert!(text.contains("train.prune = 0.7"), "{text}");
 }
