@@ -186,8 +186,8 @@ fn tile<P: Pairs, const N: usize>(
         for n in 0..N {
             w[n] = pairs.load(&rows[n][k].0);
         }
-        for v in 0..VECTORS {
-            let x = pairs.twice(&x.0[v]);
+        for (v, x) in x.0.iter().enumerate() {
+            let x = pairs.twice(x);
             for n in 0..N {
                 sums[n][v] = pairs.add(sums[n][v], pairs.multiply(w[n], x));
             }
