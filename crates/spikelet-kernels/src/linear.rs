@@ -62,16 +62,20 @@ mod tests {
 
     #[test]
     fn the_same_bits_on_any_number_of_threads() {
-        let s = Shape { rows: 300, inputs: 517, outputs: 129 };
-        let x: Vec<f32> = (0..s.rows * s.inputs).map(|i| (i as f32 * 0.37).sin()).collect();
-        let w: Vec<f32> = (0..s.outputs * s.inputs).map(|i| (i as f32 * 0.73).cos()).collect();
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let y = pool.install(|| forward(s, &x, &w));
-            pool.install(|| (input_gradient(s, &y, &w), weight_gradient(s, &y, &x), y.clone()))
-        };
-        let one = on(1);
-        assert!([2, 3, 5].into_iter().all(|threads| on(threads) == one));
+        for [rows, inputs, outputs] in
+            [[300, 517, 129], [900, 1100, 200], [1, 700, 900], [3, 1300, 128], [64, 900, 400]]
+        {
+            let s = Shape { rows, inputs, outputs };
+            let x: Vec<f32> = (0..s.rows * s.inputs).map(|i| (i as f32 * 0.37).sin()).collect();
+            let w: Vec<f32> = (0..s.outputs * s.inputs).map(|i| (i as f32 * 0.73).cos()).collect();
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let y = pool.install(|| forward(s, &x, &w));
+                pool.install(|| (input_gradient(s, &y, &w), weight_gradient(s, &y, &x), y.clone()))
+            };
+            let one = on(1);
+            assert!([2, 3, 5, 9].into_iter().all(|threads| on(threads) == one), "{s:?}");
+        }
     }
 
     /// Small integers: every sum is exact.

@@ -90,14 +90,20 @@ pub(crate) fn product_on_all_threads(
         return vec![0.0; len];
     }
     let threads = if m * n * k < SMALL { 1 } else { rayon::current_num_threads() };
-    let split_size = if split == Split::Rows { m } else { n };
-    // Whole registers of results, so that no thread has a rest in the middle of the matrix.
-    let part = split_size.div_ceil(threads).next_multiple_of(PART);
+    let (split_size, other) = if split == Split::Rows { (m, n) } else { (n, m) };
+    // `gemm` adds in other orders where results have no more than 64 rows and columns, or 256 values:
+    // whatever the whole is, no part may be that small.
+    let least = (64 + PART).max(256 / other + PART);
+    let parts = threads.min(split_size / least).max(1);
+    let bound = |i: usize| match i == parts {
+        true => split_size,
+        false => i * split_size / parts / PART * PART,
+    };
     let mut out = Vec::with_capacity(len);
     let to = Destination(out.as_mut_ptr());
     let work = |i: usize| {
-        let start = i * part;
-        let own = part.min(split_size - start);
+        let start = bound(i);
+        let own = bound(i + 1) - start;
         // SAFETY: `out` has room for m * n values and nobody else knows of it; parts start at
         // different rows or columns and end where the next one starts. A product that does not
         // accumulate reads none of the values.
@@ -112,9 +118,9 @@ pub(crate) fn product_on_all_threads(
             },
         }
     };
-    match split_size.div_ceil(part) {
+    match parts {
         1 => work(0),
-        parts => (0..parts).into_par_iter().for_each(work),
+        _ => (0..parts).into_par_iter().for_each(work),
     }
     // SAFETY: the parts together are all m * n values, and each product writes all of its own.
     unsafe { out.set_len(len) };
@@ -145,7 +151,7 @@ unsafe impl Sync for Destination {}
 /// Multiplications below which threads cost more than they give.
 #[cfg(feature = "std")]
 const SMALL: usize = 1 << 18;
-/// Rows or columns that a part is a multiple of.
+/// Parts but the last one are multiples of so many rows or columns.
 #[cfg(feature = "std")]
 const PART: usize = 32;
 
