@@ -191,3 +191,32 @@ fn a_backbone_from_a_classifier() {
     classifier.insert("block9.weight".to_owned(), (vec![1], vec![0.0]));
     assert!(with_backbone(changed, &classifier).is_err());
 }
+
+#[test]
+fn scores_start_from_the_shares_of_the_classes() {
+    let biases = |shares: &[f32]| {
+        let config = SegmentationConfig {
+            backbone: MetaSpikeformerConfig {
+                heads: 2,
+                ..MetaSpikeformerConfig::new([4, 8, 8, 16])
+            },
+            width: 4,
+            head: 4,
+            dropout: 0.0,
+            shares: shares.to_vec(),
+        };
+        let made = segmentation(&config, [32, 32, 3], 2, &mut Init::new(0, &Device::flex()));
+        made.map(|model| params::collect(&model)["decode_head.conv_seg.bias"].1.clone())
+    };
+    assert_eq!(biases(&[]).unwrap(), [0.0, 0.0]);
+    assert_eq!(biases(&[0.75, 0.25]).unwrap(), [0.75_f32.ln(), 0.25_f32.ln()]);
+    for (shares, said) in [
+        (&[0.5][..], "one of each class"),
+        (&[0.5, 0.0], "above 0"),
+        (&[0.5, f32::NAN], "above 0"),
+        (&[0.5, 1.5], "up to 1"),
+    ] {
+        let error = biases(shares).unwrap_err().to_string();
+        assert!(error.contains("shares") && error.contains(said), "{shares:?}: {error}");
+    }
+}
