@@ -147,7 +147,7 @@ pub(crate) fn fill<const K: usize>(
             // borrowed once; it is written with zeros before a reference to it exists.
             #[allow(unsafe_code)]
             unsafe {
-                let chunk = start.0.add(first);
+                let chunk = start.at(first);
                 chunk.write_bytes(0, n);
                 core::slice::from_raw_parts_mut(chunk, n)
             }
@@ -164,10 +164,22 @@ pub(crate) fn fill<const K: usize>(
     buffers
 }
 
-/// Where a buffer starts.
-struct Start(*mut f32);
+/// Where a buffer starts that tasks write parts of.
+pub(crate) struct Start(pub(crate) *mut f32);
 
-// SAFETY: `fill` hands out non-overlapping parts behind the pointer, one to each task.
+impl Start {
+    /// # Safety
+    /// The buffer has room for more than `offset` values, and what is written there is written by one
+    /// task alone.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn at(&self, offset: usize) -> *mut f32 {
+        // SAFETY: within the buffer (the caller's promise).
+        unsafe { self.0.add(offset) }
+    }
+}
+
+// SAFETY: the pointer is read through `at` alone, whose callers promise that no two tasks write the
+// same place.
 #[allow(unsafe_code)]
 unsafe impl Sync for Start {}
 
