@@ -1,6 +1,6 @@
 //! What a core does with its time.
 
-use crate::{chip::Chip, network::Time, task::Work};
+use crate::{chip::Chip, network::Time, work::Work};
 use std::collections::VecDeque;
 
 /// At which of its two points of voltage and frequency a core works.

@@ -52,6 +52,7 @@ mod slice;
 mod task;
 mod trace;
 mod weights;
+mod work;
 
 pub use chip::{Chip, Constant, Mark, SPINNAKER2};
 pub use cores::Clock;

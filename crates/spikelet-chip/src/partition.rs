@@ -5,7 +5,7 @@
 //! DRAM, and so on. Spare cores that the user asks for go where they shorten a step most.
 
 use crate::{
-    chip::Chip, error::ChipError, layers::Layers, program::Program, slice::Slice, task::Work,
+    chip::Chip, error::ChipError, layers::Layers, program::Program, slice::Slice, work::Work,
 };
 use spikelet_graph::Signal;
 

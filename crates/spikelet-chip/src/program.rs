@@ -6,7 +6,8 @@ use crate::{
     error::ChipError,
     layers::{Layer, Layers},
     slice::{Extent, Slice},
-    task::{Task, Work},
+    task::Task,
+    work::Work,
 };
 use serde::Serialize;
 use spikelet_graph::{Function, Graph, Membrane, NodeCounts, Op, Param, Phase, Signal};

@@ -6,7 +6,7 @@
 
 use crate::{
     batch::{add, map},
-    out::fill,
+    fill::fill,
     simd::dispatch,
 };
 use alloc::{vec, vec::Vec};

@@ -3,8 +3,8 @@
 use crate::{
     batch::map,
     dense::{LANES, tree_sum},
+    fill::fill,
     math::exp,
-    out::fill,
     simd::dispatch,
 };
 use alloc::vec::Vec;

@@ -1,6 +1,6 @@
 //! Functions of single values between the matrices of a mix, each with its gradient in one pass.
 
-use crate::{math::sigmoid, out::fill, simd::dispatch};
+use crate::{fill::fill, math::sigmoid, simd::dispatch};
 use alloc::vec::Vec;
 
 /// Values worked on by one thread at a time.

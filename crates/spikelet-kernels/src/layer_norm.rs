@@ -6,6 +6,7 @@
 use crate::{
     batch::{add, for_each_chunk, map},
     dense::{LANES, tree_sum},
+    fill::fill,
     math::sqrt,
     simd::dispatch,
 };
@@ -72,10 +73,8 @@ pub fn backward(x: &[f32], weight: &[f32], moments: &[Moments], d_out: &[f32]) -
     let channels = check(x, weight, weight);
     assert_eq!(d_out.len(), x.len(), "layer norm: length of the gradient");
     assert_eq!(moments.len() * channels, x.len(), "layer norm: one pair of moments per row");
-    let mut found =
-        Gradients { x: vec![0.0; x.len()], weight: vec![0.0; channels], bias: vec![0.0; channels] };
     let part = part(channels);
-    for_each_chunk(&mut found.x, part, |index, d_x| {
+    let [d_input] = fill(x.len(), part, |index, [d_x]| {
         let at = index * part..index * part + d_x.len();
         let (x, d_out) = (x[at.clone()].chunks_exact(channels), d_out[at].chunks_exact(channels));
         let moments = &moments[index * part / channels..];
@@ -87,6 +86,8 @@ pub fn backward(x: &[f32], weight: &[f32], moments: &[Moments], d_out: &[f32]) -
             },
         );
     });
+    let mut found =
+        Gradients { x: d_input, weight: vec![0.0; channels], bias: vec![0.0; channels] };
     let starts: Vec<usize> = (0..x.len()).step_by(part).collect();
     let sums = map(&starts, |_, &start| {
         let end = x.len().min(start + part);

@@ -17,6 +17,7 @@ pub mod cross_entropy;
 pub mod dense;
 pub mod egru;
 pub mod events;
+pub mod fill;
 pub mod fixed;
 #[cfg(feature = "std")]
 pub mod gate;

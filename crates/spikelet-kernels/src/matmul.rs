@@ -1,7 +1,7 @@
 //! Dense matrix products, through the crate `gemm` where there is `std`.
 
 #[cfg(feature = "std")]
-use crate::out::Start;
+use crate::fill::Start;
 #[cfg(feature = "std")]
 use rayon::prelude::*;
 

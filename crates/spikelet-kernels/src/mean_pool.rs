@@ -1,7 +1,7 @@
 //! Mean pooling of a batch of images, channels last, forward and backward: over windows that
 //! slide, or adaptive ones, of any size.
 
-use crate::{batch::add, out::fill, simd::dispatch};
+use crate::{batch::add, fill::fill, simd::dispatch};
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -5,7 +5,8 @@
 //! channels, every mix `[channels]`.
 
 use crate::{
-    batch::{add, for_each_chunk, map},
+    batch::{add, map},
+    fill::fill,
     simd::dispatch,
 };
 use alloc::{vec, vec::Vec};
@@ -21,8 +22,7 @@ const PART: usize = 1 << 15;
 pub fn forward(x: &[f32], before: &[f32], mix: &[f32], channels: usize) -> Vec<f32> {
     let width = check(x, before, mix, channels);
     let time = x.len() / width;
-    let mut out = vec![0.0; mix.len() / channels * x.len()];
-    for_each_chunk(&mut out, width, |row, out| {
+    let [out] = fill(mix.len() / channels * x.len(), width, |row, [out]| {
         let (m, t) = (row / time, row % time);
         let (mix, now) = (&mix[m * channels..][..channels], &x[t * width..][..width]);
         let last = previous(x, before, width, t);
@@ -78,8 +78,7 @@ pub fn backward(
     let (time, mixes) = (x.len() / width, mix.len() / channels);
     assert_eq!(d_out.len(), mixes * x.len(), "token shift: length of the gradient");
     let mixed = Mixed { d_out, mix, channels, time, width };
-    let mut d_x = vec![0.0; x.len()];
-    for_each_chunk(&mut d_x, width, |t, out| {
+    let [d_x] = fill(x.len(), width, |t, [out]| {
         dispatch(
             #[inline(always)]
             || mixed.gather(Some(t), t + 1, out),

@@ -37,6 +37,7 @@ extern crate alloc;
 
 mod block;
 mod buffers;
+mod checks;
 mod compile;
 #[cfg(feature = "std")]
 mod detector;

@@ -33,6 +33,7 @@ pub mod schedule;
 pub mod session;
 mod sgd;
 pub mod sparsity;
+mod trained;
 pub mod trainer;
 pub mod training_step;
 mod windows;

@@ -98,7 +98,10 @@ impl Loss {
             // Nothing is learned where there is no label at all.
             return logits.sum().mul_scalar(0.0);
         };
-        let logits = logits.mul_scalar(self.logit_scale);
+        let logits = match self.logit_scale {
+            1.0 => logits,
+            scale => logits.mul_scalar(scale),
+        };
         let [_, classes] = logits.dims();
         let pull = if self.config.l2_wrap { L2_WRAP } else { 0.0 };
         let weights = self.class_weights.as_deref();

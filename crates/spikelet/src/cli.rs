@@ -10,7 +10,9 @@ use crate::{
     failure::{Failure, Outcome, Result},
     ui::Ui,
 };
-use clap::{ArgAction, ColorChoice, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    ArgAction, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
+};
 use std::process::ExitCode;
 
 #[cfg(feature = "train")]
@@ -121,7 +123,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(&args, ui),
             Command::Data(args) => data::run(&args, ui),
             Command::Doctor(args) => doctor::run(&args, ui),
-            Command::Completions(args) => completions::run(&args, Cli::command()),
+            Command::Completions(args) => completions::run(&args, program()),
             #[cfg(feature = "train")]
             Command::Docs(args) => docs::run(&args, ui),
         }
@@ -130,7 +132,8 @@ impl Command {
 
 /// The whole program: reads the command line, runs the command, reports.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let read = program().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match read {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -145,6 +148,32 @@ pub fn main() -> ExitCode {
         Ok(Outcome::No) => ExitCode::from(1),
         Err(failure) => failure.report(&ui),
     }
+}
+
+/// The command line, with texts behind the options that flow to any width of a terminal.
+fn program() -> clap::Command {
+    fn flowing(command: clap::Command) -> clap::Command {
+        let command = command.mut_subcommands(flowing);
+        match command.get_after_help().map(ToString::to_string) {
+            Some(text) => command.after_help(flowed(&text)),
+            None => command,
+        }
+    }
+    flowing(Cli::command())
+}
+
+/// Joins lines that were only broken for the source: in running text a line ends with a sentence.
+fn flowed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        out.push_str(line);
+        let Some(next) = lines.peek() else { break };
+        let runs_on = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        let joined = runs_on(line) && runs_on(next) && !line.ends_with(['.', ':']);
+        out.push(if joined { ' ' } else { '\n' });
+    }
+    out
 }
 
 /// Help and version go to standard output with exit code 0, mistakes to standard error with 2.
@@ -187,8 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn sentences_flow_and_examples_stay() {
+        let text = "Examples:\n  spikelet a\n  spikelet b\n\nOne that\ngoes on. Two\nends.\nThree";
+        let found = flowed(text);
+        let (_, behind) = found.split_once("\n\n").expect("two parts");
+        assert_eq!(behind, "One that goes on. Two ends.\nThree");
+        assert!(found.starts_with("Examples:\n  spikelet a\n  spikelet b\n"));
+    }
+
+    #[test]
     fn every_command_has_help_with_an_example() {
-        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        for command in program().get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} has no description");
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -14,8 +14,8 @@ use crate::{
     mapping::{Mapping, Part},
     network::{Network, Time},
     report::Simulation,
-    task::Work,
     trace::Trace,
+    work::Work,
 };
 use spikelet_graph::Graph;
 use std::{

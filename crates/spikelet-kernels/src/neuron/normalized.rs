@@ -12,7 +12,7 @@ use super::{NeuronSpec, Params, shared};
 use crate::{
     batch::{add, map},
     batch_norm::{Moments, PART, add_rows, folded, input_rows, moments, wide},
-    out::fill,
+    fill::fill,
     simd::dispatch,
     surrogate::Surrogate,
 };

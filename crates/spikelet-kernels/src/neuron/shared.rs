@@ -9,7 +9,7 @@ use super::dynamics::{Coefficients, Lif, Rule, keep, mask, update};
 use super::{Model, NeuronSpec, Params, Reset};
 use crate::columns::{blocks_of, for_each};
 #[cfg(feature = "std")]
-use crate::out::fill;
+use crate::fill::fill;
 use crate::simd::dispatch;
 use alloc::vec::Vec;
 

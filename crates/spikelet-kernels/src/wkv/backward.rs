@@ -14,6 +14,7 @@
 use super::{Params, weights};
 use crate::{
     columns::{WIDTH, blocks, for_each, pieces, repeat},
+    fill::zeros,
     math::exp,
     simd::dispatch,
 };
@@ -65,8 +66,8 @@ pub fn backward(run: &Run, d_p: &mut [f32], d_q: &mut [f32]) -> Gradients {
     assert!(run.saved.iter().all(|saved| saved.len() == len), "wkv: one saved state per key");
     let channels = run.params.decay.len();
     let mut found = Gradients {
-        k: vec![0.0; len],
-        v: vec![0.0; len],
+        k: zeros(len),
+        v: zeros(len),
         decay: vec![0.0; channels],
         first: vec![0.0; channels],
     };

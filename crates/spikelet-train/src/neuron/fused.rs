@@ -7,6 +7,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Tensor};
+use spikelet_kernels::fill::zeros;
 use spikelet_kernels::neuron::{Param, Params, Run, Saved, State, backward, one_step, sequence};
 
 use super::{Dynamics, NeuronState, NeuronTensors};
@@ -119,8 +120,8 @@ impl Inputs {
             return ([output, v, self.second.clone()], [u, Vec::new()]);
         }
         let (mut v, mut second) = (v.to_vec(), self.second().to_vec());
-        let mut output = vec![0.0; currents.len()];
-        let buffer = |wanted: bool| vec![0.0; if wanted { currents.len() } else { 0 }];
+        let mut output = zeros(currents.len());
+        let buffer = |wanted: bool| zeros(if wanted { currents.len() } else { 0 });
         let (mut u, mut used) = (buffer(save), buffer(save && !second.is_empty()));
         let state = State { v: &mut v, second: &mut second };
         let saved = save.then(|| Saved { u: &mut u, used: &mut used });

@@ -13,7 +13,10 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 use burn::tensor::Tensor;
-use spikelet_kernels::layer_norm::{Moments, backward, forward};
+use spikelet_kernels::{
+    fill::zeros,
+    layer_norm::{Moments, backward, forward},
+};
 use std::sync::Arc;
 
 /// `x` `[.., channels]`, every row of channels by its own mean and variance, times `weight` plus
@@ -44,7 +47,7 @@ struct Inputs([FlexTensor; 3]);
 impl Inputs {
     fn run(&self) -> (FlexTensor, Vec<Moments>) {
         let [x, weight, bias] = &self.0;
-        let mut out = vec![0.0; values(x).len()];
+        let mut out = zeros(values(x).len());
         let moments = forward(values(x), values(weight), values(bias), &mut out);
         (tensor(out, x.layout().shape().clone()), moments)
     }

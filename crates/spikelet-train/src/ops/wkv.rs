@@ -14,7 +14,10 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 use burn::tensor::Tensor;
-use spikelet_kernels::wkv::{Params, Run, Saved, State, backward, sequence};
+use spikelet_kernels::{
+    fill::zeros,
+    wkv::{Params, Run, Saved, State, backward, sequence},
+};
 
 /// What a scan hands to the next token, `[batch, channels]` each; see [`spikelet_kernels::wkv`].
 #[derive(Clone, Debug)]
@@ -81,8 +84,8 @@ impl Inputs {
         let [k, v, _, _, p, q] = &self.0;
         let (mut p, mut q, mut last) = (values(p).to_vec(), values(q).to_vec(), values(o).to_vec());
         let len = values(k).len();
-        let mut y = vec![0.0; len];
-        let mut kept = [(); 3].map(|()| vec![0.0; if save { len } else { 0 }]);
+        let mut y = zeros(len);
+        let mut kept = [(); 3].map(|()| zeros(if save { len } else { 0 }));
         let [all_p, all_q, all_o] = &mut kept;
         let saved = save.then_some(Saved { p: all_p, q: all_q, o: all_o });
         let state = State { p: &mut p, q: &mut q, o: &mut last };
