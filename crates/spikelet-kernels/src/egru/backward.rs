@@ -2,9 +2,14 @@
 
 use super::{
     PseudoDerivative, Saved, Shape, State, TRACE_DECAY, TRACE_GAIN, Weights, Zoneout, needed,
-    product::{bias_gradient, input_gradient, weight_gradient},
+    product::{Transposed, bias_gradient, input_gradient, weight_gradient},
 };
-use crate::{batch::add, columns::for_each, simd::dispatch};
+use crate::{
+    batch::{add, for_each_chunk},
+    columns::for_each,
+    fill::zeros,
+    simd::dispatch,
+};
 use alloc::{vec, vec::Vec};
 
 /// Gradients of what a layer gives, `[time, batch, hidden]` each; nothing where no gradient comes.
@@ -65,9 +70,10 @@ pub fn backward(s: &Shape, pass: &Pass<'_>, g: &OutputGradients<'_>, need_x: boo
         threshold: vec![0.0; step],
     };
     // Of `A`; that of `B` has another gate `g`.
-    let mut d = vec![0.0; s.time * 3 * step];
+    let mut d = zeros(s.time * 3 * step);
     let mut d_events = vec![0.0; 3 * step];
-    let mut y_before = vec![0.0; s.time * step];
+    let mut y_before = zeros(s.time * step);
+    let mut recurrent = Transposed::new(w.recurrent, [s.hidden, h3], s.time);
     for t in (0..s.time).rev() {
         let d = &mut d[t * 3 * step..][..3 * step];
         flow.step(s, pass, g, t, d, &mut d_events);
@@ -80,15 +86,15 @@ pub fn backward(s: &Shape, pass: &Pass<'_>, g: &OutputGradients<'_>, need_x: boo
                 before(c, w.threshold, pass.pseudo, y, &mut used);
             }
         }
-        flow.y = needed::multiply(w.recurrent, &d_events, &used, [s.hidden, h3]);
+        flow.y = needed::multiply(&mut recurrent, &d_events, &used, [s.hidden, h3]);
     }
     let x = need_x.then(|| input_gradient(w.kernel, &d, s.input, h3));
     let kernel = weight_gradient(pass.x, &d, s.input, h3);
     let bias = bias_gradient(&d, h3);
-    for (d, gates) in d.chunks_exact_mut(h3).zip(pass.saved.gates.chunks_exact(h3)) {
-        let r = &gates[s.hidden..2 * s.hidden];
+    for_each_chunk(&mut d, h3, |row, d| {
+        let r = &pass.saved.gates[row * h3 + s.hidden..][..s.hidden];
         d[2 * s.hidden..].iter_mut().zip(r).for_each(|(d, r)| *d *= r);
-    }
+    });
     let recurrent = weight_gradient(&y_before, &d, s.hidden, h3);
     let recurrent_bias = bias_gradient(&d, h3);
     let mut threshold = vec![0.0; s.hidden];

@@ -5,8 +5,8 @@ use super::{
     product::Matrix,
     step::{candidate, gates},
 };
-use crate::{columns::for_each, simd::dispatch};
-use alloc::{vec, vec::Vec};
+use crate::{columns::for_each, fill::zeros, simd::dispatch};
+use alloc::vec::Vec;
 
 /// What a layer gives, `[time, batch, hidden]` each.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub fn forward(
 ) -> (Outputs, Saved) {
     check(s, w, state, zoneout, x);
     let (h3, step) = (3 * s.hidden, s.batch * s.hidden);
-    let zeros = || vec![0.0; s.time * step];
+    let zeros = || zeros(s.time * step);
     let mut out = Outputs { y: zeros(), h: zeros(), o: zeros(), trace: zeros() };
     let mut saved = Saved {
         gates: Matrix::new(s.input, h3, w.kernel).multiply(x, w.bias),

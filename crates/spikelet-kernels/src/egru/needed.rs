@@ -3,7 +3,7 @@
 //! `d R^T` for units without an event and outside the window of their pseudo-derivative would be
 //! multiplied by zero. Every other one is a dot product with the unit's row of `R`.
 
-use super::product;
+use super::product::Transposed;
 use crate::{
     batch::map,
     simd::{dispatch, has_fma},
@@ -25,15 +25,16 @@ const TOGETHER: usize = 4;
 /// `[batch, hidden]`: `d` `[batch, width]` times the transpose of `recurrent` `[hidden, width]`
 /// where `needed` `[batch, hidden]` says so, else zero (or what it would be).
 pub(super) fn multiply(
-    recurrent: &[f32],
+    recurrent: &mut Transposed<'_>,
     d: &[f32],
     needed: &[bool],
     [hidden, width]: [usize; 2],
 ) -> Vec<f32> {
     let wanted = needed.iter().filter(|needed| **needed).count();
     if wanted as f32 > DENSE * needed.len() as f32 {
-        return product::input_gradient(recurrent, d, hidden, width);
+        return recurrent.multiply(d);
     }
+    let recurrent = recurrent.weights();
     let starts: Vec<usize> = (0..hidden).step_by(UNITS).collect();
     let parts = map(&starts, |_, &first| {
         let units = first..hidden.min(first + UNITS);

@@ -2,9 +2,11 @@
 //! event or dense, whichever is faster at their density.
 
 use crate::{
+    batch::for_each_chunk,
     conv::Conv,
+    fill::zeros,
     linear::{self, Shape},
-    spike_conv::{self, EventWeights, Input},
+    spike_conv::{self, DenseWeights, EventWeights, Input},
     window::Window,
 };
 use alloc::vec::Vec;
@@ -39,6 +41,67 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// A matrix `[hidden, width]` whose transpose is multiplied with the rows of one step after the other.
+/// `gemm` would lay it out anew in every step, which took longer than the products of 64 rows.
+pub(super) struct Transposed<'a> {
+    weights: &'a [f32],
+    hidden: usize,
+    width: usize,
+    steps: usize,
+    /// Laid out when it is first needed.
+    panels: Option<DenseWeights>,
+}
+
+/// Steps from which on a matrix is worth laying out.
+const LAID_OUT: usize = 4;
+
+impl<'a> Transposed<'a> {
+    /// To be used in so many steps.
+    pub(super) fn new(
+        weights: &'a [f32],
+        [hidden, width]: [usize; 2],
+        steps: usize,
+    ) -> Transposed<'a> {
+        Transposed { weights, hidden, width, steps, panels: None }
+    }
+
+    /// The matrix as it is.
+    pub(super) fn weights(&self) -> &'a [f32] {
+        self.weights
+    }
+
+    /// `d` `[rows, width]` times the transpose: `[rows, hidden]`. All calls have as many rows.
+    pub(super) fn multiply(&mut self, d: &[f32]) -> Vec<f32> {
+        let Transposed { weights, hidden, width, .. } = *self;
+        if self.steps < LAID_OUT {
+            return input_gradient(weights, d, hidden, width);
+        }
+        let rows = d.len() / width;
+        let panels = self.panels.get_or_insert_with(|| {
+            DenseWeights::new(&row_of(rows, width, hidden), &transpose(weights, hidden, width))
+        });
+        let mut out = zeros(rows * hidden);
+        panels.forward_into(d, &[], false, &mut out);
+        out
+    }
+}
+
+/// `[width, hidden]` of `[hidden, width]`.
+fn transpose(x: &[f32], hidden: usize, width: usize) -> Vec<f32> {
+    let mut out = zeros(x.len());
+    // Some rows of the result at a time, so that what is read of a row is used while it is in the cache.
+    const ROWS: usize = 16;
+    for_each_chunk(&mut out, ROWS * hidden, |block, out| {
+        let rows = out.len() / hidden;
+        for (unit, x) in x.chunks_exact(width).enumerate() {
+            for (row, value) in x[block * ROWS..][..rows].iter().enumerate() {
+                out[row * hidden + unit] = *value;
+            }
+        }
+    });
+    out
+}
+
 /// The gradient `[inputs, outputs]` of a matrix, given that of its products, `d` `[rows, outputs]`.
 pub(super) fn weight_gradient(x: &[f32], d: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
     let (conv, rows) = (single(inputs, outputs), x.len() / inputs);
@@ -70,10 +133,15 @@ fn turned(rows: usize, inputs: usize, outputs: usize) -> Shape {
 
 /// An image of one position.
 fn single(inputs: usize, outputs: usize) -> Conv {
+    row_of(1, inputs, outputs)
+}
+
+/// An image of some positions beside each other, each of which is looked at alone.
+fn row_of(positions: usize, inputs: usize, outputs: usize) -> Conv {
     let one = [1, 1];
     let window = Window {
-        input: one,
-        output: one,
+        input: [1, positions],
+        output: [1, positions],
         kernel: one,
         stride: one,
         padding: [0, 0],
@@ -104,6 +172,19 @@ mod tests {
         let y = Matrix::new(40, 24, &weights).multiply(&sparse(), &[0.25; 24]);
         assert_eq!(y[..3 * 24], [1.25; 3 * 24]);
         assert_eq!(y[3 * 24..], [0.25; 24]);
+    }
+
+    #[test]
+    fn a_transpose_laid_out_gives_the_products() {
+        let (rows, hidden, width) = (7, 21, 63);
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let (weights, d) = (values(hidden * width), values(rows * width));
+        let expected = input_gradient(&weights, &d, hidden, width);
+        let mut matrix = Transposed::new(&weights, [hidden, width], LAID_OUT);
+        for _ in 0..2 {
+            let found = matrix.multiply(&d);
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub struct MetaSpikeformerConfig {
     /// start, which is needed where small images are learned from scratch.
     #[serde(default = "unchanged")]
     pub attention_gain: f32,
+    /// What the normalisations that neurons read without a sum in between start with as their weight,
+    /// those of a neck and a head behind the backbone as well: 1 in the official code. At one step a
+    /// neuron fires from 2 on, so that 2.3 % of normalised values make it fire and networks from scratch
+    /// learn little; with 2 it is 16 %.
+    #[serde(default = "unchanged")]
+    pub norm_gain: f32,
     /// Where shortcuts begin and end.
     #[serde(default)]
     pub shortcut: Shortcut,
@@ -99,6 +105,7 @@ impl MetaSpikeformerConfig {
             steps: one(),
             attention: Attention::default(),
             attention_gain: unchanged(),
+            norm_gain: unchanged(),
             shortcut: Shortcut::default(),
             distilled: false,
         }

@@ -95,9 +95,12 @@ fn check(config: &MetaSpikeformerConfig) -> Result<()> {
     if config.heads == 0 {
         return refuse("heads", 0, "1 or more");
     }
-    let gain = config.attention_gain;
-    if !(gain > 0.0 && gain.is_finite()) {
-        return Err(ModelError::Setting { name: "attention_gain", value: gain, range: "above 0" });
+    for (name, value) in
+        [("attention_gain", config.attention_gain), ("norm_gain", config.norm_gain)]
+    {
+        if !(value > 0.0 && value.is_finite()) {
+            return Err(ModelError::Setting { name, value, range: "above 0" });
+        }
     }
     for width in config.widths {
         if width == 0 || !width.is_multiple_of(2) {
@@ -170,7 +173,7 @@ impl Stages<'_> {
 
     fn embed(&mut self, name: &str, from: LayerId, size: ConvSize) -> Result<LayerId> {
         let x = self.builder.conv(&format!("{name}.encode_conv"), from, size)?;
-        let x = self.builder.batch_norm(&format!("{name}.encode_bn"), x);
+        let x = self.builder.scaled_norm(&format!("{name}.encode_bn"), x, self.config.norm_gain);
         Ok(match self.config.shortcut {
             Shortcut::Membrane => x,
             Shortcut::Sew | Shortcut::Vanilla => self.builder.lif(&format!("{name}.out_lif"), x),
@@ -202,6 +205,15 @@ impl Stages<'_> {
         }
     }
 
+    /// The weight that the last normalisation of a branch starts with: potentials that are added up
+    /// need none.
+    fn branch_gain(&self) -> f32 {
+        match self.config.shortcut {
+            Shortcut::Membrane => 1.0,
+            Shortcut::Sew | Shortcut::Vanilla => self.config.norm_gain,
+        }
+    }
+
     // Blocks.
 
     /// A separable convolution, then a full one.
@@ -210,9 +222,11 @@ impl Stages<'_> {
         let branch = self.separable(&format!("{name}.Conv"), from)?;
         let x = self.join(&format!("{name}.Conv.add"), from, branch);
         let spikes = self.enter(&format!("{name}.lif1"), x);
-        let wide = self.normalized(name, "1", spikes, bare(EXPANSION * channels, 3))?;
+        let gain = self.config.norm_gain;
+        let wide = self.normalized(name, "1", spikes, bare(EXPANSION * channels, 3), gain)?;
         let spikes = self.builder.lif(&format!("{name}.lif2"), wide);
-        let branch = self.normalized(name, "2", spikes, bare(channels, 3))?;
+        let gain = self.branch_gain();
+        let branch = self.normalized(name, "2", spikes, bare(channels, 3), gain)?;
         Ok(self.join(name, x, branch))
     }
 
@@ -223,9 +237,10 @@ impl Stages<'_> {
         n: &str,
         from: LayerId,
         size: ConvSize,
+        gain: f32,
     ) -> Result<LayerId> {
         let x = self.builder.conv(&format!("{name}.conv{n}"), from, size)?;
-        Ok(self.builder.batch_norm(&format!("{name}.bn{n}"), x))
+        Ok(self.builder.scaled_norm(&format!("{name}.bn{n}"), x, gain))
     }
 
     fn separable(&mut self, name: &str, from: LayerId) -> Result<LayerId> {
@@ -234,12 +249,13 @@ impl Stages<'_> {
         let inner = SEPARABLE * channels;
         let spikes = self.enter(&part("lif1"), from);
         let x = self.builder.conv(&part("pwconv1"), spikes, bare(inner, 1))?;
-        let x = self.builder.batch_norm(&part("bn1"), x);
+        let x = self.builder.scaled_norm(&part("bn1"), x, self.config.norm_gain);
         let spikes = self.builder.lif(&part("lif2"), x);
         let depthwise = ConvSize { groups: inner, ..bare(inner, 7) };
         let x = self.builder.conv(&part("dwconv"), spikes, depthwise)?;
         let x = self.builder.conv(&part("pwconv2"), x, bare(channels, 1))?;
-        Ok(self.builder.batch_norm(&part("bn2"), x))
+        let gain = self.branch_gain();
+        Ok(self.builder.scaled_norm(&part("bn2"), x, gain))
     }
 
     /// A block of the last two stages.
@@ -284,7 +300,7 @@ impl Stages<'_> {
                 builder.product(&format!("{name}.masked"), q, mask)
             }
         };
-        self.re_conv(&format!("{name}.proj_conv"), mixed, 1.0)
+        self.re_conv(&format!("{name}.proj_conv"), mixed, self.branch_gain())
     }
 
     /// Queries, keys or values.
@@ -313,15 +329,22 @@ impl Stages<'_> {
     fn mlp(&mut self, name: &str, from: LayerId) -> Result<LayerId> {
         let channels = self.builder.shape(from)[2];
         let spikes = self.enter(&format!("{name}.fc1_lif"), from);
-        let wide = self.dense(name, "fc1", spikes, EXPANSION * channels)?;
+        let wide = self.dense(name, "fc1", spikes, EXPANSION * channels, self.config.norm_gain)?;
         let spikes = self.builder.lif(&format!("{name}.fc2_lif"), wide);
-        self.dense(name, "fc2", spikes, channels)
+        self.dense(name, "fc2", spikes, channels, self.branch_gain())
     }
 
-    fn dense(&mut self, name: &str, part: &str, from: LayerId, channels: usize) -> Result<LayerId> {
+    fn dense(
+        &mut self,
+        name: &str,
+        part: &str,
+        from: LayerId,
+        channels: usize,
+        gain: f32,
+    ) -> Result<LayerId> {
         let x =
             self.builder.conv(&format!("{name}.{part}_conv"), from, ConvSize::new(channels, 1))?;
-        Ok(self.builder.batch_norm(&format!("{name}.{part}_bn"), x))
+        Ok(self.builder.scaled_norm(&format!("{name}.{part}_bn"), x, gain))
     }
 }
 

@@ -161,7 +161,10 @@ impl Parts<'_> {
                 let name = format!("decode_head.scale_heads.{i}.{}", 2 * unit);
                 let size = ConvSize { bias: false, ..ConvSize::new(self.config.head, 3) };
                 level = self.fire_and_convolve(&format!("{name}.1.0.conv"), level, size)?;
-                level = self.builder.batch_norm(&format!("{name}.1.0.bn"), level);
+                // The last one of a level is added to those of the others.
+                let last = unit + 1 == i.max(1);
+                let gain = if last { 1.0 } else { self.config.backbone.norm_gain };
+                level = self.builder.scaled_norm(&format!("{name}.1.0.bn"), level, gain);
                 if i > 0 {
                     let [h, w, _] = self.builder.shape(level);
                     let name = format!("decode_head.scale_heads.{i}.{}", 2 * unit + 1);

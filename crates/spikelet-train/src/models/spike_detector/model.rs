@@ -288,7 +288,8 @@ impl Parts<'_> {
             let spikes = builder.lif(&format!("lateral_convs.{level}.0"), features[level]);
             let mut x = builder.conv(&name, spikes, ConvSize::new(self.config.channels, 1))?;
             if self.config.norm {
-                x = builder.batch_norm(&format!("lateral_convs.{level}.1.0.bn"), x);
+                let gain = self.config.backbone.norm_gain;
+                x = builder.scaled_norm(&format!("lateral_convs.{level}.1.0.bn"), x, gain);
             }
             if level + 1 < FEATURES {
                 let [h, w, _] = builder.shape(x);
@@ -312,7 +313,10 @@ impl Parts<'_> {
                     let name = format!("fpn_convs.{at}.1.0.conv");
                     let x = builder.conv(&name, spikes, ConvSize::new(self.config.channels, 3))?;
                     match self.config.norm {
-                        true => builder.batch_norm(&format!("fpn_convs.{at}.1.0.bn"), x),
+                        true => {
+                            let gain = self.config.backbone.norm_gain;
+                            builder.scaled_norm(&format!("fpn_convs.{at}.1.0.bn"), x, gain)
+                        }
                         false => x,
                     }
                 }
@@ -395,7 +399,10 @@ impl Parts<'_> {
     ) -> Result<(LayerId, LayerId)> {
         let conv = self.shared(name, level, from, ConvSize::new(channels, 3), like)?;
         let out = match self.config.norm {
-            true => self.builder.batch_norm(&of_level(&format!("{name}.1.0.bn"), level), conv),
+            true => {
+                let name = of_level(&format!("{name}.1.0.bn"), level);
+                self.builder.scaled_norm(&name, conv, self.config.backbone.norm_gain)
+            }
             false => conv,
         };
         Ok((conv, out))

@@ -89,6 +89,31 @@ fn a_gain_makes_attention_fire() {
     assert!(silent < 10.0 && firing > 100.0, "{silent} {firing}");
 }
 
+/// Neurons that read a normalisation fire as often as its values lie above the threshold: 2 at one step.
+#[test]
+fn a_gain_makes_a_sixth_of_the_neurons_fire() {
+    let rate = |norm_gain| {
+        let base = MetaSpikeformerConfig::new([8, 16, 32, 32]);
+        let model = network(&MetaSpikeformerConfig { norm_gain, ..base }, 64, 4);
+        let values = (0..2 * 64 * 64 * 3).map(|k| 2.0 * (k as f32 * 0.37).sin()).collect();
+        let x =
+            Tensor::<3>::from_data(TensorData::new(values, [1, 2, 64 * 64 * 3]), &Device::flex());
+        let state = model.training_state(2, &x.device(), 0);
+        let (mut fired, mut neurons) = (0.0, 0);
+        model.run(x, state, &mut |layer, out| {
+            if layer.name.starts_with("ConvBlock") && layer.name.ends_with("lif2") {
+                let out = params::values(out.clone());
+                fired += out.iter().sum::<f32>();
+                neurons += out.len();
+            }
+        });
+        fired / neurons as f32
+    };
+    let [official, gained] = [1.0, 2.0].map(rate);
+    assert!((0.01..0.04).contains(&official), "{official}");
+    assert!((0.12..0.2).contains(&gained), "{gained}");
+}
+
 #[test]
 fn every_variant_agrees_with_its_graph() {
     let base = MetaSpikeformerConfig { heads: 2, ..MetaSpikeformerConfig::new([4, 6, 8, 10]) };
