@@ -55,11 +55,11 @@ pub fn forward(
     let zeros = || zeros(s.time * step);
     let mut out = Outputs { y: zeros(), h: zeros(), o: zeros(), trace: zeros() };
     let mut saved = Saved {
-        gates: Matrix::new(s.input, h3, w.kernel).multiply(x, w.bias),
+        gates: Matrix::new([s.input, h3], w.kernel, 1).multiply(x, w.bias),
         from_events: zeros(),
         c: zeros(),
     };
-    let mut recurrent = Matrix::new(s.hidden, h3, w.recurrent);
+    let mut recurrent = Matrix::new([s.hidden, h3], w.recurrent, s.time);
     for t in 0..s.time {
         let at = t * step..(t + 1) * step;
         let (y_before, y) = out.y.split_at_mut(at.start);

@@ -11,20 +11,32 @@ use crate::{
 };
 use alloc::vec::Vec;
 
+/// Steps from which on a matrix is worth laying out. `gemm` does it anew in every product, which takes
+/// longer than the products of the 64 rows of a step.
+const LAID_OUT: usize = 4;
+
 /// A matrix `[inputs, outputs]` that many rows are multiplied with.
 pub(super) struct Matrix<'a> {
     conv: Conv,
     weights: &'a [f32],
+    steps: usize,
     /// Packed when the first events come.
     packed: Option<EventWeights>,
+    /// Laid out for the first dense rows, where there are many steps.
+    panels: Option<DenseWeights>,
 }
 
 impl<'a> Matrix<'a> {
-    pub(super) fn new(inputs: usize, outputs: usize, weights: &'a [f32]) -> Matrix<'a> {
-        Matrix { conv: single(inputs, outputs), weights, packed: None }
+    /// To be used in so many steps.
+    pub(super) fn new(
+        [inputs, outputs]: [usize; 2],
+        weights: &'a [f32],
+        steps: usize,
+    ) -> Matrix<'a> {
+        Matrix { conv: single(inputs, outputs), weights, steps, packed: None, panels: None }
     }
 
-    /// `x` `[rows, inputs]` times the matrix plus a bias: `[rows, outputs]`.
+    /// `x` `[rows, inputs]` times the matrix plus a bias: `[rows, outputs]`. All calls have as many rows.
     pub(super) fn multiply(&mut self, x: &[f32], bias: &[f32]) -> Vec<f32> {
         let Conv { inputs, outputs, .. } = self.conv;
         let rows = x.len() / inputs;
@@ -32,6 +44,14 @@ impl<'a> Matrix<'a> {
             let (conv, weights) = (&self.conv, self.weights);
             let packed = self.packed.get_or_insert_with(|| EventWeights::new(conv, weights));
             return packed.forward(conv, &lists, rows, bias);
+        }
+        if self.steps >= LAID_OUT {
+            let panels = self.panels.get_or_insert_with(|| {
+                DenseWeights::new(&row_of(rows, inputs, outputs), self.weights)
+            });
+            let mut y = zeros(rows * outputs);
+            panels.forward_into(x, bias, false, &mut y);
+            return y;
         }
         let mut y = linear::input_gradient(turned(rows, inputs, outputs), x, self.weights);
         for y in y.chunks_exact_mut(outputs) {
@@ -42,7 +62,6 @@ impl<'a> Matrix<'a> {
 }
 
 /// A matrix `[hidden, width]` whose transpose is multiplied with the rows of one step after the other.
-/// `gemm` would lay it out anew in every step, which took longer than the products of 64 rows.
 pub(super) struct Transposed<'a> {
     weights: &'a [f32],
     hidden: usize,
@@ -51,9 +70,6 @@ pub(super) struct Transposed<'a> {
     /// Laid out when it is first needed.
     panels: Option<DenseWeights>,
 }
-
-/// Steps from which on a matrix is worth laying out.
-const LAID_OUT: usize = 4;
 
 impl<'a> Transposed<'a> {
     /// To be used in so many steps.
@@ -169,9 +185,21 @@ mod tests {
     fn rows_of_silent_inputs_are_not_read() {
         let mut weights = vec![0.5; 40 * 24];
         weights[20 * 24..].fill(f32::NAN);
-        let y = Matrix::new(40, 24, &weights).multiply(&sparse(), &[0.25; 24]);
+        let y = Matrix::new([40, 24], &weights, 1).multiply(&sparse(), &[0.25; 24]);
         assert_eq!(y[..3 * 24], [1.25; 3 * 24]);
         assert_eq!(y[3 * 24..], [0.25; 24]);
+    }
+
+    #[test]
+    fn a_matrix_laid_out_gives_the_products() {
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let (weights, x, bias) = (values(21 * 63), values(7 * 21), values(63));
+        let [once, often] = [1, LAID_OUT].map(|steps| {
+            let mut matrix = Matrix::new([21, 63], &weights, steps);
+            [matrix.multiply(&x, &bias), matrix.multiply(&x, &bias)].concat()
+        });
+        assert!(once.iter().zip(&often).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_eq!(once.len(), often.len());
     }
 
     #[test]
