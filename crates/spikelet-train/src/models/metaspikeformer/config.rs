@@ -25,8 +25,9 @@ pub struct MetaSpikeformerConfig {
     /// start, which is needed where small images are learned from scratch.
     #[serde(default = "unchanged")]
     pub attention_gain: f32,
-    /// What the normalisations that neurons read without a sum in between start with as their weight,
-    /// those of a neck and a head behind the backbone as well: 1 in the official code. At one step a
+    /// What the normalisations in front of neurons start with as their weight, but for branches that
+    /// are added to potentials; behind the backbone also those of a segmenter's head and of a
+    /// detector's pyramid and first stage. It is 1 in the official code. At one step a
     /// neuron fires from 2 on, so that 2.3 % of normalised values make it fire and networks from scratch
     /// learn little; with 2 it is 16 %.
     #[serde(default = "unchanged")]
