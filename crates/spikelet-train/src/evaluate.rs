@@ -5,7 +5,7 @@ use crate::{
     model::{SequenceModel, State, read_out},
     prepare::Prepared,
     sparsity::{Counted, Sparsity},
-    trainer::{scored, targets},
+    trainer::targets,
 };
 use burn::tensor::{Device, Tensor};
 use spikelet_data::{
@@ -188,4 +188,23 @@ pub fn argmax(values: &[f32]) -> u32 {
         }
     }
     best as u32
+}
+
+/// What is compared with `labels` labels: the logits of the read-out, or the outputs of all steps
+/// where every step, or every position of an image, has a label.
+pub(crate) fn scored(outputs: Tensor<3>, logits: Tensor<2>, labels: usize) -> Tensor<2> {
+    let [time, batch, values] = outputs.dims();
+    match labels == batch {
+        true => logits,
+        false => outputs.reshape([labels, time * batch * values / labels]),
+    }
+}
+
+/// The mean of two heads side by side, `[rows, 2 * classes]`, where there are two.
+pub(crate) fn one_head(logits: Tensor<2>, classes: usize) -> Tensor<2> {
+    match logits.dims()[1] == 2 * classes {
+        true => (logits.clone().narrow(1, 0, classes) + logits.narrow(1, classes, classes))
+            .mul_scalar(0.5),
+        false => logits,
+    }
 }

@@ -4,7 +4,7 @@ use crate::{
     averaging::Mean,
     config::Config,
     constraint::Constraint,
-    evaluate::{Evaluation, evaluate},
+    evaluate::{Evaluation, evaluate, one_head, scored},
     loss::{Loss, Teacher},
     model::{SequenceModel, State},
     optimizer::{add_share, clip_norm},
@@ -473,25 +473,6 @@ fn check<M: SequenceModel>(config: &Config, model: &M, data: &Prepared) -> Resul
         return problem("train.accumulate: windows that are carried are not computed in parts");
     }
     Ok(())
-}
-
-/// What is compared with `labels` labels: the logits of the read-out, or the outputs of all steps
-/// where every step, or every position of an image, has a label.
-pub(crate) fn scored(outputs: Tensor<3>, logits: Tensor<2>, labels: usize) -> Tensor<2> {
-    let [time, batch, values] = outputs.dims();
-    match labels == batch {
-        true => logits,
-        false => outputs.reshape([labels, time * batch * values / labels]),
-    }
-}
-
-/// The mean of two heads side by side, `[rows, 2 * classes]`, where there are two.
-fn one_head(logits: Tensor<2>, classes: usize) -> Tensor<2> {
-    match logits.dims()[1] == 2 * classes {
-        true => (logits.clone().narrow(1, 0, classes) + logits.narrow(1, classes, classes))
-            .mul_scalar(0.5),
-        false => logits,
-    }
 }
 
 /// Class indices as a tensor.

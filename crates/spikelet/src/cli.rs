@@ -170,7 +170,7 @@ fn flowed(text: &str) -> String {
         out.push_str(line);
         let Some(next) = lines.peek() else { break };
         let runs_on = |line: &str| !line.is_empty() && !line.starts_with(' ');
-        let joined = runs_on(line) && runs_on(next) && !line.ends_with(['.', ':']);
+        let joined = runs_on(line) && runs_on(next) && !line.ends_with('.');
         out.push(if joined { ' ' } else { '\n' });
     }
     out

@@ -279,18 +279,15 @@ impl Parts<'_> {
     /// SpikeFPN: the levels that predict.
     fn pyramid(&mut self, features: [LayerId; FEATURES]) -> Result<Vec<LayerId>> {
         let levels = &self.config.levels;
-        let builder = &mut self.builder;
-        builder.scope("neck.");
+        self.builder.scope("neck.");
         let finest = levels[0].min(FEATURES - 1);
         let mut sums = [0; FEATURES];
         for level in (finest..FEATURES).rev() {
             let name = format!("lateral_convs.{level}.1.0.conv");
-            let spikes = builder.lif(&format!("lateral_convs.{level}.0"), features[level]);
-            let mut x = builder.conv(&name, spikes, ConvSize::new(self.config.channels, 1))?;
-            if self.config.norm {
-                let gain = self.config.backbone.norm_gain;
-                x = builder.scaled_norm(&format!("lateral_convs.{level}.1.0.bn"), x, gain);
-            }
+            let spikes = self.builder.lif(&format!("lateral_convs.{level}.0"), features[level]);
+            let x = self.builder.conv(&name, spikes, ConvSize::new(self.config.channels, 1))?;
+            let mut x = self.normalized(&format!("lateral_convs.{level}.1.0.bn"), x);
+            let builder = &mut self.builder;
             if level + 1 < FEATURES {
                 let [h, w, _] = builder.shape(x);
                 let [ch, cw, _] = builder.shape(sums[level + 1]);
@@ -309,27 +306,30 @@ impl Parts<'_> {
             let output = match last.filter(|_| level == FEATURES) {
                 Some(output) => output,
                 None => {
-                    let spikes = builder.lif(&format!("fpn_convs.{at}.0"), sums[at]);
+                    let spikes = self.builder.lif(&format!("fpn_convs.{at}.0"), sums[at]);
                     let name = format!("fpn_convs.{at}.1.0.conv");
-                    let x = builder.conv(&name, spikes, ConvSize::new(self.config.channels, 3))?;
-                    match self.config.norm {
-                        true => {
-                            let gain = self.config.backbone.norm_gain;
-                            builder.scaled_norm(&format!("fpn_convs.{at}.1.0.bn"), x, gain)
-                        }
-                        false => x,
-                    }
+                    let size = ConvSize::new(self.config.channels, 3);
+                    let x = self.builder.conv(&name, spikes, size)?;
+                    self.normalized(&format!("fpn_convs.{at}.1.0.bn"), x)
                 }
             };
             if at == FEATURES - 1 {
                 last = Some(output);
             }
             outputs.push(match level == FEATURES {
-                true => builder.pool("p6", output, 1, 2, 0)?,
+                true => self.builder.pool("p6", output, 1, 2, 0)?,
                 false => output,
             });
         }
         Ok(outputs)
+    }
+
+    /// The normalisation behind a convolution, if there are any.
+    fn normalized(&mut self, name: &str, conv: LayerId) -> LayerId {
+        match self.config.norm {
+            true => self.builder.scaled_norm(name, conv, self.config.backbone.norm_gain),
+            false => conv,
+        }
     }
 
     /// SpikeRPN.
@@ -398,13 +398,7 @@ impl Parts<'_> {
         like: Option<LayerId>,
     ) -> Result<(LayerId, LayerId)> {
         let conv = self.shared(name, level, from, ConvSize::new(channels, 3), like)?;
-        let out = match self.config.norm {
-            true => {
-                let name = of_level(&format!("{name}.1.0.bn"), level);
-                self.builder.scaled_norm(&name, conv, self.config.backbone.norm_gain)
-            }
-            false => conv,
-        };
+        let out = self.normalized(&of_level(&format!("{name}.1.0.bn"), level), conv);
         Ok((conv, out))
     }
 

@@ -67,49 +67,41 @@ fn a_second_head_adds_two_tensors() {
     assert_eq!(added, ["head_kd.bias", "head_kd.weight"]);
 }
 
+/// Events, and neurons, of the layers whose names end so, in a fresh network on two made-up images.
+fn events(config: &MetaSpikeformerConfig, layers: &str) -> (f32, usize) {
+    let model = network(config, 64, 4);
+    let values = (0..2 * 64 * 64 * 3).map(|k| 2.0 * (k as f32 * 0.37).sin()).collect();
+    let x = Tensor::<3>::from_data(TensorData::new(values, [1, 2, 64 * 64 * 3]), &Device::flex());
+    let state = model.training_state(2, &x.device(), 0);
+    let (mut events, mut neurons) = (0.0, 0);
+    model.run(x, state, &mut |layer, out| {
+        if layer.name.ends_with(layers) {
+            let out = params::values(out.clone());
+            events += out.iter().sum::<f32>();
+            neurons += out.len();
+        }
+    });
+    (events, neurons)
+}
+
 /// From scratch on small images: with the official start nothing comes through attention.
 #[test]
 fn a_gain_makes_attention_fire() {
-    let events = |attention_gain| {
+    let [silent, firing] = [1.0, 4.0].map(|attention_gain| {
         let base = MetaSpikeformerConfig::new([8, 16, 32, 32]);
-        let model = network(&MetaSpikeformerConfig { attention_gain, ..base }, 64, 4);
-        let values = (0..2 * 64 * 64 * 3).map(|k| 2.0 * (k as f32 * 0.37).sin()).collect();
-        let x =
-            Tensor::<3>::from_data(TensorData::new(values, [1, 2, 64 * 64 * 3]), &Device::flex());
-        let state = model.training_state(2, &x.device(), 0);
-        let mut events = 0.0;
-        model.run(x, state, &mut |layer, out| {
-            if layer.name.ends_with("attn_lif") {
-                events += params::values(out.clone()).iter().sum::<f32>();
-            }
-        });
-        events
-    };
-    let [silent, firing] = [1.0, 4.0].map(events);
+        events(&MetaSpikeformerConfig { attention_gain, ..base }, "attn_lif").0
+    });
     assert!(silent < 10.0 && firing > 100.0, "{silent} {firing}");
 }
 
 /// Neurons that read a normalisation fire as often as its values lie above the threshold: 2 at one step.
 #[test]
 fn a_gain_makes_a_sixth_of_the_neurons_fire() {
-    let rate = |norm_gain| {
+    let [official, gained] = [1.0, 2.0].map(|norm_gain| {
         let base = MetaSpikeformerConfig::new([8, 16, 32, 32]);
-        let model = network(&MetaSpikeformerConfig { norm_gain, ..base }, 64, 4);
-        let values = (0..2 * 64 * 64 * 3).map(|k| 2.0 * (k as f32 * 0.37).sin()).collect();
-        let x =
-            Tensor::<3>::from_data(TensorData::new(values, [1, 2, 64 * 64 * 3]), &Device::flex());
-        let state = model.training_state(2, &x.device(), 0);
-        let (mut fired, mut neurons) = (0.0, 0);
-        model.run(x, state, &mut |layer, out| {
-            if layer.name.starts_with("ConvBlock") && layer.name.ends_with("lif2") {
-                let out = params::values(out.clone());
-                fired += out.iter().sum::<f32>();
-                neurons += out.len();
-            }
-        });
-        fired / neurons as f32
-    };
-    let [official, gained] = [1.0, 2.0].map(rate);
+        let (events, neurons) = events(&MetaSpikeformerConfig { norm_gain, ..base }, "0.lif2");
+        events / neurons as f32
+    });
     assert!((0.01..0.04).contains(&official), "{official}");
     assert!((0.12..0.2).contains(&gained), "{gained}");
 }
